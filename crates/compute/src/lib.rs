@@ -1,0 +1,27 @@
+//! The compute seam: compute systems and their processes, driven by HCS documents.
+//!
+//! `task` asks a [`ComputeService`] for virtual machines and containers; the emulator serves it on Linux, the Host
+//! Compute Service on Windows. Both take the same JSON documents (crate `hcs`) and answer the same HRESULTs.
+//!
+//! A [`ComputeSystem`] is *created*, *running*, *paused*, *saved* or *stopped*; [`state`] says which operation is
+//! legal when, and which HRESULT the others get. A [`Process`] runs inside a system and ends on its own clock: the
+//! end of the last process does not end the system.
+//!
+//! Contract, checked by the suite in `testsuite`: documents are strict, an event is published once, closing a handle
+//! is not an exit, and an operation that was started runs to completion when its future is dropped. Errors are
+//! [`ComputeError`]: operation, system id, HRESULT and the result document when the service wrote one.
+//!
+//! Not here: how documents are built (`task`, `engine`), and the guest protocol (`gcs`).
+
+mod error;
+mod process;
+mod service;
+pub mod state;
+mod system;
+#[cfg(feature = "testsuite")]
+pub mod testsuite;
+
+pub use error::{ComputeError, Result};
+pub use process::{ExitStatus, Process, Stdio};
+pub use service::ComputeService;
+pub use system::{ComputeSystem, Duplex, GuestListener, GuestStream, SystemEvent, wait_for_exit};

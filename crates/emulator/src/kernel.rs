@@ -1,0 +1,112 @@
+//! The kernel calls that no safe crate offers: loop devices and mount attributes.
+//!
+//! The one module of this crate with unsafe code. Every function here is safe to call with any argument: it takes open files
+//! and plain values and reports the kernel's answer as [`std::io::Error`].
+#![expect(
+    unsafe_code,
+    reason = "ioctls of loop devices and mount_setattr have no safe wrapper in the crates we use"
+)]
+
+use std::fs::File;
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use linux_raw_sys::general::{MOUNT_ATTR_RDONLY, mount_attr};
+use linux_raw_sys::loop_device::{
+    LO_FLAGS_AUTOCLEAR, LO_FLAGS_READ_ONLY, LOOP_CONFIGURE, LOOP_CTL_GET_FREE, loop_config, loop_info64,
+};
+use nix::libc;
+
+mod raw {
+    nix::ioctl_none_bad!(loop_ctl_get_free, super::LOOP_CTL_GET_FREE);
+    nix::ioctl_write_ptr_bad!(loop_configure, super::LOOP_CONFIGURE, super::loop_config);
+}
+
+/// The number of a loop device that was free a moment ago; the kernel makes one when all are in use.
+pub(crate) fn free_loop_number(control: &File) -> io::Result<u32> {
+    // SAFETY: takes no argument besides the descriptor, which is open during the borrow.
+    let number = unsafe { raw::loop_ctl_get_free(control.as_raw_fd()) }?;
+    u32::try_from(number).map_err(|_| io::Error::other("the kernel returned a negative loop device number"))
+}
+
+/// Binds the first `size` bytes of a file to a loop device, all settings in one call.
+///
+/// The device clears itself when its last user closes it. `EBUSY` means that somebody else was faster.
+pub(crate) fn configure_loop(
+    device: &File,
+    backing: &File,
+    size: u64,
+    read_only: bool,
+    name: &Path,
+) -> io::Result<()> {
+    let mut flags = LO_FLAGS_AUTOCLEAR as u32;
+    if read_only {
+        flags |= LO_FLAGS_READ_ONLY as u32;
+    }
+    let mut info = loop_info64 {
+        lo_device: 0,
+        lo_inode: 0,
+        lo_rdevice: 0,
+        lo_offset: 0,
+        lo_sizelimit: size,
+        lo_number: 0,
+        lo_encrypt_type: 0,
+        lo_encrypt_key_size: 0,
+        lo_flags: flags,
+        lo_file_name: [0; 64],
+        lo_crypt_name: [0; 64],
+        lo_encrypt_key: [0; 32],
+        lo_init: [0; 2],
+    };
+    // What `losetup` shows when it cannot ask sysfs; the last byte stays the terminator.
+    for (to, from) in info.lo_file_name[..63]
+        .iter_mut()
+        .zip(name.as_os_str().as_bytes())
+    {
+        *to = *from;
+    }
+    let fd = u32::try_from(backing.as_raw_fd()).expect("an open descriptor is not negative");
+    let config = loop_config {
+        fd,
+        block_size: 0,
+        info,
+        __reserved: [0; 8],
+    };
+    // SAFETY: `config` is a valid structure of the type that LOOP_CONFIGURE reads, and both descriptors are open.
+    unsafe { raw::loop_configure(device.as_raw_fd(), &config) }?;
+    Ok(())
+}
+
+/// Makes a detached mount tree private, and read-only with everything below it when asked, before anybody sees it.
+pub(crate) fn seal_mount_tree(tree: impl AsFd, read_only: bool) -> io::Result<()> {
+    let attributes = mount_attr {
+        attr_set: if read_only {
+            u64::from(MOUNT_ATTR_RDONLY)
+        } else {
+            0
+        },
+        attr_clr: 0,
+        propagation: libc::MS_PRIVATE,
+        userns_fd: 0,
+    };
+    // SAFETY: the path is a NUL-terminated constant, `attributes` is a valid structure of the size given, the
+    // descriptor is open during the borrow.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
+            &raw const attributes,
+            size_of::<mount_attr>(),
+        )
+    };
+    if answer == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}

@@ -1,0 +1,35 @@
+//! The compute service for Linux.
+//!
+//! [`Emulator`] obeys the documents of the Host Compute Service and answers with its codes, so that everything above the
+//! compute seam is the same on both systems. `daemon` makes one for each shim process; `task` uses it through
+//! [`compute::ComputeService`].
+//!
+//! A document is checked completely ([`machine`]), becomes a [`system`] under the state rules of [`compute::state`], and is
+//! carried out by a [`backend`]: so far the namespace [`sandbox`], which runs the guest agent without booting a kernel.
+//!
+//! Errors are [`compute::ComputeError`] with HRESULT and result document. Operations run to completion on blocking threads.
+//! Nothing leaks: what a failed operation began is undone, what an ended system had is given back before its exit is published, and
+//! what a killed process left is removed by [`reap`].
+//!
+//! Not here: the guest protocol (`gcs`), layers and their images, and what to attach when.
+
+mod backend;
+mod boot;
+mod changes;
+mod config;
+mod failure;
+mod handle;
+mod kernel;
+mod launcher;
+mod machine;
+mod patience;
+mod properties;
+mod registry;
+mod sandbox;
+mod service;
+mod sockets;
+mod system;
+
+pub use config::Config;
+pub use sandbox::reap;
+pub use service::Emulator;

@@ -1,0 +1,645 @@
+//! What a virtual machine document asks for, checked and without options left open.
+//!
+//! [`read`] is the one place that turns a document into a [`MachineSpec`]; every back end for virtual machines starts from it. Unknown
+//! fields and wrong types are rejected by the types of `hcs`; here come the rules that types cannot say: what is required, what
+//! excludes what, ranges. Their codes are those of the Host Compute Service: `HCS_E_INVALID_JSON` for a document that does
+//! not make sense, `E_INVALIDARG` for a value out of range, `ERROR_NOT_SUPPORTED` for what exists and this service lacks.
+//!
+//! Files named in the document are not looked at: that is the start's business, as on Windows.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use hcs::{
+    Attachment, ComputeSystem, Devices, HvSocketServiceConfig, Plan9Share, SystemKind, VirtualMachine, scsi,
+};
+
+use crate::boot;
+use crate::failure::{Failure, read as read_document};
+use crate::sockets;
+
+/// A virtual machine to make.
+#[derive(Debug, Clone)]
+pub(crate) struct MachineSpec {
+    /// Free text for enumeration.
+    pub(crate) owner: String,
+    /// Whether it ends with its last handle.
+    pub(crate) terminate_with_last_handle: bool,
+    /// Arguments of init, from the kernel command line.
+    pub(crate) init_arguments: Vec<String>,
+    /// Memory.
+    pub(crate) memory_mb: u64,
+    /// Processors.
+    pub(crate) processors: Processors,
+    /// SCSI controllers by number: their disks by LUN. At most four.
+    pub(crate) controllers: Vec<Controller>,
+    /// Shared directories.
+    pub(crate) shares: Vec<Plan9Share>,
+    /// Socket services by port.
+    pub(crate) services: BTreeMap<u32, HvSocketServiceConfig>,
+    /// Where the first serial port leads.
+    pub(crate) console: Option<PathBuf>,
+}
+
+/// Processors of a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Processors {
+    /// How many.
+    pub(crate) count: u32,
+    /// Their share of as many processors of the host, of [`FULL_LIMIT`].
+    pub(crate) limit: u64,
+    /// Relative weight.
+    pub(crate) weight: u64,
+}
+
+/// The limit that does not limit.
+pub(crate) const FULL_LIMIT: u64 = 100_000;
+/// The weight that Hyper-V gives by convention.
+pub(crate) const USUAL_WEIGHT: u64 = 100;
+const HIGHEST_WEIGHT: u64 = 10_000;
+
+/// A SCSI controller.
+#[derive(Debug, Clone)]
+pub(crate) struct Controller {
+    /// The name in documents: a GUID or any text.
+    pub(crate) name: String,
+    /// Disks by LUN.
+    pub(crate) disks: BTreeMap<u32, Attachment>,
+}
+
+/// Reads the document of a new compute system. `host_processors` bounds what it may ask for.
+pub(crate) fn read(document: &str, host_processors: u32) -> Result<MachineSpec, Failure> {
+    let system: ComputeSystem = read_document(document)?;
+    if let Some(version) = &system.schema_version
+        && version.major != 2
+    {
+        return Err(Failure::unsupported(format!(
+            "SchemaVersion {}.{} is not supported, use 2.1",
+            version.major, version.minor
+        )));
+    }
+    match system.kind() {
+        Some(SystemKind::VirtualMachine) => {}
+        Some(SystemKind::Container) => {
+            return Err(Failure::unsupported(
+                "Container: this service runs virtual machine documents; a Windows container needs the Wine back end",
+            ));
+        }
+        Some(SystemKind::HostedSystem) => {
+            return Err(Failure::unsupported(
+                "HostedSystem: this service does not hold the guest connection; create the container through the guest protocol",
+            ));
+        }
+        None => {
+            return Err(Failure::json(
+                "exactly one of VirtualMachine, Container and HostedSystem must be given",
+            ));
+        }
+    }
+    if !system.hosting_system_id.is_empty() {
+        return Err(Failure::json("HostingSystemId is for hosted systems only"));
+    }
+    let machine = system
+        .virtual_machine
+        .ok_or_else(|| Failure::json("VirtualMachine is required"))?;
+    machine_spec(
+        system.owner,
+        system.should_terminate_on_last_handle_closed,
+        *machine,
+        host_processors,
+    )
+}
+
+fn machine_spec(
+    owner: String,
+    terminate_with_last_handle: bool,
+    machine: VirtualMachine,
+    host_processors: u32,
+) -> Result<MachineSpec, Failure> {
+    refuse(
+        "VirtualMachine",
+        &[
+            (
+                machine.guest_connection.is_some(),
+                "GuestConnection",
+                "leave it out and serve port 0x40000000 yourself",
+            ),
+            (
+                machine.guest_state.is_some(),
+                "GuestState",
+                "there is no firmware state to keep",
+            ),
+            (
+                machine.restore_state.is_some(),
+                "RestoreState",
+                "start the machine afresh",
+            ),
+            (
+                machine.registry_changes.is_some(),
+                "RegistryChanges",
+                "the guest is Linux",
+            ),
+            (
+                machine.storage_qos.is_some(),
+                "StorageQoS",
+                "limit the containers inside",
+            ),
+            (
+                machine.security_settings.is_some(),
+                "SecuritySettings",
+                "confidential guests need a Windows host",
+            ),
+            (
+                machine.debug_options.is_some(),
+                "DebugOptions",
+                "the last console output is in the crash report",
+            ),
+            (
+                !machine.resource_partition_id.is_empty(),
+                "ResourcePartitionId",
+                "limit memory and processors instead",
+            ),
+        ],
+    )?;
+    let chipset = machine
+        .chipset
+        .ok_or_else(|| Failure::json("VirtualMachine.Chipset is required"))?;
+    let kernel = match (chipset.linux_kernel_direct, chipset.uefi) {
+        (Some(_), Some(_)) => {
+            return Err(Failure::json(
+                "VirtualMachine.Chipset: LinuxKernelDirect and Uefi exclude each other",
+            ));
+        }
+        (Some(kernel), None) => kernel,
+        (None, Some(_)) => {
+            return Err(Failure::unsupported(
+                "VirtualMachine.Chipset.Uefi is not supported here, use LinuxKernelDirect",
+            ));
+        }
+        (None, None) => {
+            return Err(Failure::json(
+                "VirtualMachine.Chipset: LinuxKernelDirect is required",
+            ));
+        }
+    };
+    if chipset.firmware_file.is_some() {
+        return Err(Failure::unsupported(
+            "VirtualMachine.Chipset.FirmwareFile is not supported here",
+        ));
+    }
+    if kernel.kernel_file_path.is_empty() {
+        return Err(Failure::json(
+            "VirtualMachine.Chipset.LinuxKernelDirect.KernelFilePath is required",
+        ));
+    }
+    let init_arguments = boot::init_arguments(&kernel.kernel_cmd_line)?;
+
+    let topology = machine
+        .compute_topology
+        .ok_or_else(|| Failure::json("VirtualMachine.ComputeTopology is required"))?;
+    if topology.numa.is_some() {
+        return Err(Failure::unsupported(
+            "VirtualMachine.ComputeTopology.Numa is not supported here",
+        ));
+    }
+    let memory = topology
+        .memory
+        .ok_or_else(|| Failure::json("VirtualMachine.ComputeTopology.Memory is required"))?;
+    if memory.enable_deferred_commit && !memory.allow_overcommit {
+        return Err(Failure::invalid(
+            "VirtualMachine.ComputeTopology.Memory.EnableDeferredCommit requires AllowOvercommit",
+        ));
+    }
+    let memory_mb = memory_size(memory.size_in_mb)?;
+    let processor = topology.processor.unwrap_or_default();
+    refuse(
+        "VirtualMachine.ComputeTopology.Processor",
+        &[
+            (processor.reservation != 0, "Reservation", "use Weight"),
+            (processor.cpu_group.is_some(), "CpuGroup", "use Limit"),
+            (
+                processor.numa_processors_settings.is_some(),
+                "NumaProcessorsSettings",
+                "use Count",
+            ),
+        ],
+    )?;
+    // An absent count is one processor, as on Windows.
+    let count = processor.count.max(1);
+    if count > host_processors {
+        return Err(Failure::invalid(format!(
+            "VirtualMachine.ComputeTopology.Processor.Count is {count}, the host has {host_processors}"
+        )));
+    }
+    let processors = Processors::new(count, processor.limit, processor.weight)?;
+
+    let devices = machine.devices.map(|devices| *devices).unwrap_or_default();
+    refuse_devices(&devices)?;
+    let services = match devices.hv_socket.and_then(|device| device.hv_socket_config) {
+        Some(config) => sockets::services(config.service_table)?,
+        None => BTreeMap::new(),
+    };
+    let console = match devices.com_ports.into_iter().next() {
+        Some((0, port)) if !port.named_pipe.is_empty() => Some(PathBuf::from(port.named_pipe)),
+        Some((0, _)) | None => None,
+        Some((number, _)) => {
+            return Err(Failure::unsupported(format!(
+                "VirtualMachine.Devices.ComPorts.{number}: only port 0 is supported"
+            )));
+        }
+    };
+    Ok(MachineSpec {
+        owner,
+        terminate_with_last_handle,
+        init_arguments,
+        memory_mb,
+        processors,
+        controllers: controllers(devices.scsi)?,
+        shares: devices.plan9.map(|plan9| plan9.shares).unwrap_or_default(),
+        services,
+        console,
+    })
+}
+
+/// Checks a size of memory: it is given to machines in pieces of 2 MiB.
+pub(crate) fn memory_size(size_in_mb: u64) -> Result<u64, Failure> {
+    const HIGHEST: u64 = 12 * 1024 * 1024;
+    match size_in_mb {
+        0 => Err(Failure::json("Memory.SizeInMB is required")),
+        size if !size.is_multiple_of(2) => Err(Failure::invalid(format!(
+            "Memory.SizeInMB is {size}, it must be even"
+        ))),
+        size if size > HIGHEST => Err(Failure::invalid(format!(
+            "Memory.SizeInMB is {size}, at most {HIGHEST}"
+        ))),
+        size => Ok(size),
+    }
+}
+
+impl Processors {
+    /// Checks limit and weight; zero stands for "not given".
+    pub(crate) fn new(count: u32, limit: u64, weight: u64) -> Result<Self, Failure> {
+        if limit > FULL_LIMIT {
+            return Err(Failure::invalid(format!(
+                "Processor.Limit is {limit}, it must be 1 to {FULL_LIMIT}"
+            )));
+        }
+        if weight > HIGHEST_WEIGHT {
+            return Err(Failure::invalid(format!(
+                "Processor.Weight is {weight}, it must be 1 to {HIGHEST_WEIGHT}"
+            )));
+        }
+        Ok(Self {
+            count,
+            limit: if limit == 0 { FULL_LIMIT } else { limit },
+            weight: if weight == 0 { USUAL_WEIGHT } else { weight },
+        })
+    }
+}
+
+fn refuse_devices(devices: &Devices) -> Result<(), Failure> {
+    let pmem = devices
+        .virtual_pmem
+        .as_ref()
+        .is_some_and(|pmem| !pmem.devices.is_empty());
+    let smb = devices
+        .virtual_smb
+        .as_ref()
+        .is_some_and(|smb| !smb.shares.is_empty());
+    let memory = devices
+        .shared_memory
+        .as_ref()
+        .is_some_and(|memory| !memory.regions.is_empty());
+    refuse(
+        "VirtualMachine.Devices",
+        &[
+            (pmem, "VirtualPMem.Devices", "attach the images to Scsi"),
+            (smb, "VirtualSmb.Shares", "use Plan9"),
+            (memory, "SharedMemory.Regions", "use a socket"),
+            (
+                !devices.network_adapters.is_empty(),
+                "NetworkAdapters",
+                "the sandbox has no virtual network adapters",
+            ),
+            (
+                !devices.flexible_iov.is_empty(),
+                "FlexibleIov",
+                "it needs a Windows host",
+            ),
+            (
+                !devices.virtual_pci.is_empty(),
+                "VirtualPci",
+                "it needs a Windows host",
+            ),
+            (devices.video_monitor.is_some(), "VideoMonitor", "use ComPorts"),
+            (
+                devices.enhanced_mode_video.is_some(),
+                "EnhancedModeVideo",
+                "use ComPorts",
+            ),
+            (devices.keyboard.is_some(), "Keyboard", "use ComPorts"),
+            (devices.mouse.is_some(), "Mouse", "use ComPorts"),
+            (devices.battery.is_some(), "Battery", "it needs a Windows host"),
+            (
+                devices.guest_crash_reporting.is_some(),
+                "GuestCrashReporting",
+                "the guest is Linux",
+            ),
+        ],
+    )
+}
+
+/// Refuses the first field that is given and not supported, naming what to do instead.
+fn refuse(place: &str, fields: &[(bool, &str, &str)]) -> Result<(), Failure> {
+    match fields.iter().find(|(given, ..)| *given) {
+        Some((_, field, instead)) => Err(Failure::unsupported(format!(
+            "{place}.{field} is not supported here: {instead}"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Numbers the controllers: those with a well-known name get their number, the others the free ones in order of name.
+fn controllers(by_name: BTreeMap<String, hcs::Scsi>) -> Result<Vec<Controller>, Failure> {
+    let most = scsi::CONTROLLERS.len();
+    if by_name.len() > most {
+        return Err(Failure::invalid(format!(
+            "VirtualMachine.Devices.Scsi has {} controllers, at most {most} are possible",
+            by_name.len()
+        )));
+    }
+    let mut slots: Vec<Option<Controller>> = vec![None; most];
+    let mut unnumbered = Vec::new();
+    for (name, controller) in by_name {
+        for (lun, disk) in &controller.attachments {
+            check_disk(*lun, disk)?;
+        }
+        let number = scsi::controller_number(&name).and_then(|number| usize::try_from(number).ok());
+        let controller = Controller {
+            name,
+            disks: controller.attachments,
+        };
+        match number.and_then(|number| slots.get_mut(number)) {
+            Some(slot @ None) => *slot = Some(controller),
+            // The same controller under two names.
+            Some(Some(taken)) => {
+                return Err(Failure::json(format!(
+                    "VirtualMachine.Devices.Scsi: {} and {} are the same controller",
+                    taken.name, controller.name
+                )));
+            }
+            None => unnumbered.push(controller),
+        }
+    }
+    for controller in unnumbered {
+        let slot = slots
+            .iter_mut()
+            .find(|slot| slot.is_none())
+            .expect("there are at most as many as slots");
+        *slot = Some(controller);
+    }
+    // A number that the document skips is a controller that does not exist: it keeps its place without a name.
+    while slots.last().is_some_and(Option::is_none) {
+        slots.pop();
+    }
+    let empty = || Controller {
+        name: String::new(),
+        disks: BTreeMap::new(),
+    };
+    Ok(slots.into_iter().map(|slot| slot.unwrap_or_else(empty)).collect())
+}
+
+/// Checks one SCSI attachment of a create or modify document.
+pub(crate) fn check_disk(lun: u32, disk: &Attachment) -> Result<(), Failure> {
+    use hcs::AttachmentType as T;
+    if lun >= scsi::LUNS {
+        return Err(Failure::invalid(format!(
+            "LUN {lun} does not exist, a controller has 0 to {}",
+            scsi::LUNS - 1
+        )));
+    }
+    match disk.attachment_type {
+        Some(T::VirtualDisk) => {}
+        None => return Err(Failure::json("Attachment.Type is required")),
+        Some(other) => {
+            return Err(Failure::unsupported(format!(
+                "Attachment.Type {other} is not supported here, use VirtualDisk"
+            )));
+        }
+    }
+    if disk.path.is_empty() {
+        return Err(Failure::json("Attachment.Path is required"));
+    }
+    if !disk.path.starts_with('/') {
+        return Err(Failure::invalid(format!(
+            "Attachment.Path {:?} is not an absolute path",
+            disk.path
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use hcs::HResult;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// The smallest document that makes a machine.
+    pub(crate) fn document() -> Value {
+        json!({
+            "Owner": "test",
+            "SchemaVersion": { "Major": 2, "Minor": 1 },
+            "VirtualMachine": {
+                "StopOnReset": true,
+                "Chipset": { "LinuxKernelDirect": {
+                    "KernelFilePath": "/uvm/vmlinux",
+                    "InitRdPath": "/uvm/initrd.img",
+                    "KernelCmdLine": "panic=-1 -- -e 1 /bin/gcs" } },
+                "ComputeTopology": { "Memory": { "SizeInMB": 256 }, "Processor": { "Count": 1 } },
+                "Devices": { "Scsi": { "0": {} } }
+            }
+        })
+    }
+
+    fn change(pointer: &str, value: Value) -> Value {
+        let mut document = document();
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        let parent = document.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+        if value.is_null() {
+            parent.remove(key);
+        } else {
+            parent.insert(key.to_owned(), value);
+        }
+        document
+    }
+
+    fn outcome(document: &Value) -> Result<MachineSpec, (HResult, String)> {
+        read(&document.to_string(), 4).map_err(|failure| (failure.code, failure.to_string()))
+    }
+
+    #[test]
+    fn a_plain_document_becomes_a_machine() {
+        let spec = outcome(&document()).unwrap();
+        assert_eq!(spec.owner, "test");
+        assert_eq!(spec.init_arguments, ["-e", "1", "/bin/gcs"]);
+        assert_eq!(spec.memory_mb, 256);
+        assert_eq!(
+            spec.processors,
+            Processors {
+                count: 1,
+                limit: FULL_LIMIT,
+                weight: USUAL_WEIGHT
+            }
+        );
+        assert_eq!(spec.controllers.len(), 1);
+        assert!(!spec.terminate_with_last_handle);
+    }
+
+    #[test]
+    fn the_document_of_the_reference_runtime_is_accepted() {
+        let devices = json!({
+            "Scsi": { "df6d0690-79e5-55b6-a5ec-c1e2f77f580a": {} },
+            "VirtualPMem": { "MaximumCount": 64, "MaximumSizeBytes": 4294967296u64 },
+            "HvSocket": { "HvSocketConfig": { "DefaultBindSecurityDescriptor": "D:P(A;;FA;;;SY)(A;;FA;;;BA)" } },
+            "Plan9": {}
+        });
+        let spec = outcome(&change("/VirtualMachine/Devices", devices)).unwrap();
+        assert_eq!(spec.controllers[0].name, "df6d0690-79e5-55b6-a5ec-c1e2f77f580a");
+    }
+
+    #[test]
+    fn documents_that_make_no_sense_are_invalid_json() {
+        let attachment = |value| {
+            change(
+                "/VirtualMachine/Devices/Scsi",
+                json!({ "0": { "Attachments": value } }),
+            )
+        };
+        for (document, place) in [
+            (
+                change("/VirtualMachine/Colour", json!("red")),
+                "VirtualMachine.Colour",
+            ),
+            (
+                change("/VirtualMachine/StopOnReset", json!("yes")),
+                "VirtualMachine.StopOnReset",
+            ),
+            (
+                change("/VirtualMachine/Chipset", Value::Null),
+                "VirtualMachine.Chipset",
+            ),
+            (change("/VirtualMachine/Chipset", json!({})), "LinuxKernelDirect"),
+            (
+                change(
+                    "/VirtualMachine/Chipset/LinuxKernelDirect/KernelFilePath",
+                    Value::Null,
+                ),
+                "KernelFilePath",
+            ),
+            (
+                change("/VirtualMachine/ComputeTopology", Value::Null),
+                "ComputeTopology",
+            ),
+            (
+                change("/VirtualMachine/ComputeTopology/Memory", Value::Null),
+                "ComputeTopology.Memory",
+            ),
+            (
+                change("/VirtualMachine/ComputeTopology/Memory/SizeInMB", Value::Null),
+                "SizeInMB",
+            ),
+            (change("/VirtualMachine", Value::Null), "exactly one"),
+            (change("/Container", json!({})), "exactly one"),
+            (
+                attachment(json!({ "0": { "Path": "/x.vhd" } })),
+                "Attachment.Type",
+            ),
+            (
+                attachment(json!({ "0": { "Type": "VirtualDisk" } })),
+                "Attachment.Path",
+            ),
+            (attachment(json!({ "x": { "Type": "VirtualDisk" } })), "x"),
+        ] {
+            let (code, message) = outcome(&document).unwrap_err();
+            assert_eq!(code, HResult::INVALID_JSON, "{message}");
+            assert!(message.contains(place), "{message:?} does not name {place}");
+        }
+        assert_eq!(read("", 1).unwrap_err().code, HResult::INVALID_JSON);
+        assert_eq!(read("{} trailing", 1).unwrap_err().code, HResult::INVALID_JSON);
+    }
+
+    #[test]
+    fn values_out_of_range_are_invalid_arguments() {
+        let topology = "/VirtualMachine/ComputeTopology";
+        for document in [
+            change(&format!("{topology}/Memory"), json!({ "SizeInMB": 257 })),
+            change(&format!("{topology}/Memory"), json!({ "SizeInMB": u64::MAX - 1 })),
+            change(
+                &format!("{topology}/Memory"),
+                json!({ "SizeInMB": 256, "EnableDeferredCommit": true }),
+            ),
+            change(&format!("{topology}/Processor"), json!({ "Count": 5 })),
+            change(
+                &format!("{topology}/Processor"),
+                json!({ "Count": 1, "Limit": 100_001 }),
+            ),
+            change(
+                &format!("{topology}/Processor"),
+                json!({ "Count": 1, "Weight": 10_001 }),
+            ),
+            change(
+                "/VirtualMachine/Devices/Scsi",
+                json!({ "0": { "Attachments": { "64": { "Type": "VirtualDisk", "Path": "/x" } } } }),
+            ),
+            change(
+                "/VirtualMachine/Devices/Scsi",
+                json!({ "0": { "Attachments": { "1": { "Type": "VirtualDisk", "Path": "x" } } } }),
+            ),
+            change(
+                "/VirtualMachine/Devices/Scsi",
+                json!({ "a": {}, "b": {}, "c": {}, "d": {}, "e": {} }),
+            ),
+        ] {
+            let (code, message) = outcome(&document).unwrap_err();
+            assert_eq!(code, HResult::E_INVALIDARG, "{message}");
+        }
+    }
+
+    #[test]
+    fn what_this_service_lacks_is_refused_with_an_alternative() {
+        for (document, instead) in [
+            (change("/VirtualMachine/GuestConnection", json!({})), "0x40000000"),
+            (
+                change("/VirtualMachine/Chipset", json!({ "Uefi": {} })),
+                "LinuxKernelDirect",
+            ),
+            (change("/VirtualMachine/Devices/Keyboard", json!({})), "ComPorts"),
+            (
+                change("/VirtualMachine/Devices/NetworkAdapters", json!({ "x": {} })),
+                "NetworkAdapters",
+            ),
+            (change("/SchemaVersion", json!({ "Major": 1, "Minor": 0 })), "2.1"),
+        ] {
+            let (code, message) = outcome(&document).unwrap_err();
+            assert_eq!(code, HResult::NOT_SUPPORTED, "{message}");
+            assert!(message.contains(instead), "{message}");
+        }
+    }
+
+    #[test]
+    fn controllers_are_numbered_by_their_well_known_names() {
+        let disk = json!({ "Attachments": { "3": { "Type": "VirtualDisk", "Path": "/x.vhd" } } });
+        let spec = outcome(&change(
+            "/VirtualMachine/Devices/Scsi",
+            json!({ "aaa": disk, "b5d2d8d4-3a75-51bf-945b-3444dc6b8579": {} }),
+        ))
+        .unwrap();
+        let names: Vec<_> = spec.controllers.iter().map(|c| c.name.as_str()).collect();
+        assert_eq!(names, ["aaa", "", "b5d2d8d4-3a75-51bf-945b-3444dc6b8579"]);
+        assert!(spec.controllers[0].disks.contains_key(&3));
+        let twice = json!({ "0": {}, "df6d0690-79e5-55b6-a5ec-c1e2f77f580a": {} });
+        assert!(outcome(&change("/VirtualMachine/Devices/Scsi", twice)).is_err());
+    }
+}

@@ -1,0 +1,155 @@
+//! One container: its record, and the operations that change it.
+//!
+//! The engine holds one [`Container`] per record. Operations on a container are serialised by its own lock, so that a slow
+//! one delays nobody else; state is published through a watch, so that `wait`, `logs -f` and `ps` never take that lock.
+//! While the container runs, one monitor task waits for its end in the sandbox and finishes the books.
+//!
+//! `created -> running -> exited -> running …`; `removing` and then gone. A start that fails leaves `created` (or `exited`)
+//! with the error noted, and nothing in the sandbox.
+
+use std::sync::PoisonError;
+
+use task::AttachStreams;
+use tokio::sync::{Mutex, MutexGuard, oneshot, watch};
+
+use crate::error::{Error, Kind, Result};
+use crate::record::{ContainerRecord, State, Status};
+
+/// The streams of a container, as soon as there are any.
+///
+/// Attaching to a container that has not started waits for its start, and then misses nothing.
+#[derive(Debug)]
+pub struct Attachment(pub(crate) AttachmentInner);
+
+#[derive(Debug)]
+pub(crate) enum AttachmentInner {
+    Pending(oneshot::Receiver<Result<AttachStreams>>),
+}
+
+impl Attachment {
+    /// Waits for the streams. Cancel-safe.
+    ///
+    /// # Errors
+    /// The container could not be started, or was removed before it was.
+    pub async fn streams(self) -> Result<AttachStreams> {
+        let AttachmentInner::Pending(receiver) = self.0;
+        receiver.await.unwrap_or_else(|_| {
+            Err(Error::new(Kind::Cancelled, "the container did not start, so there is nothing to attach to"))
+        })
+    }
+}
+
+/// One container.
+#[derive(Debug)]
+pub(crate) struct Container {
+    pub(crate) record: watch::Sender<ContainerRecord>,
+    operation: Mutex<()>,
+    waiting: std::sync::Mutex<Vec<oneshot::Sender<Result<AttachStreams>>>>,
+    /// Counts ended runs, so that a waiter for the next exit cannot miss a short one.
+    pub(crate) exits: watch::Sender<u64>,
+    pub(crate) removed: watch::Sender<bool>,
+}
+
+impl Container {
+    pub(crate) fn new(record: ContainerRecord) -> Self {
+        Self {
+            record: watch::Sender::new(record),
+            operation: Mutex::new(()),
+            waiting: std::sync::Mutex::default(),
+            exits: watch::Sender::new(0),
+            removed: watch::Sender::new(false),
+        }
+    }
+
+    /// The record as it is now.
+    pub(crate) fn snapshot(&self) -> ContainerRecord {
+        self.record.borrow().clone()
+    }
+
+    pub(crate) fn id(&self) -> String {
+        self.record.borrow().id.clone()
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.record.borrow().state.status
+    }
+
+    /// Waits for the turn to change this container.
+    pub(crate) async fn turn(&self) -> MutexGuard<'_, ()> {
+        self.operation.lock().await
+    }
+
+    /// Changes the state in memory; the caller stores the record.
+    pub(crate) fn set_state(&self, change: impl FnOnce(&mut State)) -> ContainerRecord {
+        self.record.send_modify(|record| change(&mut record.state));
+        self.snapshot()
+    }
+
+    /// An attachment that is served when the container starts.
+    pub(crate) fn attach_later(&self) -> Attachment {
+        let (sender, receiver) = oneshot::channel();
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
+        Attachment(AttachmentInner::Pending(receiver))
+    }
+
+    /// An attachment to something that runs.
+    pub(crate) fn attached(streams: AttachStreams) -> Attachment {
+        let (sender, receiver) = oneshot::channel();
+        drop(sender.send(Ok(streams)));
+        Attachment(AttachmentInner::Pending(receiver))
+    }
+
+    /// Those who wait for streams, each once.
+    pub(crate) fn take_waiting(&self) -> Vec<oneshot::Sender<Result<AttachStreams>>> {
+        std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Publishes the end of a run.
+    pub(crate) fn publish_exit(&self) {
+        self.exits.send_modify(|count| *count += 1);
+    }
+}
+
+/// For what `wait` waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WaitCondition {
+    /// That it does not run; at once for one that never ran.
+    #[default]
+    NotRunning,
+    /// The end of the current or next run.
+    NextExit,
+    /// That it is gone.
+    Removed,
+}
+
+/// How a wait ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// The exit code of the first process.
+    pub code: i32,
+    /// Why it ended without its own doing.
+    pub error: Option<String>,
+}
+
+impl Container {
+    /// Subscribes now; the returned future resolves when `condition` holds. Cancel-safe.
+    pub(crate) fn wait(&self, condition: WaitCondition) -> impl Future<Output = Exit> + Send + use<> {
+        let mut record = self.record.subscribe();
+        let mut exits = self.exits.subscribe();
+        let mut removed = self.removed.subscribe();
+        exits.mark_unchanged();
+        async move {
+            // The senders live as long as the container; when it is gone, every condition holds.
+            match condition {
+                WaitCondition::NotRunning => {
+                    let running = |status| matches!(status, Status::Running | Status::Paused);
+                    drop(record.wait_for(|record| !running(record.state.status)).await);
+                }
+                WaitCondition::NextExit => drop(exits.changed().await),
+                WaitCondition::Removed => drop(removed.wait_for(|removed| *removed).await),
+            }
+            let state = record.borrow().state.clone();
+            Exit { code: state.exit_code, error: state.error }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! From what a user asked for to a container record: defaults, the image's configuration, and refusals.
+//!
+//! Pure functions; the engine calls them before it changes anything.
+
+use std::path::Path;
+
+use image::Image;
+
+use crate::clock;
+use crate::error::{Error, Kind, Result};
+use crate::record::{ContainerRecord, CreateOptions, State};
+use crate::spec::{check_target, merge_env, with_default};
+use crate::{names, signal};
+
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The least memory a container can be limited to; docker's own floor.
+const LEAST_MEMORY: u64 = 6 << 20;
+
+/// Refuses what we cannot do, naming the alternative; nothing is ignored silently.
+///
+/// # Errors
+/// The first option that is wrong or unsupported.
+pub fn check(options: &CreateOptions) -> Result<()> {
+    match options.network.as_deref() {
+        None | Some("" | "default" | "none" | "host") => {}
+        Some(other) => {
+            return Err(Error::unimplemented(
+                format!("network {other} not found: only \"none\" and \"host\" exist"),
+                "use --network host, or --network none",
+            )
+            .about("network", other));
+        }
+    }
+    match options.isolation.as_deref() {
+        None | Some("" | "default" | "sandbox") => {}
+        Some(other) => {
+            return Err(Error::unimplemented(
+                format!("isolation {other:?} is not available on this host"),
+                "use --isolation default",
+            )
+            .about("isolation", other));
+        }
+    }
+    if options.memory > 0 && options.memory < LEAST_MEMORY {
+        return Err(Error::invalid("Minimum memory limit allowed is 6MB").hint("use --memory 6m or more"));
+    }
+    for bind in &options.mounts {
+        check_target(&bind.target)?;
+        if !bind.source.is_absolute() {
+            return Err(Error::unimplemented(
+                format!("named volume {:?} is not supported", bind.source.display()),
+                "give an absolute host path to mount a directory or file",
+            )
+            .about("mount", bind.source.to_string_lossy()));
+        }
+    }
+    Ok(())
+}
+
+/// The record of a new container named `name`.
+///
+/// # Errors
+/// No command, a bad signal, or a relative working directory.
+pub fn record(options: CreateOptions, name: String, image: &Image, containers: &Path) -> Result<ContainerRecord> {
+    let id = names::new_id();
+    let config = image.config.config().clone().unwrap_or_default();
+    let entrypoint = match &options.entrypoint {
+        Some(given) => given.iter().filter(|word| !word.is_empty()).cloned().collect(),
+        None => config.entrypoint().clone().unwrap_or_default(),
+    };
+    let command = if !options.command.is_empty() || options.entrypoint.is_some() {
+        options.command.clone()
+    } else {
+        config.cmd().clone().unwrap_or_default()
+    };
+    let args: Vec<String> = entrypoint.into_iter().chain(command).collect();
+    if args.is_empty() {
+        return Err(Error::invalid("no command specified")
+            .about("image", &options.image)
+            .hint("the image names no command; write one after the image"));
+    }
+
+    let image_env = with_default(config.env().clone().unwrap_or_default(), "PATH", DEFAULT_PATH);
+    let hostname = options.hostname.clone().unwrap_or_else(|| id[..12].to_owned());
+    let mut env = with_default(merge_env(&image_env, &options.env), "HOSTNAME", &hostname);
+    if options.tty {
+        env = with_default(env, "TERM", "xterm");
+    }
+
+    let given_dir = options.working_dir.clone().or_else(|| config.working_dir().clone()).unwrap_or_default();
+    let working_dir = if given_dir.is_empty() { "/".to_owned() } else { given_dir };
+    if !working_dir.starts_with('/') {
+        return Err(Error::invalid(format!("the working directory '{working_dir}' is invalid, it needs to be an absolute path")));
+    }
+    let stop_signal = match options.stop_signal.as_deref().or(config.stop_signal().as_deref()) {
+        Some(text) if !text.is_empty() => signal::parse(text)?,
+        _ => signal::TERM,
+    };
+
+    let mut options = options;
+    let mut labels: std::collections::BTreeMap<String, String> =
+        config.labels().clone().unwrap_or_default().into_iter().collect();
+    labels.append(&mut options.labels);
+    options.labels = labels;
+    Ok(ContainerRecord {
+        log_path: containers.join(&id).join("log.json"),
+        name,
+        created_ns: clock::now_ns(),
+        image: options.image.clone(),
+        image_id: image.config_digest.clone(),
+        manifest: image.manifest.clone(),
+        platform: image.platform.to_string(),
+        layers: image.layers.iter().map(|layer| layer.diff_id.clone()).collect(),
+        args,
+        env,
+        working_dir,
+        user: options.user.clone().or_else(|| config.user().clone()).unwrap_or_default(),
+        hostname,
+        stop_signal,
+        options,
+        state: State::default(),
+        id,
+    })
+}
+
+/// Makes sure that every bind source exists, creating directories where `-v` asks for it.
+///
+/// # Errors
+/// A source that does not exist or cannot be made.
+pub fn prepare_sources(options: &CreateOptions) -> Result<()> {
+    for bind in &options.mounts {
+        if bind.source.exists() {
+            continue;
+        }
+        let source = bind.source.to_string_lossy();
+        if !bind.create_source {
+            return Err(Error::invalid(format!(
+                "invalid mount config for type \"bind\": bind source path does not exist: {source}"
+            ))
+            .about("mount", source)
+            .hint("create the path first, or use -v, which creates a directory"));
+        }
+        std::fs::create_dir_all(&bind.source).map_err(|error| {
+            Error::new(Kind::FailedPrecondition, format!("cannot create the bind source {source}"))
+                .about("mount", source)
+                .because(error)
+        })?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::MountOption;
+
+    #[test]
+    fn what_is_not_supported_is_refused_with_an_alternative() {
+        let network = CreateOptions { network: Some("bridge2".into()), ..CreateOptions::default() };
+        let isolation = CreateOptions { isolation: Some("hyperv".into()), ..CreateOptions::default() };
+        let volume = CreateOptions {
+            mounts: vec![MountOption { source: "data".into(), target: "/data".into(), ..MountOption::default() }],
+            ..CreateOptions::default()
+        };
+        for options in [network, isolation, volume] {
+            let error = check(&options).unwrap_err();
+            assert_eq!(error.kind(), Kind::Unimplemented);
+            assert!(!error.hints().is_empty());
+        }
+        assert!(check(&CreateOptions::default()).is_ok());
+    }
+
+    #[test]
+    fn a_missing_bind_source_is_created_only_when_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("new/dir");
+        let mut options = CreateOptions {
+            mounts: vec![MountOption { source: source.clone(), target: "/x".into(), ..MountOption::default() }],
+            ..CreateOptions::default()
+        };
+        assert!(prepare_sources(&options).is_err());
+        options.mounts[0].create_source = true;
+        prepare_sources(&options).unwrap();
+        assert!(source.is_dir());
+    }
+}

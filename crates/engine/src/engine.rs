@@ -1,0 +1,386 @@
+//! The engine itself: what it holds, lookup, creation and removal of containers.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use image::{Images, Platform};
+use snapshot::{Differs, Snapshotter};
+use store::{Resource, Store, Table};
+use task::Runtime;
+use tokio_util::task::TaskTracker;
+
+use crate::container::{Container, Exit, WaitCondition};
+use crate::convert;
+use crate::create;
+use crate::error::{Error, Kind, Result};
+use crate::events::Events;
+use crate::exec::Execs;
+use crate::logs::{self, LogLine, LogOptions};
+use crate::names;
+use crate::record::{ContainerRecord, CreateOptions, Status};
+use crate::sandboxes::{SandboxConfig, Sandboxes};
+
+/// What the daemon injects.
+pub struct Parts {
+    /// Blobs and metadata.
+    pub store: Store,
+    /// Images over the same store.
+    pub images: Images,
+    /// Layers and scratches of Linux containers.
+    pub snapshotter: Arc<dyn Snapshotter>,
+    /// Who unpacks which layers.
+    pub differs: Arc<Differs>,
+    /// Where sandboxes run.
+    pub runtime: Arc<dyn Runtime>,
+    /// Shape of a sandbox.
+    pub sandbox: SandboxConfig,
+}
+
+/// How to remove a container.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RemoveOptions {
+    /// Kill it first when it runs.
+    pub force: bool,
+}
+
+/// The engine; clones share it.
+#[derive(Clone)]
+pub struct Engine(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) store: Store,
+    pub(crate) images: Images,
+    pub(crate) snapshotter: Arc<dyn Snapshotter>,
+    pub(crate) differs: Arc<Differs>,
+    pub(crate) sandboxes: Sandboxes,
+    pub(crate) table: Table<ContainerRecord>,
+    pub(crate) containers: RwLock<HashMap<String, Arc<Container>>>,
+    /// Names that a creation in progress has claimed.
+    pub(crate) claimed: std::sync::Mutex<std::collections::HashSet<String>>,
+    pub(crate) execs: Execs,
+    pub(crate) events: Events,
+    pub(crate) tracker: TaskTracker,
+}
+
+impl Engine {
+    /// Opens the engine: reads the records, finds the sandboxes of an earlier daemon, and settles what ended meanwhile.
+    ///
+    /// # Errors
+    /// The records cannot be read.
+    pub async fn open(parts: Parts) -> Result<Self> {
+        let table = parts.store.table::<ContainerRecord>("containers");
+        let engine = Self(Arc::new(Inner {
+            sandboxes: Sandboxes::new(parts.runtime, parts.sandbox),
+            store: parts.store,
+            images: parts.images,
+            snapshotter: parts.snapshotter,
+            differs: parts.differs,
+            table,
+            containers: RwLock::default(),
+            claimed: std::sync::Mutex::default(),
+            execs: Execs::default(),
+            events: Events::default(),
+            tracker: TaskTracker::new(),
+        }));
+        engine.recover().await?;
+        Ok(engine)
+    }
+
+    /// What happened and happens.
+    #[must_use]
+    pub fn events(&self) -> &Events {
+        &self.0.events
+    }
+
+    /// Images; use the engine's own methods for what containers depend on.
+    #[must_use]
+    pub fn images(&self) -> &Images {
+        &self.0.images
+    }
+
+    /// Starts the shared sandbox before somebody needs it, so that the first `run` is as fast as the others.
+    ///
+    /// # Errors
+    /// The sandbox cannot be started.
+    pub async fn warm_up(&self) -> Result<()> {
+        self.0.sandboxes.get(crate::sandboxes::Scope::Shared).await.map(drop)
+    }
+
+    /// The sandboxes that live now: id and whether it has the host's network.
+    pub async fn sandboxes(&self) -> Vec<(String, bool)> {
+        let sandboxes = self.0.sandboxes.all().await;
+        sandboxes.iter().map(|sandbox| (sandbox.id().to_owned(), sandbox.spec().host_network)).collect()
+    }
+
+    /// Lets go of everything without ending a container: they run on and a later engine finds them.
+    pub async fn close(&self) {
+        self.0.tracker.close();
+        if let Err(error) = self.0.store.clone().close().await {
+            tracing::error!(%error, "store not closed cleanly");
+        }
+    }
+
+    /// Ends the sandboxes too; containers in them exit.
+    pub async fn shut_down_sandboxes(&self) {
+        for sandbox in self.0.sandboxes.all().await {
+            if let Err(error) = sandbox.shutdown().await {
+                tracing::warn!(sandbox = sandbox.id(), %error, "sandbox did not shut down");
+            }
+        }
+    }
+
+    /// Creates a container: checks, unpacks the image if needed, makes the scratch, stores the record.
+    ///
+    /// # Errors
+    /// See [`Kind`]; nothing is left behind.
+    pub async fn create(&self, options: CreateOptions) -> Result<ContainerRecord> {
+        create::check(&options)?;
+        let claim = self.claim_name(options.name.as_deref())?;
+        let platform = match options.platform.as_deref().filter(|text| !text.is_empty()) {
+            Some(text) => Some(text.parse::<Platform>().map_err(|error| {
+                Error::invalid(format!("invalid platform {text:?}")).because(error).hint("for example linux/amd64")
+            })?),
+            None => None,
+        };
+        let image = self.0.images.resolve(&options.image, platform.as_ref()).await.map_err(convert::image)?;
+        if image.platform.os != "linux" {
+            return Err(Error::unimplemented(
+                format!("cannot run an image for {} here", image.platform),
+                "pull a linux image, or choose one with --platform linux/amd64",
+            )
+            .about("image", &options.image));
+        }
+        create::prepare_sources(&options)?;
+        self.unpack(&image).await?;
+        let record = create::record(options, claim.name.clone(), &image, &self.0.store.root().join("containers"))?;
+        let folder = record.log_path.parent().map_or_else(PathBuf::new, std::path::Path::to_path_buf);
+        std::fs::create_dir_all(&folder).map_err(|error| {
+            Error::new(Kind::Internal, format!("cannot create {}", folder.display())).because(error)
+        })?;
+        let stored = self.store_new(&record, &image.target).await;
+        if let Err(error) = stored {
+            self.discard(&record.id).await;
+            return Err(error);
+        }
+        self.write_containers().insert(record.id.clone(), Arc::new(Container::new(record.clone())));
+        drop(claim);
+        self.0.events.publish("container", "create", &record.id, record.event_attributes());
+        Ok(record)
+    }
+
+    async fn store_new(&self, record: &ContainerRecord, target: &store::Digest) -> Result<()> {
+        let mut resources = vec![
+            Resource::content(target),
+            Resource::content(&record.manifest),
+            Resource::new("scratch", record.id.clone()),
+        ];
+        resources.extend(record.layers.iter().map(Resource::layer));
+        let store = &self.0.store;
+        store.put_root(&root_name(&record.id), resources).await.map_err(convert::store)?;
+        let scratch = self.0.snapshotter.create_scratch(&record.id, record.options.storage_size).await;
+        scratch.map_err(convert::snapshot)?;
+        self.0.table.put(&record.id, record).await.map_err(convert::store)
+    }
+
+    /// Takes away everything that belongs to a container but its record in memory; failures are logged, a later
+    /// collection retries.
+    pub(crate) async fn discard(&self, id: &str) {
+        if let Err(error) = self.0.snapshotter.remove_scratch(id).await {
+            tracing::warn!(container = id, %error, "scratch not removed");
+        }
+        let folder = self.0.store.root().join("containers").join(id);
+        if let Err(error) = std::fs::remove_dir_all(&folder)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(container = id, %error, "container directory not removed");
+        }
+        for outcome in [self.0.table.remove(id).await.map(drop), self.0.store.remove_root(&root_name(id)).await.map(drop)] {
+            if let Err(error) = outcome {
+                tracing::warn!(container = id, %error, "container record not removed");
+            }
+        }
+    }
+
+    /// Removes a container.
+    ///
+    /// # Errors
+    /// It runs and `force` is not set, or does not exist.
+    pub async fn remove(&self, name: &str, options: RemoveOptions) -> Result<()> {
+        let container = self.find(name)?;
+        let id = container.id();
+        if matches!(container.status(), Status::Running | Status::Paused) {
+            if !options.force {
+                return Err(Error::new(
+                    Kind::FailedPrecondition,
+                    format!("cannot remove container \"{name}\": container is running: stop the container before removing or force remove"),
+                )
+                .about("container", name)
+                .hint(format!("stop it with 'ctr-like stop {name}', or use 'ctr-like rm -f {name}'")));
+            }
+            let ended = container.wait(WaitCondition::NotRunning);
+            self.kill_quietly(&container).await?;
+            ended.await;
+        }
+        let turn = container.turn().await;
+        if *container.removed.borrow() {
+            return Ok(());
+        }
+        let record = container.set_state(|state| state.status = Status::Removing);
+        container.take_waiting();
+        self.discard(&id).await;
+        self.write_containers().remove(&id);
+        self.0.execs.forget(&id);
+        self.0.events.publish("container", "destroy", &id, record.event_attributes());
+        container.removed.send_replace(true);
+        drop(turn);
+        Ok(())
+    }
+
+    /// The record of `name` (name, id or unique prefix of an id).
+    ///
+    /// # Errors
+    /// No container, or several, answer to it.
+    pub fn inspect(&self, name: &str) -> Result<ContainerRecord> {
+        Ok(self.find(name)?.snapshot())
+    }
+
+    /// All records, newest first.
+    #[must_use]
+    pub fn list(&self) -> Vec<ContainerRecord> {
+        let mut records: Vec<_> = self.read_containers().values().map(|container| container.snapshot()).collect();
+        records.sort_by(|a, b| b.created_ns.cmp(&a.created_ns).then_with(|| a.id.cmp(&b.id)));
+        records
+    }
+
+    /// Subscribes to the end of `name`; await the returned future. Cancel-safe.
+    ///
+    /// # Errors
+    /// The container does not exist.
+    pub fn wait(&self, name: &str, condition: WaitCondition) -> Result<impl Future<Output = Exit> + Send + use<>> {
+        let container = self.find(name)?;
+        let wait = container.wait(condition);
+        Ok(async move {
+            let exit = wait.await;
+            drop(container);
+            exit
+        })
+    }
+
+    /// Reads, and with `follow` keeps reading, the log of `name`.
+    ///
+    /// # Errors
+    /// The container does not exist, or its log cannot be watched.
+    pub fn logs(&self, name: &str, options: LogOptions) -> Result<tokio::sync::mpsc::Receiver<Result<LogLine>>> {
+        let container = self.find(name)?;
+        let record = container.snapshot();
+        let alive = |status: Status| matches!(status, Status::Running | Status::Paused);
+        let (state, running) = tokio::sync::watch::channel(alive(record.state.status));
+        let mut changes = container.record.subscribe();
+        if options.follow {
+            self.0.tracker.spawn(async move {
+                loop {
+                    let running = alive(changes.borrow_and_update().state.status);
+                    state.send_replace(running);
+                    tokio::select! {
+                        changed = changes.changed() => if changed.is_err() { break },
+                        () = state.closed() => break,
+                    }
+                    if !running {
+                        break;
+                    }
+                }
+            });
+        }
+        logs::read(&record.log_path, options, running)
+    }
+
+    /// Bytes that a container's writable layer takes, and that plus its image's layers.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn container_sizes(&self, name: &str) -> Result<(u64, u64)> {
+        let record = self.inspect(name)?;
+        let scratch = self.0.snapshotter.scratch(&record.id).await.map_err(convert::snapshot)?;
+        let own = scratch.map_or(0, |scratch| scratch.allocated_bytes);
+        let mut all = own;
+        for diff_id in &record.layers {
+            let layer = self.0.snapshotter.layer(diff_id).await.map_err(convert::snapshot)?;
+            all += layer.map_or(0, |layer| layer.allocated_bytes);
+        }
+        Ok((own, all))
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Result<Arc<Container>> {
+        let bare = name.strip_prefix('/').unwrap_or(name);
+        let containers = self.read_containers();
+        if let Some(container) = containers.get(bare) {
+            return Ok(container.clone());
+        }
+        if let Some(container) = containers.values().find(|container| container.record.borrow().name == bare) {
+            return Ok(container.clone());
+        }
+        let mut by_prefix = containers.iter().filter(|(id, _)| !bare.is_empty() && id.starts_with(bare));
+        match (by_prefix.next(), by_prefix.next()) {
+            (Some((_, container)), None) => Ok(container.clone()),
+            (Some(_), Some(_)) => Err(Error::invalid(format!("multiple IDs found with provided prefix: {name}"))
+                .about("container", name)
+                .hint("give more digits of the id, or the name")),
+            _ => Err(Error::no_such_container(name)
+                .about("container", name)
+                .hint("run 'ctr-like ps -a' to see all containers")),
+        }
+    }
+
+    fn claim_name(&self, wanted: Option<&str>) -> Result<NameClaim<'_>> {
+        let mut claimed = self.0.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+        let containers = self.read_containers();
+        let holder = |name: &str| containers.values().find(|container| container.record.borrow().name == name);
+        let name = match wanted {
+            Some(wanted) => {
+                let name = names::check_name(wanted)?;
+                let holder_id = holder(&name).map(|container| container.id());
+                if holder_id.is_some() || claimed.contains(&name) {
+                    let by = holder_id.map_or_else(String::new, |id| format!(" by container \"{id}\""));
+                    return Err(Error::new(
+                        Kind::AlreadyExists,
+                        format!(
+                            "Conflict. The container name \"/{name}\" is already in use{by}. You have to remove (or rename) that container to be able to reuse that name."
+                        ),
+                    )
+                    .about("container", name.clone())
+                    .hint(format!("remove it with 'ctr-like rm {name}', or choose another --name")));
+                }
+                name
+            }
+            None => names::new_name(|name| holder(name).is_some() || claimed.contains(name)),
+        };
+        claimed.insert(name.clone());
+        Ok(NameClaim { engine: self, name })
+    }
+
+    pub(crate) fn read_containers(&self) -> std::sync::RwLockReadGuard<'_, HashMap<String, Arc<Container>>> {
+        self.0.containers.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn write_containers(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<String, Arc<Container>>> {
+        self.0.containers.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A name that nobody else can take while the container is being made.
+struct NameClaim<'a> {
+    engine: &'a Engine,
+    name: String,
+}
+
+impl Drop for NameClaim<'_> {
+    fn drop(&mut self) {
+        self.engine.0.claimed.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
+    }
+}
+
+/// The name of the store's root that keeps a container's layers alive.
+pub(crate) fn root_name(id: &str) -> String {
+    format!("container/{id}")
+}

@@ -1,0 +1,342 @@
+//! Start, stop, kill and the end of containers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use task::{ExitStatus, LogConfig, Sandbox, Share, TaskSpec};
+
+use crate::clock;
+use crate::container::{Attachment, Container, WaitCondition};
+use crate::convert;
+use crate::engine::{Engine, RemoveOptions};
+use crate::error::{Error, Kind, Result};
+use crate::record::{ContainerRecord, Status};
+use crate::sandboxes::Scope;
+use crate::{signal, spec};
+
+/// How long `stop` waits before it kills, unless the container says otherwise.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Log files of a container are rotated at this size unless it says otherwise.
+const LOG_MAX_BYTES: u64 = 64 << 20;
+const LOG_MAX_FILES: u32 = 3;
+
+impl Engine {
+    /// Starts a container; does nothing for one that runs.
+    ///
+    /// # Errors
+    /// The container does not exist or cannot run; the reason is also kept in its state.
+    pub async fn start(&self, name: &str) -> Result<()> {
+        let container = self.find(name)?;
+        let turn = container.turn().await;
+        match container.status() {
+            Status::Running => return Ok(()),
+            Status::Paused => {
+                return Err(Error::new(Kind::FailedPrecondition, "cannot start a paused container, try unpause instead")
+                    .about("container", name));
+            }
+            Status::Removing | Status::Dead => {
+                return Err(Error::new(
+                    Kind::FailedPrecondition,
+                    "container is marked for removal and cannot be started",
+                )
+                .about("container", name));
+            }
+            Status::Created | Status::Exited => {}
+        }
+        let outcome = self.start_in_turn(&container).await;
+        if let Err(error) = &outcome {
+            let code = match error.subject().map(|subject| subject.kind) {
+                Some("command") if error.kind() == Kind::NotFound => 127,
+                Some("command") => 126,
+                _ => 128,
+            };
+            let text = error.to_string();
+            let record = container.set_state(|state| {
+                state.error = Some(text);
+                state.exit_code = code;
+                state.pid = None;
+            });
+            container.take_waiting();
+            self.keep(&record).await;
+            if record.options.auto_remove {
+                drop(turn);
+                self.remove_quietly(&record.id).await;
+            }
+        }
+        outcome
+    }
+
+    async fn start_in_turn(&self, container: &Arc<Container>) -> Result<()> {
+        let record = container.snapshot();
+        let scope = if spec::host_network(&record) { Scope::HostNetwork } else { Scope::Shared };
+        let sandbox = self.0.sandboxes.get(scope).await?;
+        let task = self.task_spec(&record).await?;
+        let id = record.id.clone();
+        sandbox.create(task).await.map_err(|error| convert::start(error, &record))?;
+        let started = async {
+            for waiting in container.take_waiting() {
+                let streams = sandbox.attach(&id, None).await.map_err(|error| convert::task(error, &record.name));
+                // The client may have left meanwhile.
+                drop(waiting.send(streams));
+            }
+            sandbox.start(&id).await.map_err(|error| convert::start(error, &record))
+        };
+        let pid = match started.await {
+            Ok(pid) => pid,
+            Err(error) => {
+                if let Err(left) = sandbox.delete(&id).await {
+                    tracing::warn!(container = id, error = %left, "task of a failed start not deleted");
+                }
+                return Err(error);
+            }
+        };
+        let record = container.set_state(|state| {
+            *state = crate::record::State {
+                status: Status::Running,
+                pid: Some(pid),
+                started_ns: Some(clock::now_ns()),
+                sandbox: Some(sandbox.id().to_owned()),
+                ..Default::default()
+            };
+        });
+        self.monitor(container.clone(), sandbox);
+        self.0.events.publish("container", "start", &id, record.event_attributes());
+        self.keep(&record).await;
+        Ok(())
+    }
+
+    async fn task_spec(&self, record: &ContainerRecord) -> Result<TaskSpec> {
+        let (oci_spec, binds) = spec::linux(record)?;
+        let mut layers = Vec::with_capacity(record.layers.len());
+        for diff_id in &record.layers {
+            let layer = self.0.snapshotter.layer(diff_id).await.map_err(convert::snapshot)?.ok_or_else(|| {
+                Error::new(Kind::DataLoss, format!("layer {diff_id} of the container is missing"))
+                    .about("container", &record.name)
+                    .hint(format!("pull {} again", record.image))
+            })?;
+            layers.push(layer.path);
+        }
+        let scratch = self.0.snapshotter.scratch(&record.id).await.map_err(convert::snapshot)?.ok_or_else(|| {
+            Error::new(Kind::DataLoss, "the container's writable layer is missing")
+                .about("container", &record.name)
+                .hint("remove the container and create it again")
+        })?;
+        let or = |value: u64, default: u64| if value == 0 { default } else { value };
+        Ok(TaskSpec {
+            id: record.id.clone(),
+            layers,
+            scratch: scratch.path,
+            oci_spec,
+            shares: binds
+                .into_iter()
+                .map(|bind| Share { source: bind.source, read_only: bind.read_only, mount_index: bind.mount_index })
+                .collect(),
+            terminal: record.options.tty,
+            stdin: record.options.open_stdin,
+            stdin_once: record.options.stdin_once,
+            log: LogConfig {
+                path: record.log_path.clone(),
+                max_bytes: or(record.options.log_max_size, LOG_MAX_BYTES),
+                max_files: if record.options.log_max_files == 0 { LOG_MAX_FILES } else { record.options.log_max_files },
+            },
+        })
+    }
+
+    /// Waits for the end of a running container, then settles it.
+    pub(crate) fn monitor(&self, container: Arc<Container>, sandbox: Arc<dyn Sandbox>) {
+        let engine = self.clone();
+        self.0.tracker.spawn(async move {
+            let id = container.id();
+            let status = match sandbox.wait(&id, None).await {
+                Ok(status) => status,
+                Err(error) => ExitStatus {
+                    code: 255,
+                    exited_unix_ms: u64::try_from(clock::now_ns() / 1_000_000).unwrap_or(0),
+                    reason: Some(format!("lost the container's sandbox: {error}")),
+                },
+            };
+            engine.settle(&container, Some(&*sandbox), status).await;
+        });
+    }
+
+    /// Books the end of a container.
+    pub(crate) async fn settle(&self, container: &Arc<Container>, sandbox: Option<&dyn Sandbox>, status: ExitStatus) {
+        let turn = container.turn().await;
+        let id = container.id();
+        if let Some(sandbox) = sandbox
+            && sandbox.closed().is_none()
+            && let Err(error) = sandbox.delete(&id).await
+        {
+            tracing::warn!(container = id, %error, "ended task not deleted");
+        }
+        let record = container.set_state(|state| {
+            state.status = Status::Exited;
+            state.pid = None;
+            state.exit_code = status.code;
+            state.error = status.reason;
+            state.finished_ns = Some(i64::try_from(status.exited_unix_ms).unwrap_or(0).saturating_mul(1_000_000));
+        });
+        self.0.execs.container_ended(&id);
+        let mut attributes = record.event_attributes();
+        attributes.insert("exitCode".to_owned(), status.code.to_string());
+        self.0.events.publish("container", "die", &id, attributes);
+        container.publish_exit();
+        if record.options.auto_remove {
+            drop(turn);
+            self.remove_quietly(&id).await;
+        } else {
+            self.keep(&record).await;
+        }
+    }
+
+    async fn remove_quietly(&self, id: &str) {
+        if let Err(error) = self.remove(id, RemoveOptions::default()).await
+            && error.kind() != Kind::NotFound
+        {
+            tracing::warn!(container = id, %error, "container not removed after its end");
+        }
+    }
+
+    /// Stores a record; memory stays the truth when that fails, and the failure is logged.
+    pub(crate) async fn keep(&self, record: &ContainerRecord) {
+        if let Err(error) = self.0.table.put(&record.id, record).await {
+            tracing::error!(container = record.id, %error, "container record not stored");
+        }
+    }
+
+    /// Sends the stop signal, waits, then kills; does nothing for a container that does not run.
+    ///
+    /// # Errors
+    /// The container does not exist or cannot be signalled.
+    pub async fn stop(&self, name: &str, signal_name: Option<&str>, timeout: Option<Duration>) -> Result<()> {
+        let container = self.find(name)?;
+        let record = container.snapshot();
+        if !matches!(record.state.status, Status::Running | Status::Paused) {
+            return Ok(());
+        }
+        let number = match signal_name {
+            Some(text) => signal::parse(text)?,
+            None => record.stop_signal,
+        };
+        let configured = record.options.stop_timeout.map(|seconds| Duration::from_secs(u64::from(seconds)));
+        let timeout = timeout.or(configured).unwrap_or(STOP_TIMEOUT);
+        let ended = container.wait(WaitCondition::NotRunning);
+        self.signal(&container, number).await?;
+        if tokio::time::timeout(timeout, ended).await.is_err() {
+            let ended = container.wait(WaitCondition::NotRunning);
+            self.kill_quietly(&container).await?;
+            ended.await;
+        }
+        self.0.events.publish("container", "stop", &record.id, record.event_attributes());
+        Ok(())
+    }
+
+    /// Sends a signal to the first process.
+    ///
+    /// # Errors
+    /// The container does not exist or does not run.
+    pub async fn kill(&self, name: &str, signal_name: Option<&str>) -> Result<()> {
+        let number = signal_name.map_or(Ok(signal::KILL), signal::parse)?;
+        let container = self.find(name)?;
+        let record = container.snapshot();
+        if !matches!(record.state.status, Status::Running | Status::Paused) {
+            return Err(Error::new(
+                Kind::FailedPrecondition,
+                format!("cannot kill container: {name}: container {} is not running", record.id),
+            )
+            .about("container", name));
+        }
+        self.signal(&container, number).await?;
+        let mut attributes = record.event_attributes();
+        attributes.insert("signal".to_owned(), number.to_string());
+        self.0.events.publish("container", "kill", &record.id, attributes);
+        Ok(())
+    }
+
+    async fn signal(&self, container: &Container, number: i32) -> Result<()> {
+        let record = container.snapshot();
+        let sandbox = self.sandbox_of(&record).await?;
+        let sent = sandbox.signal(&record.id, None, number).await;
+        match sent {
+            // A process that ended in between is what the caller wanted.
+            Err(_) if !matches!(container.status(), Status::Running | Status::Paused) => Ok(()),
+            other => other.map_err(|error| convert::task(error, &record.name)),
+        }
+    }
+
+    pub(crate) async fn kill_quietly(&self, container: &Container) -> Result<()> {
+        match self.signal(container, signal::KILL).await {
+            Err(error) if error.kind() == Kind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    /// The sandbox in which a running container lives.
+    pub(crate) async fn sandbox_of(&self, record: &ContainerRecord) -> Result<Arc<dyn Sandbox>> {
+        let wanted = record.state.sandbox.as_deref();
+        let found = self.0.sandboxes.all().await.into_iter().find(|sandbox| Some(sandbox.id()) == wanted);
+        found.ok_or_else(|| {
+            Error::new(Kind::FailedPrecondition, format!("container {} is not running", record.id))
+                .about("container", &record.name)
+        })
+    }
+
+    /// Attaches to the streams of a container, now or at its next start.
+    ///
+    /// # Errors
+    /// The container does not exist or is being removed.
+    pub async fn attach(&self, name: &str) -> Result<Attachment> {
+        let container = self.find(name)?;
+        let turn = container.turn().await;
+        let record = container.snapshot();
+        match record.state.status {
+            Status::Running | Status::Paused => {
+                let sandbox = self.sandbox_of(&record).await?;
+                let streams = sandbox.attach(&record.id, None).await;
+                drop(turn);
+                Ok(Container::attached(streams.map_err(|error| convert::task(error, &record.name))?))
+            }
+            Status::Created | Status::Exited => Ok(container.attach_later()),
+            Status::Removing | Status::Dead => {
+                Err(Error::new(Kind::FailedPrecondition, "container is being removed").about("container", name))
+            }
+        }
+    }
+
+    /// Changes the terminal size of a container's first process.
+    ///
+    /// # Errors
+    /// It does not run or has no terminal.
+    pub async fn resize(&self, name: &str, height: u16, width: u16) -> Result<()> {
+        let record = self.inspect(name)?;
+        let sandbox = self.sandbox_of(&record).await?;
+        sandbox.resize(&record.id, None, height, width).await.map_err(|error| convert::task(error, &record.name))
+    }
+
+    /// Gives a container another name.
+    ///
+    /// # Errors
+    /// The name is taken or not allowed.
+    pub async fn rename(&self, name: &str, new_name: &str) -> Result<()> {
+        let new_name = crate::names::check_name(new_name)?;
+        let container = self.find(name)?;
+        let turn = container.turn().await;
+        {
+            // The map's lock makes the look and the change one step.
+            let containers = self.write_containers();
+            if containers.values().any(|other| other.record.borrow().name == new_name) {
+                return Err(Error::new(
+                    Kind::AlreadyExists,
+                    format!("Conflict. The container name \"/{new_name}\" is already in use."),
+                )
+                .about("container", new_name));
+            }
+            container.record.send_modify(|record| record.name.clone_from(&new_name));
+        }
+        let record = container.snapshot();
+        self.keep(&record).await;
+        self.0.events.publish("container", "rename", &record.id, record.event_attributes());
+        drop(turn);
+        Ok(())
+    }
+}

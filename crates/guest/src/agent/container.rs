@@ -1,0 +1,514 @@
+//! One container: made, started, entered, measured, deleted.
+//!
+//! Create leaves its init waiting inside the finished container; the first ExecuteProcess connects the streams and
+//! releases it. A container is *created*, *started* or *exited*; the exit is known as soon as the reaper has it, and is
+//! announced once, with the first wait on init that is answered.
+//!
+//! Everything the agent keeps of a container lies below `/run/gcs/work/<id>` and `/run/gcs/state/<id>`; the bundle
+//! directory of the host holds only the files of name resolution.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use gcs::guest::{AgentError, Exit};
+use gcs::hresult;
+use gcs::message::{ContainerConfig, NotificationKind, ProcessParameters, PropertyQuery, StdioPorts};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use super::process::{self, Process};
+use super::{Inner, RUN, lock, modify};
+use crate::cgroup::hierarchy::Hierarchy;
+use crate::cgroup::tree::Groups;
+use crate::cgroup::{limits, stats};
+use crate::helper::{self, Request};
+use crate::reaper;
+use crate::rootfs;
+use crate::spec::capabilities::Masks;
+use crate::spec::{self, Prepared};
+use crate::stdio::{self, Pipes, Streams, Terminal, Wanted};
+
+/// How long the kernel may take to let go of a dead container's control groups.
+const RELEASE: Duration = Duration::from_secs(5);
+
+/// A container.
+#[derive(Debug)]
+pub(super) struct Container {
+    id: String,
+    bundle: PathBuf,
+    scratch: Option<PathBuf>,
+    groups: Groups,
+    group: String,
+    network: String,
+    own_pids: bool,
+    template: Template,
+    init: i32,
+    exit: reaper::Exit,
+    terminal: Option<Terminal>,
+    /// Until the container is started.
+    pipes: Mutex<Option<Pipes>>,
+    state: Mutex<State>,
+    processes: Mutex<HashMap<i32, Arc<Process>>>,
+    execs: AtomicU32,
+}
+
+/// What an exec takes over from the container.
+#[derive(Debug)]
+struct Template {
+    root: String,
+    masks: Masks,
+    filter: Option<Value>,
+    limits: Option<Value>,
+    user: Value,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    started: bool,
+    /// libcontainer's own record says that the container runs.
+    recorded: bool,
+    kind: Option<NotificationKind>,
+    announced: bool,
+}
+
+/// Makes a container whose root file system is mounted.
+pub(super) async fn create(inner: &Arc<Inner>, id: &str, config: ContainerConfig) -> Result<Arc<Container>, AgentError> {
+    let bundle = modify::checked(&config.oci_bundle_path, "OciBundlePath")?;
+    let scratch = match config.scratch_dir_path.as_str() {
+        "" => None,
+        path => Some(modify::checked(path, "ScratchDirPath")?),
+    };
+    let group = format!("/pods/{id}");
+    let prepared = spec::prepare(config.oci_specification, &group, &inner.facts, rootfs::users)
+        .map_err(|error| AgentError::fail(error.to_string()))?;
+    let work = work(id);
+    let made = make(inner, id, &bundle, &work, prepared).await;
+    let Made { prepared, init, exit, terminal, pipes } = match made {
+        Ok(made) => made,
+        Err(error) => {
+            let _ = fs::remove_dir_all(&work);
+            let _ = fs::remove_dir_all(state(id));
+            let groups = Groups::at(&inner.hierarchies, &group);
+            inner.tasks.spawn_blocking(move || groups.destroy(RELEASE));
+            return Err(error);
+        }
+    };
+    let process = &prepared.config["process"];
+    Ok(Arc::new(Container {
+        id: id.to_owned(),
+        bundle,
+        scratch,
+        groups: Groups::at(&inner.hierarchies, &group),
+        group,
+        network: prepared.network.clone(),
+        own_pids: prepared.own_pids,
+        template: Template {
+            root: prepared.root.clone(),
+            masks: prepared.process.masks,
+            filter: prepared.seccomp.clone(),
+            limits: process.get("rlimits").cloned(),
+            user: process["user"].clone(),
+        },
+        init,
+        exit,
+        terminal,
+        pipes: Mutex::new(pipes),
+        state: Mutex::default(),
+        processes: Mutex::default(),
+        execs: AtomicU32::new(0),
+    }))
+}
+
+struct Made {
+    prepared: Prepared,
+    init: i32,
+    exit: reaper::Exit,
+    terminal: Option<Terminal>,
+    pipes: Option<Pipes>,
+}
+
+fn work(id: &str) -> PathBuf {
+    Path::new(RUN).join("work").join(id)
+}
+
+fn state(id: &str) -> PathBuf {
+    Path::new(RUN).join("state").join(id)
+}
+
+async fn make(
+    inner: &Arc<Inner>,
+    id: &str,
+    bundle: &Path,
+    work: &Path,
+    mut prepared: Prepared,
+) -> Result<Made, AgentError> {
+    let failed = |what: &str| {
+        let what = what.to_owned();
+        move |error: io::Error| AgentError::fail(format!("{what}: {error}"))
+    };
+    write_files(inner, bundle, &mut prepared)?;
+    rootfs::make_dir(Path::new(&prepared.root), &prepared.process.cwd).map_err(failed("create working directory"))?;
+    fs::create_dir_all(work).map_err(failed("create work directory"))?;
+    let document = serde_json::to_vec(&prepared.config).map_err(|error| failed("write specification")(error.into()))?;
+    fs::write(work.join("config.json"), document).map_err(failed("write specification"))?;
+    let terminal = prepared.process.terminal;
+    let request = Request::Create {
+        id: id.to_owned(),
+        state: Path::new(RUN).join("state"),
+        bundle: work.to_owned(),
+        process: helper::Process {
+            terminal,
+            masks: prepared.process.masks,
+            no_new_privileges: prepared.process.no_new_privileges,
+            filter: prepared.seccomp.as_ref().map(|profile| inner.filters.filter(profile)),
+            loopback: prepared.own_network,
+        },
+    };
+    let owner = owner(&prepared.config["process"]["user"]);
+    let launched = launch(inner, &request, terminal, owner, prepared.process.size).await?;
+    Ok(Made {
+        prepared,
+        init: launched.pid,
+        exit: launched.exit,
+        terminal: launched.terminal,
+        pipes: launched.pipes,
+    })
+}
+
+/// A process that a helper has made.
+struct Launched {
+    pid: i32,
+    exit: reaper::Exit,
+    terminal: Option<Terminal>,
+    pipes: Option<Pipes>,
+}
+
+async fn launch(
+    inner: &Arc<Inner>,
+    request: &Request,
+    terminal: bool,
+    owner: (u32, u32),
+    size: Option<(u16, u16)>,
+) -> Result<Launched, AgentError> {
+    let failed = |error: io::Error| AgentError::fail(format!("standard streams: {error}"));
+    let (pipes, ends) = if terminal {
+        (None, None)
+    } else {
+        let (pipes, ends) = Pipes::new(owner).map_err(failed)?;
+        (Some(pipes), Some(ends))
+    };
+    let fds: Vec<_> = ends.iter().flat_map(|ends| &ends.0).map(AsFd::as_fd).collect();
+    let birth = inner.reaper.birth();
+    let called = inner.helpers.call(request, &fds).await;
+    let (pid, master) = called.map_err(|error| AgentError::fail(crate::chain(&error)))?;
+    let exit = birth.adopt(pid);
+    let terminal = master.map(stdio::terminal).transpose().map_err(failed)?;
+    if let (Some(terminal), Some((rows, columns))) = (&terminal, size) {
+        stdio::resize(terminal, rows, columns).map_err(failed)?;
+    }
+    Ok(Launched { pid, exit, terminal, pipes })
+}
+
+/// The user and group that own the process's streams.
+fn owner(user: &Value) -> (u32, u32) {
+    let id = |name: &str| user.get(name).and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok()).unwrap_or(0);
+    (id("uid"), id("gid"))
+}
+
+/// Writes the files of name resolution that the specification does not mount itself, and mounts them.
+fn write_files(inner: &Inner, bundle: &Path, prepared: &mut Prepared) -> Result<(), AgentError> {
+    let machine = || nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let hostname = if prepared.hostname.is_empty() { machine() } else { prepared.hostname.clone() };
+    let resolv = lock(&inner.networks)
+        .resolv(&prepared.network)
+        .map_err(|error| AgentError::fail(error.to_string()))?
+        // A machine that shares its host's network has the host's name servers.
+        .unwrap_or_else(|| fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
+    let mut hosts = spec::files::hosts(&hostname);
+    if let (false, Ok(inherited)) = (prepared.own_network, fs::read_to_string("/etc/hosts")) {
+        hosts = format!("{inherited}127.0.0.1 {hostname}\n");
+    }
+    let mut files = Vec::new();
+    for (name, text) in [("hostname", format!("{hostname}\n")), ("hosts", hosts), ("resolv.conf", resolv)] {
+        let destination = match name {
+            "hostname" => "/etc/hostname",
+            "hosts" => "/etc/hosts",
+            _ => "/etc/resolv.conf",
+        };
+        if spec::mounts_at(&prepared.config, destination) {
+            continue;
+        }
+        let source = bundle.join(name);
+        crate::mounts::create_dir(bundle, 0o755)
+            .and_then(|()| fs::write(&source, text))
+            .and_then(|()| rootfs::clear_target(Path::new(&prepared.root), destination))
+            .map_err(|error| AgentError::fail(format!("write {}: {error}", source.display())))?;
+        files.push((destination, source.to_string_lossy().into_owned()));
+    }
+    spec::add_files(prepared, &files);
+    Ok(())
+}
+
+impl Container {
+    /// Starts the init, once.
+    pub(super) async fn start(
+        self: &Arc<Self>,
+        inner: &Arc<Inner>,
+        parameters: &ProcessParameters,
+        ports: StdioPorts,
+    ) -> Result<i32, AgentError> {
+        {
+            let mut state = lock(&self.state);
+            if self.has_exited() {
+                return Err(self.stopped());
+            }
+            if std::mem::replace(&mut state.started, true) {
+                let text = format!("container {} has been started already", self.id);
+                return Err(AgentError::new(hresult::INVALID_STATE, text));
+            }
+        }
+        let released = self.release(inner, parameters, ports).await;
+        if released.is_err() {
+            lock(&self.state).started = false;
+        }
+        let streams = released?;
+        let init = Process::new(self.init, self.exit.clone(), streams, self.terminal.clone());
+        lock(&self.processes).insert(self.init, Arc::clone(&init));
+        let container = Arc::clone(self);
+        inner.tasks.spawn(async move {
+            init.end_input().await;
+            if !container.own_pids {
+                // Others of this container may still run, and hold its streams open.
+                container.groups.kill(Signal::SIGKILL);
+            }
+        });
+        Ok(self.init)
+    }
+
+    /// Connects the streams and lets the waiting init go on.
+    async fn release(
+        &self,
+        inner: &Inner,
+        parameters: &ProcessParameters,
+        ports: StdioPorts,
+    ) -> Result<Streams, AgentError> {
+        let failed = |error: io::Error| AgentError::fail(format!("start container {}: {error}", self.id));
+        let connections = Wanted::new(parameters, ports).dial().await.map_err(failed)?;
+        knock(&state(&self.id)).await.map_err(failed)?;
+        match &self.terminal {
+            Some(terminal) => Ok(Streams::terminal(terminal, connections, &inner.tasks)),
+            None => {
+                let pipes = lock(&self.pipes).take();
+                let pipes = pipes.ok_or_else(|| failed(io::ErrorKind::NotConnected.into()))?;
+                Streams::pipes(pipes, connections, &inner.tasks).map_err(failed)
+            }
+        }
+    }
+
+    /// Runs another process in the container.
+    pub(super) async fn exec(
+        self: &Arc<Self>,
+        inner: &Arc<Inner>,
+        mut document: Value,
+        parameters: &ProcessParameters,
+        ports: StdioPorts,
+    ) -> Result<i32, AgentError> {
+        if self.has_exited() {
+            return Err(self.stopped());
+        }
+        let named = document.pointer("/user/username").and_then(Value::as_str).is_some_and(|name| !name.is_empty());
+        let own_masks = document.get("capabilities").is_some_and(|value| !value.is_null());
+        if let Some(process) = document.as_object_mut() {
+            if !named && process.get("user").is_none_or(Value::is_null) {
+                process.insert("user".to_owned(), self.template.user.clone());
+            }
+            match &self.template.limits {
+                Some(limits) => process.insert("rlimits".to_owned(), limits.clone()),
+                None => process.remove("rlimits"),
+            };
+        }
+        let users = rootfs::users(&self.template.root);
+        let settled = spec::process::prepare(&mut document, &inner.facts, &users)
+            .map_err(|error| AgentError::fail(error.to_string()))?;
+        let connections = Wanted::new(parameters, ports)
+            .dial()
+            .await
+            .map_err(|error| AgentError::fail(format!("exec in container {}: {error}", self.id)))?;
+        self.record_running()?;
+        let number = self.execs.fetch_add(1, Ordering::Relaxed);
+        let path = work(&self.id).join(format!("process.{number}.json"));
+        fs::write(&path, document.to_string())
+            .map_err(|error| AgentError::fail(format!("write {}: {error}", path.display())))?;
+        let request = Request::Exec {
+            id: self.id.clone(),
+            state: Path::new(RUN).join("state"),
+            document: path.clone(),
+            process: helper::Process {
+                terminal: settled.terminal,
+                masks: if own_masks { settled.masks } else { self.template.masks },
+                no_new_privileges: settled.no_new_privileges,
+                filter: self.template.filter.as_ref().map(|profile| inner.filters.filter(profile)),
+                loopback: false,
+            },
+        };
+        let launched = launch(inner, &request, settled.terminal, owner(&document["user"]), settled.size).await;
+        let _ = fs::remove_file(&path);
+        let Launched { pid, exit, terminal, pipes } = launched?;
+        let streams = match (&terminal, pipes) {
+            (Some(terminal), _) => Streams::terminal(terminal, connections, &inner.tasks),
+            (None, Some(pipes)) => Streams::pipes(pipes, connections, &inner.tasks)
+                .map_err(|error| AgentError::fail(format!("standard streams: {error}")))?,
+            (None, None) => Streams::none(),
+        };
+        let process = Process::new(pid, exit, streams, terminal);
+        lock(&self.processes).insert(pid, Arc::clone(&process));
+        inner.tasks.spawn(async move { process.end_input().await });
+        Ok(pid)
+    }
+
+    /// libcontainer enters only containers that run, by its own record. The agent starts containers itself, so it
+    /// keeps that record, when it is first needed.
+    fn record_running(&self) -> Result<(), AgentError> {
+        let mut known = lock(&self.state);
+        if known.recorded {
+            return Ok(());
+        }
+        let path = state(&self.id).join("state.json");
+        let update = || -> io::Result<()> {
+            let mut record: Value = serde_json::from_slice(&fs::read(&path)?)?;
+            record["status"] = json!("running");
+            let partial = path.with_extension("partial");
+            fs::write(&partial, record.to_string())?;
+            fs::rename(&partial, &path)
+        };
+        update().map_err(|error| AgentError::fail(format!("{}: {error}", path.display())))?;
+        known.recorded = true;
+        Ok(())
+    }
+
+    /// Waits for a process. Init can be waited for any number of times, others until somebody has the answer.
+    pub(super) async fn wait(&self, pid: i32) -> Result<Exit, AgentError> {
+        let process = self.process(pid)?;
+        let code = process.finished().await.code();
+        if pid != self.init {
+            lock(&self.processes).remove(&pid);
+            return Ok(Exit { code, announce: None });
+        }
+        let mut state = lock(&self.state);
+        let first = !std::mem::replace(&mut state.announced, true);
+        let kind = state.kind.clone().unwrap_or_default();
+        Ok(Exit { code, announce: first.then_some(kind) })
+    }
+
+    /// A process the host knows.
+    pub(super) fn process(&self, pid: i32) -> Result<Arc<Process>, AgentError> {
+        lock(&self.processes).get(&pid).cloned().ok_or_else(|| process::unknown(pid))
+    }
+
+    /// Signals a process.
+    pub(super) fn signal(&self, pid: i32, signal: i32) -> Result<(), AgentError> {
+        self.process(pid)?.signal(signal)?;
+        if pid == self.init {
+            self.remember(signal);
+        }
+        Ok(())
+    }
+
+    /// Signals the init.
+    pub(super) fn shutdown(&self, forced: bool) -> Result<(), AgentError> {
+        if self.has_exited() {
+            return Err(self.stopped());
+        }
+        let signal = if forced { libc::SIGKILL } else { libc::SIGTERM };
+        process::send(self.init, signal)?;
+        self.remember(signal);
+        Ok(())
+    }
+
+    /// The kind of exit follows from the signals that were sent.
+    fn remember(&self, signal: i32) {
+        let kind = match signal {
+            libc::SIGTERM => NotificationKind::GracefulExit,
+            libc::SIGKILL => NotificationKind::ForcedExit,
+            _ => return,
+        };
+        lock(&self.state).kind = Some(kind);
+    }
+
+    /// `ProcessList` and `LCOWMetrics`, as asked.
+    pub(super) fn properties(&self, hierarchies: &[Hierarchy], query: &PropertyQuery) -> Value {
+        let mut properties = json!({});
+        if query.wants("ProcessList") {
+            let pids = self.groups.processes();
+            properties["ProcessList"] = pids.into_iter().map(|pid| json!({ "ProcessId": pid })).collect();
+        }
+        if query.wants("Statistics") {
+            properties["LCOWMetrics"] = stats::read(hierarchies, &self.group);
+        }
+        properties
+    }
+
+    /// Changes limits.
+    pub(super) fn constrain(&self, resources: Value) -> Result<(), AgentError> {
+        limits::update(&self.id, &self.group, resources)
+            .map_err(|error| AgentError::fail(format!("limits of container {}: {}", self.id, crate::chain(&error))))
+    }
+
+    /// Removes everything that is left of the container. One that was never started is ended first.
+    pub(super) async fn delete(&self, inner: &Arc<Inner>) -> Result<(), AgentError> {
+        if !self.has_exited() {
+            if lock(&self.state).started {
+                let text = format!("container {} is running", self.id);
+                return Err(AgentError::new(hresult::INVALID_STATE, text));
+            }
+            let _ = process::send(self.init, libc::SIGKILL);
+            reaper::ended(self.exit.clone()).await;
+        }
+        lock(&inner.networks).forget(&self.network);
+        let (groups, work, state) = (self.groups.clone(), work(&self.id), state(&self.id));
+        let (scratch, bundle) = (self.scratch.clone(), self.bundle.clone());
+        let remove = move || -> io::Result<()> {
+            groups.destroy(RELEASE)?;
+            for directory in [Some(work), Some(state), scratch, Some(bundle)].into_iter().flatten() {
+                crate::mounts::remove_tree(&directory)?;
+            }
+            Ok(())
+        };
+        let removed = tokio::task::spawn_blocking(remove).await.map_err(io::Error::other).flatten();
+        removed.map_err(|error| AgentError::fail(format!("delete container {}: {error}", self.id)))
+    }
+
+    /// A line for humans.
+    pub(super) fn describe(&self) -> String {
+        let phase = match (self.has_exited(), lock(&self.state).started) {
+            (true, _) => "exited",
+            (false, true) => "running",
+            (false, false) => "created",
+        };
+        format!("{phase}, init {}, known processes {}", self.init, lock(&self.processes).len())
+    }
+
+    fn has_exited(&self) -> bool {
+        self.exit.borrow().is_some()
+    }
+
+    fn stopped(&self) -> AgentError {
+        AgentError::new(hresult::SYSTEM_ALREADY_STOPPED, format!("container {} is not running", self.id))
+    }
+}
+
+/// Tells the waiting init to go on. The socket's path may be longer than an address, so it is reached through its
+/// directory.
+async fn knock(directory: &Path) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let directory = fs::File::open(directory)?;
+    let path = format!("/proc/self/fd/{}/notify.sock", directory.as_raw_fd());
+    let mut socket = tokio::net::UnixStream::connect(path).await?;
+    tokio::io::AsyncWriteExt::write_all(&mut socket, b"start container").await
+}

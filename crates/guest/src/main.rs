@@ -1,0 +1,75 @@
+//! `ctr-like-guest`: init and guest agent of a Linux utility VM, and of the sandbox that stands in for one.
+//!
+//! One static program under several names: `/init`, `/bin/vsockexec` and `/bin/gcs` in a virtual machine's root, and
+//! by its first argument `sandbox` (spawned by the emulator), `helper` and `console` (spawned by itself).
+//!
+//! `sandbox` and `init` prepare a machine; `agent` serves the guest protocol in it; `helper` makes processes in
+//! containers with libcontainer. `spec`, `cgroup`, `mounts`, `devices`, `rootfs` and `stdio` are what the agent is made
+//! of; `link` reaches the host.
+//!
+//! Unsafe code is in `sys` alone.
+
+mod agent;
+mod arguments;
+mod cgroup;
+mod console;
+mod devices;
+mod helper;
+mod init;
+mod link;
+mod log;
+mod mounts;
+mod netlink;
+mod reaper;
+mod rootfs;
+mod sandbox;
+mod spec;
+mod stdio;
+mod sys;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut words = std::env::args_os();
+    let name = words.next().unwrap_or_default().to_string_lossy().into_owned();
+    let text = || std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>();
+    match arguments::base(&name) {
+        "init" => return init::run_machine(&text()),
+        "vsockexec" => return init::run_vsockexec(&text()),
+        "gcs" => return init::run_gcs(&text()),
+        _ => {}
+    }
+    let command = words.next().unwrap_or_default();
+    match command.to_str() {
+        Some("sandbox") => sandbox::run(&words.next().unwrap_or_default().to_string_lossy()),
+        Some(helper::COMMAND) => helper::run::run(),
+        Some(console::COMMAND) => console::run(words),
+        Some("--version") => {
+            let line = format!("ctr-like-guest {}\n", env!("CARGO_PKG_VERSION"));
+            let written = std::io::Write::write_all(&mut std::io::stdout(), line.as_bytes());
+            if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        _ => {
+            let usage = "usage: ctr-like-guest sandbox <json> | --version\n\
+                         also runs as /init, /bin/vsockexec and /bin/gcs of a utility VM\n";
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), usage.as_bytes());
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// An error with its causes, for a log line or a message. A cause that its error repeats is not repeated.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        next = cause.source();
+    }
+    text
+}

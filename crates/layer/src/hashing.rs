@@ -1,0 +1,163 @@
+//! Input of a conversion: reads the archive in large chunks and hashes them on a second thread.
+//!
+//! Hashing costs about as much as everything else together, so it runs beside it. Chunks are shared, not copied: a
+//! bounded channel carries them to the hasher, and a chunk is filled again once both sides are done with it.
+
+use std::io::{self, BufRead, Read};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use sha2::{Digest, Sha256};
+
+use crate::CompressionError;
+
+/// Bytes per chunk: few enough to be in the cache still when the second reader comes.
+const CHUNK: usize = 256 << 10;
+/// Chunks that may wait for the hasher.
+const DEPTH: usize = 8;
+
+/// A chunk of the archive, read by the parser and the hasher.
+type Chunk = Arc<Vec<u8>>;
+
+/// The hashing end: run it on a thread of its own.
+pub(crate) struct Hasher(Receiver<Chunk>);
+
+impl Hasher {
+    /// Hashes until the input is dropped or finished.
+    pub(crate) fn run(self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        for chunk in self.0 {
+            hash.update(chunk.as_slice());
+        }
+        hash.finalize().into()
+    }
+}
+
+/// The reading end.
+pub(crate) struct HashedInput<R> {
+    reader: R,
+    hasher: SyncSender<Chunk>,
+    current: Chunk,
+    position: usize,
+    /// Chunks that were used before; those with no other owner can be filled again.
+    pool: Vec<Chunk>,
+    total: u64,
+    maximum: u64,
+    ended: bool,
+}
+
+impl<R: Read> HashedInput<R> {
+    /// Reads at most `maximum` bytes from `reader`.
+    pub(crate) fn new(reader: R, maximum: u64) -> (Self, Hasher) {
+        let (hasher, chunks) = sync_channel(DEPTH);
+        let input = Self {
+            reader,
+            hasher,
+            current: Chunk::default(),
+            position: 0,
+            pool: Vec::new(),
+            total: 0,
+            maximum,
+            ended: false,
+        };
+        (input, Hasher(chunks))
+    }
+
+    /// Reads to the end and returns the length of the archive.
+    pub(crate) fn drain(mut self) -> io::Result<u64> {
+        loop {
+            let length = self.fill_buf()?.len();
+            if length == 0 {
+                return Ok(self.total);
+            }
+            self.consume(length);
+        }
+    }
+
+    fn next_chunk(&mut self) -> io::Result<()> {
+        let used = std::mem::take(&mut self.current);
+        self.position = 0;
+        self.pool.push(used);
+        let free = self.pool.iter_mut().position(|chunk| Arc::get_mut(chunk).is_some_and(|c| !c.is_empty()));
+        let mut chunk = match free {
+            Some(index) => self.pool.swap_remove(index),
+            None => Arc::new(vec![0; CHUNK]),
+        };
+        let bytes = Arc::get_mut(&mut chunk).expect("nobody else holds a free chunk");
+        let mut length = 0;
+        while length < CHUNK && !self.ended {
+            match self.reader.read(&mut bytes[length..]) {
+                Ok(0) => self.ended = true,
+                Ok(read) => length += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        bytes.truncate(length);
+        self.total += length as u64;
+        if self.total > self.maximum {
+            let maximum = self.maximum;
+            return Err(CompressionError::Limit { format: "tar", what: "the uncompressed size", maximum }.into());
+        }
+        self.current = chunk;
+        if length > 0 {
+            self.hasher
+                .send(Arc::clone(&self.current))
+                .map_err(|_| io::Error::other("the hashing thread stopped"))?;
+        }
+        Ok(())
+    }
+}
+
+impl<R: Read> Read for HashedInput<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.fill_buf()?;
+        let count = bytes.len().min(out.len());
+        out[..count].copy_from_slice(&bytes[..count]);
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+impl<R: Read> BufRead for HashedInput<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.position == self.current.len() && !self.ended {
+            self.next_chunk()?;
+        }
+        Ok(&self.current[self.position..])
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.position += count;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_is_hashed_once() {
+        for length in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 20 * CHUNK + 17] {
+            let bytes: Vec<u8> = (0..length).map(|n| (n % 251) as u8).collect();
+            let (input, hasher) = HashedInput::new(&bytes[..], u64::MAX);
+            let thread = std::thread::spawn(move || hasher.run());
+            assert_eq!(input.drain().unwrap(), length as u64);
+            assert_eq!(thread.join().unwrap(), <[u8; 32]>::from(Sha256::digest(&bytes)));
+        }
+    }
+
+    #[test]
+    fn the_limit_is_exact() {
+        let read = |length: usize, maximum| {
+            let bytes = vec![1; length];
+            let (input, hasher) = HashedInput::new(&bytes[..], maximum);
+            let thread = std::thread::spawn(move || hasher.run());
+            let result = input.drain();
+            thread.join().unwrap();
+            result
+        };
+        assert_eq!(read(100, 100).unwrap(), 100);
+        assert!(read(101, 100).is_err());
+    }
+}

@@ -1,0 +1,153 @@
+//! Content digests: the only names that bytes have in the store.
+//!
+//! File names and metadata keys are formatted from a parsed [`Digest`], never from text that came from outside.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+const PREFIX: &str = "sha256:";
+
+/// A SHA-256 digest in its canonical spelling, `sha256:` followed by 64 lower-case hexadecimal digits.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest(String);
+
+/// A text that is not a digest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("invalid digest {value:?}: expected sha256: and 64 lower-case hexadecimal digits")]
+pub struct DigestError {
+    /// The refused text, cut to a printable length.
+    pub value: String,
+}
+
+impl Digest {
+    /// The digest of `bytes`.
+    #[must_use]
+    pub fn of(bytes: impl AsRef<[u8]>) -> Self {
+        Self::from_hash(Sha256::digest(bytes.as_ref()).into())
+    }
+
+    /// The digest with this hash value.
+    #[must_use]
+    pub fn from_hash(hash: [u8; 32]) -> Self {
+        Self(format!("{PREFIX}{}", hex::encode(hash)))
+    }
+
+    /// The 64 hexadecimal digits.
+    #[must_use]
+    pub fn hex(&self) -> &str {
+        &self.0[PREFIX.len()..]
+    }
+
+    /// The canonical text, with the algorithm.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The first twelve hexadecimal digits, for people.
+    #[must_use]
+    pub fn short(&self) -> &str {
+        &self.hex()[..12]
+    }
+
+    /// The hash value.
+    #[must_use]
+    pub fn hash(&self) -> [u8; 32] {
+        let mut hash = [0; 32];
+        hex::decode_to_slice(self.hex(), &mut hash).expect("a digest holds 64 hexadecimal digits");
+        hash
+    }
+
+    /// The digest spelled by 64 lower-case hexadecimal digits, if it is one.
+    #[must_use]
+    pub fn from_hex(digits: &str) -> Option<Self> {
+        is_hex(digits).then(|| Self(format!("{PREFIX}{digits}")))
+    }
+}
+
+fn is_hex(digits: &str) -> bool {
+    digits.len() == 64 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+impl TryFrom<String> for Digest {
+    type Error = DigestError;
+
+    fn try_from(value: String) -> Result<Self, DigestError> {
+        match value.strip_prefix(PREFIX) {
+            Some(digits) if is_hex(digits) => Ok(Self(value)),
+            _ => Err(DigestError {
+                value: value.chars().take(100).collect(),
+            }),
+        }
+    }
+}
+
+impl FromStr for Digest {
+    type Err = DigestError;
+
+    fn from_str(value: &str) -> Result<Self, DigestError> {
+        Self::try_from(value.to_owned())
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> Self {
+        digest.0
+    }
+}
+
+impl AsRef<str> for Digest {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_value_round_trips() {
+        let digest = Digest::of(b"abc");
+        let text = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(digest.to_string(), text);
+        assert_eq!(text.parse::<Digest>().unwrap(), digest);
+        assert_eq!(Digest::from_hash(digest.hash()), digest);
+        assert_eq!(serde_json::to_string(&digest).unwrap(), format!("\"{text}\""));
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        let hex = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        for bad in [
+            String::new(),
+            "sha256:".into(),
+            hex.into(),
+            format!("sha512:{hex}"),
+            format!("sha256:{}", hex.to_uppercase()),
+            format!("sha256:{hex}0"),
+            format!("sha256:../{}", &hex[3..]),
+            format!("sha256:{hex}\n"),
+            format!("SHA256:{hex}"),
+        ] {
+            assert!(bad.parse::<Digest>().is_err(), "{bad}");
+            assert!(serde_json::from_str::<Digest>(&format!("{bad:?}")).is_err());
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! The metadata file and the one thread that writes it.
+//!
+//! Every change of metadata is a [`Job`] of this thread. Jobs that wait together and want the same durability share one
+//! commit. Reads go to the database directly, from any thread.
+//!
+//! Durable commits use redb with `quick_repair` (which includes two-phase commit): an unclean file opens in no time.
+//! Eventual ones go to the journal and to the database's memory; a durable commit follows on its own when the
+//! journal has grown, when the thread has been idle for a while, and when the store is closed.
+//!
+//! All calls block, except that `Writer::send` only queues.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use redb::{Database, Durability as DiskDurability, ReadableDatabase, Table, TableError, WriteTransaction};
+
+use crate::error::{Result, StoreError, db_error, io_error};
+use crate::graph;
+use crate::guard::Guard;
+use crate::journal::{Change, Journal};
+use crate::resource::Resource;
+use crate::transaction::{RECORDS, Transaction, get_json};
+
+/// Table of the store's own bookkeeping.
+const META: &str = "meta";
+const META_FORMAT: &str = "format";
+const META_SEQUENCE: &str = "sequence";
+/// The format this program writes; a file with a higher one is refused before anything is written.
+const FORMAT: u32 = 1;
+
+/// Metadata are small; a cache of the default size (1 GiB) would let the daemon grow without need.
+const CACHE_BYTES: usize = 4 << 20;
+/// A journal of this size is folded into the database.
+const JOURNAL_LIMIT: u64 = 1 << 20;
+/// Eventual changes reach the disk after this time at the latest.
+const FLUSH_AFTER: Duration = Duration::from_secs(2);
+/// How many transactions may share one commit.
+const BATCH: usize = 128;
+
+/// What an acknowledged change survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// Everything: the change is on the disk when the call returns.
+    #[default]
+    Immediate,
+    /// The death of the process, at any instant. A power cut may undo the last seconds, never in part and never
+    /// out of order. No disk flush is waited for, so it is much faster.
+    Eventual,
+}
+
+/// How a transaction's function ended.
+pub(crate) enum Verdict {
+    /// Commit, then tell. On success the answer holds the resources whose removal must be awaited.
+    Commit(Box<dyn FnOnce(Result<Vec<Resource>>) + Send>),
+    /// Drop the changes; the caller has been told already.
+    Abandon,
+}
+
+/// A transaction's function; given an error, it passes that on to its caller.
+pub(crate) type Run = Box<dyn FnOnce(Result<&mut Transaction<'_>>) -> Verdict + Send>;
+
+pub(crate) enum Job {
+    /// A transaction.
+    Transaction(Durability, Run),
+    /// Something to do while no transaction is open and all earlier ones are visible to readers.
+    Between(Box<dyn FnOnce() + Send>),
+    /// Make everything durable, then tell.
+    Flush(Box<dyn FnOnce(Result<()>) + Send>),
+}
+
+/// Handle of the thread; dropping it lets the thread finish its queue, flush, and end.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    queue: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    /// Opens the database, applies the journal together with `first`, and starts the thread.
+    pub(crate) fn open(
+        directory: &Path,
+        guard: Arc<Guard>,
+        first: impl FnOnce(&mut Transaction<'_>) -> Result<()>,
+    ) -> Result<(Arc<Database>, Self)> {
+        let path = directory.join("metadata.redb");
+        let database = Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .create(&path)
+            .map_err(db_error("open"))?;
+        let (format, sequence) = read_meta(&database)?;
+        if let Some(found) = format.filter(|format| *format > FORMAT) {
+            return Err(StoreError::NewerFormat {
+                found,
+                supported: FORMAT,
+            });
+        }
+        let (journal, batches, sequence) = Journal::open(&directory.join("metadata.journal"), sequence)?;
+        if !batches.is_empty() {
+            tracing::info!(batches = batches.len(), "applying journalled metadata changes");
+        }
+        let database = Arc::new(database);
+        let mut state = State {
+            database: Arc::clone(&database),
+            guard,
+            journal,
+            sequence,
+            dirty_since: None,
+        };
+        state.start(&batches.concat(), first)?;
+
+        let (queue, jobs) = channel();
+        let thread = std::thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || state.serve(&jobs))
+            .map_err(io_error("start the writer thread of", &path))?;
+        Ok((
+            database,
+            Self {
+                queue: Some(queue),
+                thread: Some(thread),
+            },
+        ))
+    }
+
+    /// Queues a job.
+    pub(crate) fn send(&self, job: Job) -> Result<()> {
+        self.queue
+            .as_ref()
+            .and_then(|queue| queue.send(job).ok())
+            .ok_or(StoreError::Closed)
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        if let Some(thread) = self.thread.take() {
+            // The last handle of a store may be dropped by a transaction's function, on the thread itself.
+            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+                tracing::error!("the metadata writer panicked");
+            }
+        }
+    }
+}
+
+/// Reads format and journal sequence; `None` for a file that was never committed to.
+fn read_meta(database: &Database) -> Result<(Option<u32>, u64)> {
+    let txn = database.begin_read().map_err(db_error("read"))?;
+    let table = match txn.open_table(RECORDS) {
+        Ok(table) => table,
+        Err(TableError::TableDoesNotExist(_)) => return Ok((None, 0)),
+        Err(error) => return Err(db_error("read")(error)),
+    };
+    let format = get_json(&table, META, META_FORMAT)?;
+    let sequence = get_json(&table, META, META_SEQUENCE)?.unwrap_or(0);
+    Ok((format, sequence))
+}
+
+type Records<'txn> = Table<'txn, (&'static str, &'static str), &'static str>;
+
+fn apply(table: &mut Records<'_>, changes: &[Change]) -> Result<()> {
+    for (name, key, value) in changes {
+        let key = (name.as_str(), key.as_str());
+        match value {
+            Some(value) => drop(table.insert(key, value.as_str()).map_err(db_error("write"))?),
+            None => drop(table.remove(key).map_err(db_error("write"))?),
+        }
+    }
+    Ok(())
+}
+
+struct State {
+    database: Arc<Database>,
+    guard: Arc<Guard>,
+    journal: Journal,
+    /// Number of the last journalled batch.
+    sequence: u64,
+    /// Since when there are changes that only the journal holds durably enough for a killed process.
+    dirty_since: Option<Instant>,
+}
+
+/// Commits that were decided but not told yet.
+type Told = Vec<(Box<dyn FnOnce(Result<Vec<Resource>>) + Send>, Vec<Resource>)>;
+
+impl State {
+    fn start(
+        &mut self,
+        replayed: &[Change],
+        first: impl FnOnce(&mut Transaction<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let txn = self
+            .database
+            .begin_write()
+            .map_err(db_error("begin a transaction of"))?;
+        {
+            let mut table = txn.open_table(RECORDS).map_err(db_error("open the records of"))?;
+            apply(&mut table, replayed)?;
+            let mut transaction = Transaction::new(&table);
+            transaction.put_row(META, META_FORMAT, FORMAT.to_string());
+            transaction.put_row(META, META_SEQUENCE, self.sequence.to_string());
+            first(&mut transaction)?;
+            let changes = transaction.into_changes();
+            apply(&mut table, &changes)?;
+        }
+        self.commit_durably(txn)
+    }
+
+    fn serve(mut self, jobs: &Receiver<Job>) {
+        let mut next = None;
+        loop {
+            let job = match next.take().map_or_else(|| self.wait(jobs), Ok) {
+                Ok(job) => Some(job),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            match job {
+                Some(Job::Transaction(durability, run)) => {
+                    let mut batch = vec![run];
+                    while batch.len() < BATCH && next.is_none() {
+                        match jobs.try_recv() {
+                            Ok(Job::Transaction(wanted, run)) if wanted == durability => batch.push(run),
+                            Ok(other) => next = Some(other),
+                            Err(_) => break,
+                        }
+                    }
+                    self.commit(durability, batch);
+                }
+                Some(Job::Between(run)) => drop(catch_unwind(AssertUnwindSafe(run))),
+                Some(Job::Flush(tell)) => tell(self.flush()),
+                None => {}
+            }
+            if self.journal.len() > JOURNAL_LIMIT || self.patience().is_some_and(|left| left.is_zero()) {
+                self.flush_or_warn();
+            }
+        }
+        self.flush_or_warn();
+    }
+
+    fn wait(&self, jobs: &Receiver<Job>) -> Result<Job, RecvTimeoutError> {
+        match self.patience() {
+            Some(left) => jobs.recv_timeout(left),
+            None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        }
+    }
+
+    /// Time left until eventual changes must go to the disk.
+    fn patience(&self) -> Option<Duration> {
+        self.dirty_since
+            .map(|since| FLUSH_AFTER.saturating_sub(since.elapsed()))
+    }
+
+    fn flush_or_warn(&mut self) {
+        if let Err(error) = self.flush() {
+            tracing::warn!(error = &error as &dyn std::error::Error, "metadata not flushed");
+            // The journal still has everything; the next attempt must not follow at once.
+            self.dirty_since = Some(Instant::now());
+        }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if self.dirty_since.is_none() {
+            return Ok(());
+        }
+        let txn = self
+            .database
+            .begin_write()
+            .map_err(db_error("begin a transaction of"))?;
+        txn.open_table(RECORDS)
+            .map_err(db_error("open the records of"))?
+            .insert((META, META_SEQUENCE), self.sequence.to_string().as_str())
+            .map_err(db_error("write"))?;
+        self.commit_durably(txn)
+    }
+
+    /// Runs the functions of a batch, commits once, and tells all of them.
+    fn commit(&mut self, durability: Durability, batch: Vec<Run>) {
+        let txn = match self.database.begin_write() {
+            Ok(txn) => txn,
+            Err(error) => {
+                let error = db_error("begin a transaction of")(error);
+                for run in batch {
+                    run(Err(copy(&error)));
+                }
+                return;
+            }
+        };
+        let mut told = Told::new();
+        let result = self.run_batch(txn, durability, batch, &mut told);
+        for (tell, wait) in told {
+            tell(match &result {
+                Ok(()) => Ok(wait),
+                Err(error) => Err(copy(error)),
+            });
+        }
+    }
+
+    fn run_batch(
+        &mut self,
+        mut txn: WriteTransaction,
+        durability: Durability,
+        batch: Vec<Run>,
+        told: &mut Told,
+    ) -> Result<()> {
+        let mut all = Vec::new();
+        let mut table = match txn.open_table(RECORDS) {
+            Ok(table) => table,
+            Err(error) => {
+                let error = db_error("open the records of")(error);
+                for run in batch {
+                    run(Err(copy(&error)));
+                }
+                return Err(error);
+            }
+        };
+        for run in batch {
+            let mut transaction = Transaction::new(&table);
+            // A panicking function must not take the store down: its changes are dropped, and so is its sender,
+            // which tells its caller.
+            let verdict = catch_unwind(AssertUnwindSafe(|| run(Ok(&mut transaction))));
+            if let Ok(Verdict::Commit(tell)) = verdict {
+                let mut changes = transaction.into_changes();
+                told.push((tell, self.note_edges(&changes)));
+                apply(&mut table, &changes)?;
+                all.append(&mut changes);
+            }
+        }
+        if all.is_empty() {
+            drop(table);
+            return txn.abort().map_err(db_error("abort a transaction of"));
+        }
+        if durability == Durability::Eventual {
+            let before = self.journal.len();
+            match self.journal.append(self.sequence + 1, &all) {
+                Ok(()) => {
+                    drop(table);
+                    self.sequence += 1;
+                    self.dirty_since.get_or_insert_with(Instant::now);
+                    let committed = txn
+                        .set_durability(DiskDurability::None)
+                        .map_err(db_error("set the durability of"))
+                        .and_then(|()| txn.commit().map_err(db_error("commit to")));
+                    if committed.is_err() {
+                        self.sequence -= 1;
+                        self.journal.cut(before);
+                    }
+                    return committed;
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "journal refused a change"
+                    );
+                }
+            }
+        }
+        if self.dirty_since.is_some() {
+            table
+                .insert((META, META_SEQUENCE), self.sequence.to_string().as_str())
+                .map_err(db_error("write"))?;
+        }
+        drop(table);
+        self.commit_durably(txn)
+    }
+
+    fn note_edges(&self, changes: &[Change]) -> Vec<Resource> {
+        if !self.guard.is_watching() {
+            return Vec::new();
+        }
+        self.guard.note(changes.iter().flat_map(graph::new_edges))
+    }
+
+    /// Commits `txn`, which must contain the current sequence number if the journal holds anything.
+    fn commit_durably(&mut self, mut txn: WriteTransaction) -> Result<()> {
+        txn.set_quick_repair(true);
+        txn.commit().map_err(db_error("commit to"))?;
+        self.dirty_since = None;
+        if self.journal.len() > 0
+            && let Err(error) = self.journal.clear()
+        {
+            // Harmless: its records are older than the database.
+            tracing::warn!(error = &error as &dyn std::error::Error, "journal not cleared");
+        }
+        Ok(())
+    }
+}
+
+/// One failure of a shared commit, told to each of its transactions.
+fn copy(error: &StoreError) -> StoreError {
+    match error {
+        StoreError::Metadata { operation, source } => StoreError::Metadata {
+            operation,
+            source: Arc::clone(source),
+        },
+        StoreError::Io {
+            operation,
+            path,
+            source,
+        } => {
+            let source = source.raw_os_error().map_or_else(
+                || io::Error::new(source.kind(), source.to_string()),
+                io::Error::from_raw_os_error,
+            );
+            StoreError::Io {
+                operation,
+                path: path.clone(),
+                source,
+            }
+        }
+        _ => StoreError::Closed,
+    }
+}

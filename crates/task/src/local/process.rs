@@ -1,0 +1,317 @@
+//! One process of a task: its streams, its pid, its exit.
+//!
+//! A process exists before it is launched, so that clients can attach first. [`Process::launch`] listens on a port
+//! per stream, sends ExecuteProcess, accepts the guest's connections, and at once waits for the exit; the output is
+//! pumped meanwhile. A stream that ends is closed here, because the agent reports the exit only after that. The exit
+//! is published when both streams have ended and the wait was answered, or when the sandbox is gone.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use compute::{GuestListener, GuestStream};
+use futures_util::future::{OptionFuture, try_join_all};
+use gcs::message::{ProcessParameters, StdioPorts};
+use tokio::io::AsyncReadExt;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::machine::Machine;
+use super::output::{Output, Sink};
+use super::stdin::Stdin;
+use crate::ExitStatus;
+use crate::error::{ErrorKind, Result, TaskError};
+use crate::log::{Channel, Log};
+use crate::stream::InputWriter;
+
+/// How long streams may take to connect after the agent has said that they are.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long a stream may stay silent after the exit before it is given up.
+const QUIET: Duration = Duration::from_secs(1);
+/// The exit code when the sandbox is lost.
+const LOST: i32 = 255;
+/// Sizes of read buffers: small for those who write little, because there may be many.
+const SMALLEST: usize = 1 << 10;
+const LARGEST: usize = 64 << 10;
+
+/// What is fixed about a process.
+pub(crate) struct Setup {
+    pub(crate) terminal: bool,
+    pub(crate) stdin: Option<Stdin>,
+    pub(crate) log: Option<Log>,
+}
+
+/// One process.
+pub(crate) struct Process {
+    container: String,
+    terminal: bool,
+    stdin: Option<Stdin>,
+    output: Output,
+    pid: OnceLock<u32>,
+    exit: watch::Sender<Option<ExitStatus>>,
+    /// A size that was set before the process ran.
+    size: Mutex<Option<(u16, u16)>>,
+}
+
+impl Process {
+    pub(crate) fn new(container: &str, setup: Setup, tracker: &TaskTracker) -> Self {
+        Self {
+            container: container.to_owned(),
+            terminal: setup.terminal,
+            stdin: setup.stdin,
+            output: Output::new(setup.log, tracker.clone()),
+            pid: OnceLock::new(),
+            exit: watch::Sender::new(None),
+            size: Mutex::new(None),
+        }
+    }
+
+    /// The pid, once it runs.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.pid.get().copied()
+    }
+
+    pub(crate) fn has_stdin(&self) -> bool {
+        self.stdin.is_some()
+    }
+
+    pub(crate) fn has_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    /// How it ended.
+    pub(crate) fn exit(&self) -> Option<ExitStatus> {
+        self.exit.borrow().clone()
+    }
+
+    /// Waits for the exit.
+    pub(crate) async fn exited(&self) -> ExitStatus {
+        let mut exit = self.exit.subscribe();
+        let status = exit
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|status| status.clone());
+        status.expect("the sender is borrowed, and the value was waited for")
+    }
+
+    /// Adds a client.
+    pub(crate) fn attach(&self, sink: Sink, gone: CancellationToken) -> Option<InputWriter> {
+        self.output.attach(sink, gone);
+        self.stdin.as_ref().map(Stdin::writer)
+    }
+
+    /// Starts the process once `ready` is done, and watches it in the background.
+    pub(crate) async fn launch(
+        self: &Arc<Self>,
+        machine: &Arc<Machine>,
+        parameters: ProcessParameters,
+        ready: impl Future<Output = Result<()>>,
+        watcher: Watcher,
+    ) -> Result<u32> {
+        let listen = |wanted: bool| OptionFuture::from(wanted.then(|| machine.listen()));
+        // Bound in the order in which the guest dials, while the agent does what comes before.
+        let (stdin, stdout, stderr, ready) = tokio::join!(
+            listen(parameters.create_std_in_pipe),
+            listen(parameters.create_std_out_pipe),
+            listen(parameters.create_std_err_pipe),
+            ready,
+        );
+        ready?;
+        let (stdin, stdout, stderr) = (stdin.transpose()?, stdout.transpose()?, stderr.transpose()?);
+        let port = |stream: &Option<(u32, Box<dyn GuestListener>)>| stream.as_ref().map(|(port, _)| *port);
+        let ports = StdioPorts {
+            stdin: port(&stdin),
+            stdout: port(&stdout),
+            stderr: port(&stderr),
+        };
+        let accept = async |listener: Option<(u32, Box<dyn GuestListener>)>| match listener {
+            Some((_, mut listener)) => Ok::<_, TaskError>(Some(listener.accept().await?)),
+            None => Ok(None),
+        };
+        let streams = try_join_all([accept(stdin), accept(stdout), accept(stderr)]);
+        let execute = machine.bridge.execute(&self.container, &parameters, ports);
+        let (pid, streams) = connect(execute, streams).await?;
+        let mut streams = streams.into_iter();
+        let mut next = || streams.next().flatten();
+        let (stdin, stdout, stderr) = (next(), next(), next());
+        let _ = self.pid.set(pid);
+        let process = Arc::clone(self);
+        let watched = Arc::clone(machine);
+        let Watcher {
+            tracker,
+            gone,
+            settle,
+        } = watcher;
+        tracker.spawn(async move {
+            let status = process.watch(&watched, pid, [stdin, stdout, stderr], gone).await;
+            settle(&status);
+            process.exit.send_replace(Some(status));
+        });
+        let size = self.size.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((height, width)) = size
+            && let Err(error) = machine.bridge.resize(&self.container, pid, height, width).await
+        {
+            tracing::debug!(%error, "terminal keeps its first size");
+        }
+        Ok(pid)
+    }
+
+    /// Pumps the streams and waits for the exit.
+    async fn watch(
+        &self,
+        machine: &Machine,
+        pid: u32,
+        [stdin, stdout, stderr]: [Option<GuestStream>; 3],
+        mut gone: watch::Receiver<Option<String>>,
+    ) -> ExitStatus {
+        let exited = CancellationToken::new();
+        let waiting = async {
+            let outcome = machine.bridge.wait(&self.container, pid).await;
+            if outcome.is_err() {
+                self.output.lose_patience();
+            }
+            exited.cancel();
+            outcome
+        };
+        let feeding = async {
+            if let (Some(stream), Some(stdin)) = (stdin, &self.stdin) {
+                stdin.feed(stream, &exited).await;
+            }
+        };
+        let (outcome, (), (), ()) = tokio::join!(
+            waiting,
+            self.pump(stdout, Channel::Output, &exited),
+            self.pump(stderr, Channel::Errors, &exited),
+            feeding,
+        );
+        self.output.finish();
+        match outcome {
+            Ok(code) => ExitStatus::now(code, None),
+            Err(gcs::GcsError::Closed(closed)) => {
+                // The sandbox knows better why than its bridge does.
+                let reason = tokio::time::timeout(CONNECT, gone.wait_for(Option::is_some)).await;
+                let reason = reason.ok().and_then(Result::ok).and_then(|reason| reason.clone());
+                let reason = reason.unwrap_or_else(|| closed.to_string());
+                ExitStatus::now(LOST, Some(format!("sandbox ended: {reason}")))
+            }
+            Err(error) => ExitStatus::now(LOST, Some(error.to_string())),
+        }
+    }
+
+    /// Reads one stream to its end. After the exit, a stream that somebody else holds open gets a moment.
+    async fn pump(&self, stream: Option<GuestStream>, channel: Channel, exited: &CancellationToken) {
+        let Some(mut stream) = stream else { return };
+        let mut size = SMALLEST;
+        loop {
+            let mut buffer = BytesMut::with_capacity(size);
+            let read = tokio::select! {
+                biased;
+                read = stream.read_buf(&mut buffer) => read,
+                () = quiet(exited) => break,
+            };
+            match read {
+                // A terminal's stream ends with a reset when the guest just closes it.
+                Ok(0) | Err(_) => break,
+                Ok(count) if count >= size => size = (size * 4).min(LARGEST),
+                Ok(count) if count < size / 8 => size = (size / 2).max(SMALLEST),
+                Ok(_) => {}
+            }
+            self.output.write(channel, buffer.freeze()).await;
+        }
+        drop(stream);
+        self.output.end(channel);
+    }
+
+    /// Sends a signal.
+    pub(crate) async fn signal(&self, machine: &Machine, signal: i32) -> Result<()> {
+        let pid = self.running()?;
+        if signal == 9 {
+            self.output.lose_patience();
+        }
+        let sent = machine.bridge.signal(&self.container, pid, Some(signal)).await;
+        sent.map_err(|error| match error.hresult() {
+            Some(gcs::hresult::NOT_FOUND) => has_exited(),
+            _ => error.into(),
+        })
+    }
+
+    /// Changes the terminal's size, now or at the start.
+    pub(crate) async fn resize(&self, machine: &Machine, height: u16, width: u16) -> Result<()> {
+        if !self.terminal {
+            return Err(TaskError::new(
+                ErrorKind::InvalidState,
+                "the process has no terminal",
+            ));
+        }
+        if self.pid().is_none() && self.exit().is_none() {
+            *self.size.lock().unwrap_or_else(PoisonError::into_inner) = Some((height, width));
+            return Ok(());
+        }
+        Ok(machine
+            .bridge
+            .resize(&self.container, self.running()?, height, width)
+            .await?)
+    }
+
+    fn running(&self) -> Result<u32> {
+        if self.exit().is_some() {
+            return Err(has_exited());
+        }
+        self.pid()
+            .ok_or_else(|| TaskError::new(ErrorKind::InvalidState, "the process has not been started"))
+    }
+
+    /// Ends everything about a process that was never started.
+    pub(crate) fn discard(&self) {
+        self.output.finish();
+        self.exit.send_if_modified(|exit| {
+            let unset = exit.is_none();
+            if unset {
+                *exit = Some(ExitStatus::now(
+                    0,
+                    Some("deleted before it was started".to_owned()),
+                ));
+            }
+            unset
+        });
+    }
+}
+
+/// What a launched process needs of its sandbox.
+pub(crate) struct Watcher {
+    pub(crate) tracker: TaskTracker,
+    /// Why the sandbox ended.
+    pub(crate) gone: watch::Receiver<Option<String>>,
+    /// Called with the exit before it is published.
+    pub(crate) settle: Box<dyn FnOnce(&ExitStatus) + Send>,
+}
+
+fn has_exited() -> TaskError {
+    TaskError::new(ErrorKind::InvalidState, "the process has exited")
+}
+
+/// Resolves when the process has exited and a moment has passed.
+async fn quiet(exited: &CancellationToken) {
+    exited.cancelled().await;
+    tokio::time::sleep(QUIET).await;
+}
+
+/// Starts the process and takes its streams, which are connected before the answer comes.
+async fn connect(
+    execute: impl Future<Output = Result<u32, gcs::GcsError>>,
+    streams: impl Future<Output = Result<Vec<Option<GuestStream>>>>,
+) -> Result<(u32, Vec<Option<GuestStream>>)> {
+    tokio::pin!(execute, streams);
+    let (pid, streams) = tokio::select! {
+        biased;
+        accepted = &mut streams => (execute.await?, accepted),
+        pid = &mut execute => {
+            let pid = pid?;
+            let late = || TaskError::new(ErrorKind::Guest, "the guest did not connect the process's streams");
+            (pid, tokio::time::timeout(CONNECT, streams).await.unwrap_or_else(|_| Err(late())))
+        }
+    };
+    Ok((pid, streams?))
+}

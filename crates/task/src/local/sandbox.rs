@@ -1,0 +1,539 @@
+//! A sandbox in this process.
+//!
+//! Operations that change something run as tasks of their own, so that dropping the caller's future does not leave
+//! half a container behind. Create, start and delete of one task take turns; everything else, and different tasks,
+//! run at the same time. A monitor waits for the end of the VM or of its bridge: either is the end of the sandbox and
+//! of all its tasks.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use compute::ComputeService;
+use futures_util::future::join_all;
+use gcs::message::PropertyQuery;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::layers::Layers;
+use super::machine::Machine;
+use super::mounts::Mounts;
+use super::process::{Process, Setup, Watcher};
+use super::stdin::Stdin;
+use super::task::{Stage, Task};
+use super::{LocalConfig, boot, output, persist};
+use crate::document::guest;
+use crate::error::{ErrorKind, Result, TaskError};
+use crate::stream::OutputReader;
+use crate::{
+    AttachStreams, ExitStatus, ProcessSpec, Sandbox, SandboxSpec, TaskInfo, TaskSpec, TaskState, TaskStatus,
+};
+
+/// How much output waits between a process and a client in this process.
+const CLIENT_BUFFER: usize = 32 << 10;
+
+/// A sandbox in this process. Clones share it.
+#[derive(Clone)]
+pub struct LocalSandbox {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    spec: SandboxSpec,
+    config: LocalConfig,
+    dir: PathBuf,
+    machine: Arc<Machine>,
+    layers: Arc<Layers>,
+    tasks: Mutex<HashMap<String, Arc<Task>>>,
+    retiring: AtomicBool,
+    ending: AtomicBool,
+    closed: watch::Sender<Option<String>>,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl LocalSandbox {
+    /// Boots a sandbox.
+    pub async fn boot(
+        compute: Arc<dyn ComputeService>,
+        spec: SandboxSpec,
+        config: LocalConfig,
+    ) -> Result<Self> {
+        guest::check_id(&spec.id)?;
+        let dir = spec.dir();
+        persist::prepare(&dir)
+            .map_err(|error| TaskError::io(format_args!("create {}", dir.display()), error))?;
+        let tracker = TaskTracker::new();
+        let stop = CancellationToken::new();
+        let booting = tracker.spawn({
+            let (tracker, stop) = (tracker.clone(), stop.clone());
+            async move {
+                let outcome = boot::boot(compute.as_ref(), &spec, &config, &tracker, &stop).await;
+                if outcome.is_err() {
+                    stop.cancel();
+                }
+                outcome.map(|booted| (booted, spec, config))
+            }
+        });
+        let ((system, bridge), spec, config) = booting.await.map_err(panicked)??;
+        let machine = Arc::new(Machine::new(system, bridge));
+        let layers = Layers::new(
+            Arc::clone(&machine),
+            config.layer_linger,
+            tracker.clone(),
+            stop.clone(),
+        );
+        let shared = Arc::new(Shared {
+            spec,
+            config,
+            dir,
+            machine,
+            layers: Arc::new(layers),
+            tasks: Mutex::default(),
+            retiring: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
+            closed: watch::Sender::new(None),
+            tracker: tracker.clone(),
+            stop,
+        });
+        tracker.spawn(Arc::clone(&shared).monitor());
+        Ok(Self { shared })
+    }
+
+    /// Runs a change to its end even if the caller gives up.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        self.shared.alive()?;
+        self.shared.tracker.spawn(work).await.map_err(panicked)?
+    }
+}
+
+fn panicked(error: tokio::task::JoinError) -> TaskError {
+    TaskError::new(ErrorKind::SandboxGone, "operation of the sandbox broke off").because(error)
+}
+
+impl Shared {
+    fn tasks(&self) -> MutexGuard<'_, HashMap<String, Arc<Task>>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn task(&self, id: &str) -> Result<Arc<Task>> {
+        self.tasks()
+            .get(id)
+            .map(Arc::clone)
+            .ok_or_else(|| TaskError::no_task(id))
+    }
+
+    fn process(&self, id: &str, exec: Option<&str>) -> Result<Arc<Process>> {
+        self.task(id)?.process(exec)
+    }
+
+    fn reason(&self) -> Option<String> {
+        self.closed.borrow().clone()
+    }
+
+    fn alive(&self) -> Result<()> {
+        match self.reason() {
+            Some(reason) => Err(TaskError::gone(&reason)),
+            None => Ok(()),
+        }
+    }
+
+    fn watcher(&self, settle: impl FnOnce(&ExitStatus) + Send + 'static) -> Watcher {
+        Watcher {
+            tracker: self.tracker.clone(),
+            gone: self.closed.subscribe(),
+            settle: Box::new(settle),
+        }
+    }
+
+    async fn create(&self, spec: TaskSpec) -> Result<()> {
+        guest::check_id(&spec.id)?;
+        let log = output::open_log(&spec.log)?;
+        let stdin = spec.stdin.then(|| Stdin::new(spec.stdin_once));
+        let init = Process::new(
+            &spec.id,
+            Setup {
+                terminal: spec.terminal,
+                stdin,
+                log,
+            },
+            &self.tracker,
+        );
+        let task = Arc::new(Task::new(&spec.id, init));
+        let mut stage = Arc::clone(&task.turn)
+            .try_lock_owned()
+            .expect("nobody else knows the task yet");
+        loop {
+            let other = {
+                let mut tasks = self.tasks();
+                match tasks.get(&spec.id) {
+                    Some(other) if other.is_deleting() => Arc::clone(&other.turn),
+                    Some(_) => {
+                        let text = format!("task {} exists already", spec.id);
+                        return Err(TaskError::new(ErrorKind::AlreadyExists, text));
+                    }
+                    None => {
+                        tasks.insert(spec.id.clone(), Arc::clone(&task));
+                        break;
+                    }
+                }
+            };
+            drop(other.lock().await);
+        }
+        persist::write(&self.dir, &spec.id, None);
+        let outcome = self.assemble(&spec, &mut stage).await;
+        if outcome.is_err() {
+            self.forget(&task);
+        }
+        outcome
+    }
+
+    async fn assemble(&self, spec: &TaskSpec, stage: &mut Stage) -> Result<()> {
+        let (machine, layers) = (Arc::clone(&self.machine), Arc::clone(&self.layers));
+        let mounts = Mounts::assemble(machine, layers, spec).await?;
+        let mut oci_spec = spec.oci_spec.clone();
+        if let Some(process) = oci_spec.get_mut("process").and_then(Value::as_object_mut) {
+            process.insert("terminal".to_owned(), spec.terminal.into());
+        }
+        let namespace = uuid::Uuid::new_v4().to_string();
+        let created = match guest::container(&spec.id, oci_spec, &mounts.binds(), &namespace) {
+            Ok(config) => self
+                .machine
+                .bridge
+                .create(&spec.id, &config)
+                .await
+                .map_err(Into::into),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = created {
+            mounts.go_down().await;
+            return Err(error);
+        }
+        stage.mounts = Some(mounts);
+        Ok(())
+    }
+
+    async fn start(self: Arc<Self>, id: String) -> Result<u32> {
+        let task = self.task(&id)?;
+        let mut stage = task.turn.lock().await;
+        if stage.started || stage.mounts.is_none() {
+            return Err(TaskError::new(
+                ErrorKind::InvalidState,
+                format!("task {id} has been started already"),
+            ));
+        }
+        stage.started = true;
+        let parameters = guest::process(task.init.has_stdin(), task.init.has_terminal(), true, None);
+        let ready = async { Ok(self.machine.bridge.start(&id).await?) };
+        let (dir, owner) = (self.dir.clone(), id.clone());
+        let watcher = self.watcher(move |exit| persist::write(&dir, &owner, Some(exit)));
+        task.init.launch(&self.machine, parameters, ready, watcher).await
+    }
+
+    async fn exec(&self, id: &str, exec_id: &str, spec: ProcessSpec) -> Result<(u32, Option<AttachStreams>)> {
+        let task = self.task(id)?;
+        let ProcessSpec {
+            mut oci_process,
+            terminal,
+            stdin,
+            detached,
+        } = spec;
+        let Some(members) = oci_process.as_object_mut() else {
+            return Err(TaskError::new(
+                ErrorKind::InvalidArgument,
+                "the OCI process is not an object",
+            ));
+        };
+        members.insert("terminal".to_owned(), terminal.into());
+        let stdin = (stdin && !detached).then(|| Stdin::new(true));
+        let parameters = guest::process(stdin.is_some(), terminal, !detached, Some(oci_process));
+        let process = Arc::new(Process::new(
+            id,
+            Setup {
+                terminal,
+                stdin,
+                log: None,
+            },
+            &self.tracker,
+        ));
+        task.add_exec(exec_id, &process)?;
+        let streams = (!detached).then(|| self.attach(&process));
+        let launched = process
+            .launch(&self.machine, parameters, async { Ok(()) }, self.watcher(|_| {}))
+            .await;
+        if launched.is_err() {
+            process.discard();
+            task.remove_exec(exec_id);
+        }
+        Ok((launched?, streams))
+    }
+
+    fn attach(&self, process: &Process) -> AttachStreams {
+        let (client, ours) = tokio::io::duplex(CLIENT_BUFFER);
+        let left = CancellationToken::new();
+        let stdin = process.attach(Box::new(ours), left.clone());
+        AttachStreams {
+            stdin: stdin.map(|writer| Box::new(writer) as crate::Stream),
+            output: Box::new(OutputReader::new(client, left.drop_guard())),
+        }
+    }
+
+    async fn delete(self: Arc<Self>, id: String) -> Result<ExitStatus> {
+        let task = self.task(&id)?;
+        let mut stage = task.turn.lock().await;
+        let status = task.state().status;
+        let alive = self.reason().is_none();
+        if alive && status == TaskStatus::Running {
+            return Err(TaskError::new(
+                ErrorKind::InvalidState,
+                format!("task {id} is running"),
+            ));
+        }
+        task.set_deleting(true);
+        let mounts = stage.mounts.take();
+        if alive && let Some(mounts) = mounts {
+            let bridge = &self.machine.bridge;
+            if status == TaskStatus::Created
+                && let Err(error) = bridge.shutdown(&id, false).await
+            {
+                tracing::debug!(task = id, %error, "task that was never started not killed");
+            }
+            mounts.go_down().await;
+            // Last: it removes the directories, and must not find anything mounted there.
+            if let Err(error) = bridge.delete_container_state(&id).await {
+                tracing::warn!(task = id, %error, "container not deleted in the guest");
+            }
+        }
+        if status == TaskStatus::Running {
+            // The sandbox is gone, and so is the process; its exit is about to be published with the reason.
+            task.init.exited().await;
+        }
+        task.init.discard();
+        let exit = task.init.exit().unwrap_or_default();
+        self.forget(&task);
+        if self.retiring.load(Ordering::Acquire) && self.tasks().is_empty() {
+            let shared = Arc::clone(&self);
+            self.tracker
+                .spawn(async move { shared.end("no task is left".to_owned()).await });
+        }
+        Ok(exit)
+    }
+
+    /// Takes a task out of the books.
+    fn forget(&self, task: &Arc<Task>) {
+        task.init.discard();
+        persist::remove(&self.dir, &task.id);
+        let mut tasks = self.tasks();
+        if tasks.get(&task.id).is_some_and(|other| Arc::ptr_eq(other, task)) {
+            tasks.remove(&task.id);
+        }
+    }
+
+    /// Waits for the end of the VM or the bridge.
+    async fn monitor(self: Arc<Self>) {
+        let exit = compute::wait_for_exit(self.machine.system.as_ref());
+        let reason = tokio::select! {
+            () = self.stop.cancelled() => return,
+            exit = exit => match exit {
+                Ok(status) => format!("the VM ended: {:?}", status.exit_type),
+                Err(error) => format!("the compute service lost the VM: {error}"),
+            },
+            reason = self.machine.bridge.closed() => format!("lost the guest: {reason}"),
+        };
+        tracing::warn!(sandbox = self.spec.id, reason, "sandbox ended");
+        self.end(reason).await;
+    }
+
+    /// Ends the VM. All tasks exit with the reason. The second call waits for nothing.
+    async fn end(&self, reason: String) {
+        if self.ending.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.closed.send_if_modified(|closed| {
+            let first = closed.is_none();
+            if first {
+                *closed = Some(reason);
+            }
+            first
+        });
+        self.machine.bridge.close();
+        let system = &self.machine.system;
+        if let Err(error) = system.terminate().await
+            && !error.is_already_stopped()
+            && !error.is_not_found()
+        {
+            tracing::warn!(sandbox = self.spec.id, %error, "VM not terminated");
+        }
+        system.close().await;
+        self.stop.cancel();
+    }
+
+    /// Kills and takes down every task, so that their disks are complete, then ends the VM.
+    async fn shutdown(self: Arc<Self>) -> Result<()> {
+        let tasks: Vec<Arc<Task>> = self.tasks().values().map(Arc::clone).collect();
+        let ended = join_all(tasks.iter().map(|task| async {
+            for process in task.living() {
+                if let Err(error) = process.signal(&self.machine, 9).await {
+                    tracing::debug!(task = task.id, %error, "process not killed");
+                }
+            }
+            if task.state().status == TaskStatus::Running {
+                task.init.exited().await;
+            }
+            Arc::clone(&self).delete(task.id.clone()).await
+        }));
+        if self.reason().is_none()
+            && tokio::time::timeout(self.config.shutdown_grace, ended)
+                .await
+                .is_err()
+        {
+            tracing::warn!(sandbox = self.spec.id, "tasks did not end in time");
+        }
+        self.end("shut down".to_owned()).await;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Sandbox for LocalSandbox {
+    fn id(&self) -> &str {
+        &self.shared.spec.id
+    }
+
+    fn spec(&self) -> &SandboxSpec {
+        &self.shared.spec
+    }
+
+    async fn create(&self, task: TaskSpec) -> Result<()> {
+        let shared = Arc::clone(&self.shared);
+        self.run(async move { shared.create(task).await }).await
+    }
+
+    async fn start(&self, id: &str) -> Result<u32> {
+        self.run(Arc::clone(&self.shared).start(id.to_owned())).await
+    }
+
+    async fn exec(
+        &self,
+        id: &str,
+        exec_id: &str,
+        process: ProcessSpec,
+    ) -> Result<(u32, Option<AttachStreams>)> {
+        let shared = Arc::clone(&self.shared);
+        let (id, exec_id) = (id.to_owned(), exec_id.to_owned());
+        self.run(async move { shared.exec(&id, &exec_id, process).await })
+            .await
+    }
+
+    async fn delete_exec(&self, id: &str, exec_id: &str) -> Result<()> {
+        let task = self.shared.task(id)?;
+        if task.process(Some(exec_id))?.exit().is_none() {
+            return Err(TaskError::new(
+                ErrorKind::InvalidState,
+                format!("exec {exec_id} is running"),
+            ));
+        }
+        task.remove_exec(exec_id);
+        Ok(())
+    }
+
+    async fn signal(&self, id: &str, exec: Option<&str>, signal: i32) -> Result<()> {
+        self.shared
+            .process(id, exec)?
+            .signal(&self.shared.machine, signal)
+            .await
+    }
+
+    async fn resize(&self, id: &str, exec: Option<&str>, height: u16, width: u16) -> Result<()> {
+        self.shared
+            .process(id, exec)?
+            .resize(&self.shared.machine, height, width)
+            .await
+    }
+
+    async fn attach(&self, id: &str, exec: Option<&str>) -> Result<AttachStreams> {
+        let process = self.shared.process(id, exec)?;
+        Ok(self.shared.attach(&process))
+    }
+
+    async fn wait(&self, id: &str, exec: Option<&str>) -> Result<ExitStatus> {
+        Ok(self.shared.process(id, exec)?.exited().await)
+    }
+
+    async fn state(&self, id: &str) -> Result<TaskState> {
+        Ok(self.shared.task(id)?.state())
+    }
+
+    async fn tasks(&self) -> Result<Vec<TaskInfo>> {
+        Ok(self.shared.tasks().values().map(|task| task.info()).collect())
+    }
+
+    async fn stats(&self, id: &str) -> Result<Value> {
+        self.shared.task(id)?;
+        let query = PropertyQuery::statistics();
+        let mut properties = self.shared.machine.bridge.properties(id, &query).await?;
+        Ok(properties
+            .get_mut("LCOWMetrics")
+            .map(Value::take)
+            .unwrap_or_default())
+    }
+
+    async fn update(&self, id: &str, resources: Value) -> Result<()> {
+        self.shared.task(id)?;
+        Ok(self
+            .shared
+            .machine
+            .bridge
+            .modify(id, &guest::constrain(resources))
+            .await?)
+    }
+
+    async fn delete(&self, id: &str) -> Result<ExitStatus> {
+        // Also when the sandbox is gone: the records of its tasks remain.
+        let work = Arc::clone(&self.shared).delete(id.to_owned());
+        self.shared.tracker.spawn(work).await.map_err(panicked)?
+    }
+
+    async fn trim(&self) -> Result<()> {
+        let layers = Arc::clone(&self.shared.layers);
+        self.run(async move {
+            layers.trim().await;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn retire(&self) -> Result<()> {
+        self.shared.retiring.store(true, Ordering::Release);
+        if self.shared.tasks().is_empty() {
+            self.shared.end("no task is left".to_owned()).await;
+        }
+        Ok(())
+    }
+
+    async fn shutdown(&self) -> Result<()> {
+        let work = Arc::clone(&self.shared).shutdown();
+        self.shared.tracker.spawn(work).await.map_err(panicked)?
+    }
+
+    fn closed(&self) -> Option<String> {
+        self.shared.reason()
+    }
+
+    async fn wait_closed(&self) -> String {
+        let mut closed = self.shared.closed.subscribe();
+        let reason = closed
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|reason| reason.clone());
+        reason.unwrap_or_else(|| "shut down".to_owned())
+    }
+}

@@ -1,0 +1,21 @@
+//! Sandboxes in processes of their own, which outlive the daemon.
+//!
+//! [`ShimRuntime`] starts the configured program once per sandbox; the program calls [`serve`], which boots a
+//! [`crate::local::LocalSandbox`] and offers it on a socket in the sandbox's directory. [`client`] is the daemon's
+//! end. When the daemon dies, the shim goes on: processes run, output is logged. The next daemon finds the socket.
+//!
+//! A sandbox's directory holds `shim.json` (its spec), the socket, `tasks/` (a record per task), `shim.log` and what
+//! the compute service puts there. Who notices that a shim is dead removes the directory, after the configured
+//! clean-up of what the sandbox left on the host.
+//!
+//! The protocol ([`protocol`]) is private to one build and its predecessor. Sockets are in [`transport`].
+
+mod client;
+mod connection;
+mod protocol;
+mod runtime;
+mod server;
+mod transport;
+
+pub use runtime::{Cleanup, ShimConfig, ShimRuntime};
+pub use server::{load_spec, serve};

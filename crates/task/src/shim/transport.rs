@@ -1,0 +1,134 @@
+//! The sockets of shims: a unix socket in the sandbox's directory, on Windows a named pipe.
+//!
+//! The only place that knows which. The directory is for its owner alone; so is what connects to the socket in it.
+
+use std::io;
+use std::path::Path;
+
+pub(crate) use platform::{Listener, configure, connect, detach};
+
+/// A connection.
+pub(crate) type Connection = crate::Stream;
+
+#[cfg(unix)]
+mod platform {
+    use std::fs::Permissions;
+    use std::io;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::{Path, PathBuf};
+
+    use tokio::net::{UnixListener, UnixStream};
+
+    use super::Connection;
+
+    fn socket(dir: &Path) -> PathBuf {
+        dir.join("shim.sock")
+    }
+
+    /// Accepts connections.
+    pub(crate) struct Listener(UnixListener);
+
+    impl Listener {
+        /// Listens in the sandbox's directory.
+        pub(crate) fn bind(dir: &Path) -> io::Result<Self> {
+            std::fs::set_permissions(dir, Permissions::from_mode(0o700))?;
+            let path = socket(dir);
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            UnixListener::bind(path).map(Self)
+        }
+
+        /// The next connection.
+        pub(crate) async fn accept(&mut self) -> io::Result<Connection> {
+            let (stream, _) = self.0.accept().await?;
+            Ok(Box::new(stream))
+        }
+    }
+
+    /// Connects to the shim of a sandbox.
+    pub(crate) async fn connect(dir: &Path) -> io::Result<Connection> {
+        Ok(Box::new(UnixStream::connect(socket(dir)).await?))
+    }
+
+    /// What the start of a shim needs here.
+    pub(crate) fn configure(_: &mut tokio::process::Command) {}
+
+    /// Leaves the session of who started this process, so that its end or its terminal's keys do not matter.
+    pub(crate) fn detach() {
+        if let Err(error) = rustix::process::setsid() {
+            tracing::debug!(%error, "already a session of its own");
+        }
+    }
+}
+
+#[cfg(windows)]
+mod platform {
+    use std::ffi::OsString;
+    use std::io;
+    use std::path::Path;
+
+    use tokio::net::windows::named_pipe::{ClientOptions, NamedPipeServer, ServerOptions};
+
+    use super::Connection;
+
+    fn pipe(dir: &Path) -> OsString {
+        let mut name = OsString::from(r"\\.\pipe\ctr-like-shim-");
+        name.push(dir.file_name().unwrap_or(dir.as_os_str()));
+        name
+    }
+
+    /// Accepts connections. One instance of the pipe always waits.
+    pub(crate) struct Listener {
+        name: OsString,
+        waiting: NamedPipeServer,
+    }
+
+    impl Listener {
+        /// Listens under the name of the sandbox's directory.
+        pub(crate) fn bind(dir: &Path) -> io::Result<Self> {
+            let name = pipe(dir);
+            let waiting = ServerOptions::new()
+                .first_pipe_instance(true)
+                .reject_remote_clients(true)
+                .create(&name)?;
+            Ok(Self { name, waiting })
+        }
+
+        /// The next connection.
+        pub(crate) async fn accept(&mut self) -> io::Result<Connection> {
+            self.waiting.connect().await?;
+            let next = ServerOptions::new()
+                .reject_remote_clients(true)
+                .create(&self.name)?;
+            Ok(Box::new(std::mem::replace(&mut self.waiting, next)))
+        }
+    }
+
+    /// Connects to the shim of a sandbox.
+    pub(crate) async fn connect(dir: &Path) -> io::Result<Connection> {
+        Ok(Box::new(ClientOptions::new().open(pipe(dir))?))
+    }
+
+    /// Without console and without its keys.
+    pub(crate) fn configure(command: &mut tokio::process::Command) {
+        const DETACHED_PROCESS: u32 = 0x8;
+        const CREATE_NEW_PROCESS_GROUP: u32 = 0x200;
+        command.creation_flags(DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP);
+    }
+
+    /// A process without console is detached already.
+    pub(crate) fn detach() {}
+}
+
+/// True when nobody listens: the shim is dead.
+pub(crate) async fn is_dead(dir: &Path) -> bool {
+    let refused = |error: &io::Error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+        )
+    };
+    connect(dir).await.is_err_and(|error| refused(&error))
+}

@@ -1,0 +1,113 @@
+//! What a sandbox and a task are made from.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxSpec {
+    /// Names the compute system and the directory.
+    pub id: String,
+    /// Who made the compute system.
+    pub owner: String,
+    /// Memory of the VM.
+    pub memory_mb: u64,
+    /// Virtual processors.
+    pub processors: u32,
+    /// The sandbox keeps the host's network (emulator only).
+    pub host_network: bool,
+    /// The kernel.
+    pub kernel: PathBuf,
+    /// The initial root file system.
+    pub initrd: PathBuf,
+    /// Directory of everything that lives as long as sandboxes do; see [`SandboxSpec::dir`].
+    pub run_dir: PathBuf,
+    /// Level of the agent's log: `debug`, `info`, `warning`, `error`.
+    pub log_level: String,
+    /// More kernel options.
+    pub kernel_options: Vec<String>,
+}
+
+impl Default for SandboxSpec {
+    fn default() -> Self {
+        Self {
+            id: String::new(),
+            owner: "ctr-like".to_owned(),
+            memory_mb: 1024,
+            processors: 2,
+            host_network: false,
+            kernel: PathBuf::new(),
+            initrd: PathBuf::new(),
+            run_dir: PathBuf::new(),
+            log_level: "info".to_owned(),
+            kernel_options: Vec::new(),
+        }
+    }
+}
+
+impl SandboxSpec {
+    /// The sandbox's directory: `<run_dir>/sandboxes/<id>`.
+    pub fn dir(&self) -> PathBuf {
+        self.run_dir.join("sandboxes").join(&self.id)
+    }
+}
+
+/// A task: one container.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskSpec {
+    /// The container's id.
+    pub id: String,
+    /// Layer disks, base first.
+    pub layers: Vec<PathBuf>,
+    /// The scratch disk.
+    pub scratch: PathBuf,
+    /// The OCI runtime specification; `root.path` is filled in here.
+    pub oci_spec: Value,
+    /// Directories and files of the host.
+    pub shares: Vec<Share>,
+    /// The first process has a terminal.
+    pub terminal: bool,
+    /// The first process has a standard input.
+    pub stdin: bool,
+    /// Standard input ends with the first client that ends it.
+    pub stdin_once: bool,
+    /// The log file.
+    pub log: LogConfig,
+}
+
+/// A directory or file of the host inside a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// On the host, absolute.
+    pub source: PathBuf,
+    /// The container cannot write.
+    pub read_only: bool,
+    /// Which entry of `mounts` in the OCI specification gets the guest's path as its source.
+    pub mount_index: usize,
+}
+
+/// Where output is logged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogConfig {
+    /// The file; empty for no log.
+    pub path: PathBuf,
+    /// Size at which a new file is begun; 0 for no limit.
+    pub max_bytes: u64,
+    /// How many files are kept; 0 and 1 mean one.
+    pub max_files: u32,
+}
+
+/// Another process in a task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProcessSpec {
+    /// An OCI `process` object.
+    pub oci_process: Value,
+    /// It has a terminal.
+    pub terminal: bool,
+    /// It has a standard input.
+    pub stdin: bool,
+    /// Nobody attaches: output is discarded.
+    pub detached: bool,
+}

@@ -1,0 +1,42 @@
+//! The one home of unsafe code for Windows.
+//!
+//! `api` takes its named pipe from here, `daemon` its service facts and the presence of the Host Compute Service, `cli` the
+//! console. Nothing here knows containers.
+//!
+//! One file per facility. Each wraps raw handles and strings in types that release them, and offers safe functions only; an
+//! `unsafe` block never leaves its file and carries the reason why it is sound. Constants come from `windows-sys`.
+//!
+//! DLLs that belong to optional Windows features are never linked: they are resolved at run time by [`dynamic`], so that both
+//! programs start on a host without them and can say what is missing. Errors are [`std::io::Error`] with the Win32 code, or
+//! [`FeatureMissing`].
+//!
+//! On other systems only the plain data types remain. Not here: policy, retries, wire formats, Ctrl-C handling (tokio has it).
+#![cfg_attr(
+    windows,
+    expect(unsafe_code, reason = "calls the Win32 API; this crate is its only home")
+)]
+
+mod presence;
+
+#[cfg(windows)]
+pub mod console;
+#[cfg(windows)]
+pub mod dynamic;
+#[cfg(windows)]
+mod handle;
+#[cfg(windows)]
+pub mod pipe;
+#[cfg(windows)]
+pub mod process;
+#[cfg(windows)]
+pub mod security;
+#[cfg(windows)]
+pub mod version;
+
+#[cfg(windows)]
+pub use dynamic::hcs_presence;
+#[cfg(windows)]
+pub use pipe::{PipePeer, PipeSecurity, pipe_peer, pipe_server, pipe_server_process, verify_pipe_owner};
+pub use presence::{FeatureMissing, Presence};
+#[cfg(windows)]
+pub use version::{WindowsVersion, windows_version};

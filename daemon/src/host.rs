@@ -1,0 +1,136 @@
+//! Facts about the host for `version` and `info`.
+
+#[cfg(target_os = "linux")]
+pub(crate) use linux::*;
+#[cfg(windows)]
+pub(crate) use windows::*;
+
+/// The architecture in the words of OCI platforms.
+pub(crate) fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::collections::BTreeMap;
+
+    /// The compute service.
+    pub(crate) const COMPUTE: &str = "emulator";
+
+    pub(crate) fn compute_details() -> BTreeMap<String, String> {
+        BTreeMap::from([("Mode".to_owned(), "sandbox".to_owned())])
+    }
+
+    fn read(path: &str) -> String {
+        std::fs::read_to_string(path).unwrap_or_default()
+    }
+
+    pub(crate) fn kernel() -> String {
+        read("/proc/sys/kernel/osrelease").trim().to_owned()
+    }
+
+    pub(crate) fn name() -> String {
+        read("/proc/sys/kernel/hostname").trim().to_owned()
+    }
+
+    /// Memory in bytes.
+    pub(crate) fn memory() -> u64 {
+        let meminfo = read("/proc/meminfo");
+        let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+        let kib = total.and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+        kib.unwrap_or(0).saturating_mul(1024)
+    }
+
+    fn os_release(key: &str) -> String {
+        let release = read("/etc/os-release");
+        let value = release.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        value.unwrap_or_default().trim_matches('"').to_owned()
+    }
+
+    pub(crate) fn operating_system() -> String {
+        os_release("PRETTY_NAME")
+    }
+
+    pub(crate) fn os_version() -> String {
+        os_release("VERSION_ID")
+    }
+
+    /// `1` wherever a v1 controller is mounted, because then the controllers that matter are there.
+    pub(crate) fn cgroup_version() -> String {
+        let v1 = read("/proc/mounts").lines().any(|line| line.split(' ').nth(2) == Some("cgroup"));
+        if v1 { "1" } else { "2" }.to_owned()
+    }
+
+    pub(crate) fn platforms() -> Vec<String> {
+        vec![format!("linux/{}", super::architecture())]
+    }
+
+    pub(crate) fn security_options() -> Vec<String> {
+        vec!["name=seccomp,profile=builtin".to_owned(), "name=cgroupns".to_owned()]
+    }
+
+    pub(crate) fn warnings() -> Vec<String> {
+        if rustix::process::geteuid().is_root() {
+            Vec::new()
+        } else {
+            vec!["the daemon does not run as root and cannot start containers".to_owned()]
+        }
+    }
+}
+
+#[cfg(windows)]
+mod windows {
+    use std::collections::BTreeMap;
+
+    /// The compute service.
+    pub(crate) const COMPUTE: &str = "hcs";
+
+    pub(crate) fn compute_details() -> BTreeMap<String, String> {
+        let state = |part: &win32::Presence| part.missing.as_ref().map_or_else(|| "present".to_owned(), ToString::to_string);
+        win32::hcs_presence().iter().map(|part| (part.dll.to_owned(), state(part))).collect()
+    }
+
+    pub(crate) fn kernel() -> String {
+        os_version()
+    }
+
+    pub(crate) fn name() -> String {
+        std::env::var("COMPUTERNAME").unwrap_or_default()
+    }
+
+    /// Memory in bytes.
+    pub(crate) fn memory() -> u64 {
+        win32::total_memory()
+    }
+
+    pub(crate) fn operating_system() -> String {
+        "Windows".to_owned()
+    }
+
+    pub(crate) fn os_version() -> String {
+        win32::windows_version().to_string()
+    }
+
+    pub(crate) fn cgroup_version() -> String {
+        String::new()
+    }
+
+    pub(crate) fn platforms() -> Vec<String> {
+        Vec::new()
+    }
+
+    pub(crate) fn security_options() -> Vec<String> {
+        Vec::new()
+    }
+
+    pub(crate) fn warnings() -> Vec<String> {
+        let missing = win32::hcs_presence().into_iter().filter_map(|part| part.missing);
+        let mut warnings: Vec<String> = missing.map(|missing| missing.to_string()).collect();
+        warnings.push("this build pulls, stores and saves images; it does not run containers on Windows".to_owned());
+        warnings
+    }
+}

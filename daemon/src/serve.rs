@@ -1,0 +1,93 @@
+//! The life of the daemon: open the house, listen, serve, and leave in order.
+//!
+//! Leaving is a sequence: stop accepting, end the requests, let go of the containers (they run on), close the store. Each
+//! step has a deadline; one that misses it is logged and left behind.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::services::House;
+use crate::settings::Settings;
+use crate::wiring;
+
+const LEAVE_REQUESTS: Duration = Duration::from_secs(5);
+const LEAVE_SANDBOXES: Duration = Duration::from_secs(30);
+
+/// Serves until a signal or `System/Shutdown`.
+///
+/// # Errors
+/// The store is in use or damaged, or the address cannot be listened on.
+pub(crate) async fn run(settings: Settings) -> Result<()> {
+    let endpoint: api::Endpoint = settings.host.parse().with_context(|| format!("not an address: {}", settings.host))?;
+    let engine = wiring::engine(&settings).await?;
+    let stop = CancellationToken::new();
+    let house = House {
+        engine: engine.clone(),
+        settings: Arc::new(settings.clone()),
+        tracker: TaskTracker::new(),
+        stop: stop.clone(),
+        stop_sandboxes: Arc::new(AtomicBool::new(false)),
+    };
+    let listener = api::Listener::bind(&endpoint, &api::transport::Access::default()).await.with_context(|| format!("cannot listen on {}", settings.host))?;
+    let server = api::Server::new(house.services(), api::Limits::default());
+    tracing::info!(host = settings.host, root = %settings.root.display(), version = env!("CARGO_PKG_VERSION"), "listening");
+    if settings.warm && wiring::CAN_RUN {
+        let engine = engine.clone();
+        house.tracker.spawn(async move {
+            if let Err(error) = engine.warm_up().await {
+                tracing::warn!(%error, causes = ?error.causes(), "cannot prepare a sandbox; the first container will try again");
+            }
+        });
+    }
+    let signals = stop.clone();
+    house.tracker.spawn(async move {
+        tokio::select! {
+            () = termination() => signals.cancel(),
+            () = signals.cancelled() => {}
+        }
+    });
+    server.serve(listener, stop.clone()).await;
+
+    tracing::info!("leaving");
+    house.tracker.close();
+    if tokio::time::timeout(LEAVE_REQUESTS, house.tracker.wait()).await.is_err() {
+        tracing::warn!(left = house.tracker.len(), "requests still running were left behind");
+    }
+    if house.stop_sandboxes.load(Ordering::Relaxed) || settings.local {
+        let ended = tokio::time::timeout(LEAVE_SANDBOXES, engine.shut_down_sandboxes()).await;
+        if ended.is_err() {
+            tracing::warn!("sandboxes did not end in time");
+        }
+    }
+    engine.close().await;
+    tracing::info!("gone");
+    Ok(())
+}
+
+/// Resolves when the system or a person asks this process to end.
+#[cfg(unix)]
+async fn termination() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        tracing::error!("cannot listen for signals");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}
+
+/// Resolves when the system or a person asks this process to end.
+#[cfg(windows)]
+async fn termination() {
+    if let Err(error) = tokio::signal::ctrl_c().await {
+        tracing::error!(%error, "cannot listen for Ctrl+C");
+        std::future::pending::<()>().await;
+    }
+}

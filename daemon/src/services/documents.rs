@@ -1,0 +1,186 @@
+//! Records in the shapes that clients print: lists, and `inspect` as docker's users and scripts read it.
+
+use api::message::{ContainerSummary, ImageSummary};
+use engine::{ContainerRecord, Status, rfc3339};
+use image::Image;
+use serde_json::{Value, json};
+
+/// It has processes.
+pub(super) fn is_alive(status: Status) -> bool {
+    matches!(status, Status::Running | Status::Paused)
+}
+
+/// One line of `ps`.
+pub(super) fn summary(record: &ContainerRecord) -> ContainerSummary {
+    ContainerSummary {
+        id: record.id.clone(),
+        name: record.name.clone(),
+        image: record.image.clone(),
+        image_id: record.image_id.to_string(),
+        command: record.args.join(" "),
+        created: rfc3339(Some(record.created_ns)),
+        started: rfc3339(record.state.started_ns),
+        finished: rfc3339(record.state.finished_ns),
+        state: record.state.status.as_str().to_owned(),
+        exit_code: record.state.exit_code,
+        labels: record.options.labels.clone(),
+        networks: vec![network(record).to_owned()],
+        mounts: record.options.mounts.iter().map(|mount| mount.source.to_string_lossy().into_owned()).collect(),
+        platform: record.platform.clone(),
+        isolation: "process".to_owned(),
+        ..ContainerSummary::default()
+    }
+}
+
+fn network(record: &ContainerRecord) -> &str {
+    record.options.network.as_deref().unwrap_or("none")
+}
+
+/// `inspect` of a container in docker's shape.
+pub(super) fn container(record: &ContainerRecord, execs: &[String]) -> Value {
+    let options = &record.options;
+    let state = &record.state;
+    let is = |status: Status| state.status == status;
+    let binds: Vec<String> = options
+        .mounts
+        .iter()
+        .map(|mount| {
+            let access = if mount.read_only { "ro" } else { "rw" };
+            format!("{}:{}:{access}", mount.source.display(), mount.target)
+        })
+        .collect();
+    let mounts: Vec<Value> = options
+        .mounts
+        .iter()
+        .map(|mount| {
+            json!({
+                "Type": "bind",
+                "Source": mount.source,
+                "Destination": mount.target,
+                "Mode": if mount.read_only { "ro" } else { "" },
+                "RW": !mount.read_only,
+                "Propagation": "rprivate",
+            })
+        })
+        .collect();
+    let ulimits: Vec<Value> = options
+        .ulimits
+        .iter()
+        .map(|limit| json!({"Name": limit.name, "Soft": limit.soft, "Hard": limit.hard}))
+        .collect();
+    let (path, args) = record.args.split_first().map_or(("", &[][..]), |(path, args)| (path.as_str(), args));
+    json!({
+        "Id": record.id,
+        "Created": rfc3339(Some(record.created_ns)),
+        "Path": path,
+        "Args": args,
+        "State": {
+            "Status": state.status.as_str(),
+            "Running": is_alive(state.status),
+            "Paused": is(Status::Paused),
+            "Restarting": false,
+            "OOMKilled": state.oom_killed,
+            "Dead": is(Status::Dead),
+            "Pid": state.pid.unwrap_or(0),
+            "ExitCode": state.exit_code,
+            "Error": state.error.clone().unwrap_or_default(),
+            "StartedAt": rfc3339(state.started_ns),
+            "FinishedAt": rfc3339(state.finished_ns),
+        },
+        "Image": record.image_id.to_string(),
+        "ImageManifestDescriptor": {"digest": record.manifest.to_string()},
+        "LogPath": record.log_path,
+        "Name": format!("/{}", record.name),
+        "RestartCount": 0,
+        "Driver": "lcow-layer",
+        "Platform": record.platform.split('/').next().unwrap_or_default(),
+        "ExecIDs": if execs.is_empty() { Value::Null } else { json!(execs) },
+        "HostConfig": {
+            "Binds": if binds.is_empty() { Value::Null } else { json!(binds) },
+            "LogConfig": {"Type": "json-file", "Config": {}},
+            "NetworkMode": network(record),
+            "PortBindings": {},
+            "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+            "AutoRemove": options.auto_remove,
+            "CapAdd": options.cap_add,
+            "CapDrop": options.cap_drop,
+            "Privileged": options.privileged,
+            "ReadonlyRootfs": options.read_only,
+            "Tmpfs": options.tmpfs,
+            "Ulimits": ulimits,
+            "Memory": options.memory,
+            "NanoCpus": options.nano_cpus,
+            "PidsLimit": options.pids_limit,
+            "Isolation": options.isolation.clone().unwrap_or_default(),
+        },
+        "Mounts": mounts,
+        "Config": {
+            "Hostname": record.hostname,
+            "Domainname": "",
+            "User": record.user,
+            "AttachStdin": options.open_stdin,
+            "AttachStdout": true,
+            "AttachStderr": true,
+            "Tty": options.tty,
+            "OpenStdin": options.open_stdin,
+            "StdinOnce": options.stdin_once,
+            "Env": record.env,
+            "Cmd": options.command,
+            "Image": record.image,
+            "WorkingDir": record.working_dir,
+            "Entrypoint": options.entrypoint,
+            "Labels": options.labels,
+            "StopSignal": record.stop_signal.to_string(),
+            "StopTimeout": options.stop_timeout,
+        },
+        "NetworkSettings": {
+            "Ports": {},
+            "Networks": {network(record): {"NetworkID": network(record), "IPAddress": "", "Gateway": ""}},
+        },
+        "Sandbox": state.sandbox,
+    })
+}
+
+/// One line of `images`.
+pub(super) fn image_summary(image: &Image, containers: u64) -> ImageSummary {
+    let labels = image.config.config().as_ref().and_then(|config| config.labels().clone()).unwrap_or_default();
+    ImageSummary {
+        id: image.config_digest.to_string(),
+        repo_tags: image.repo_tags.clone(),
+        repo_digests: image.repo_digests.clone(),
+        created: image.created.clone().unwrap_or_else(|| rfc3339(None)),
+        size: image.size,
+        platform: image.platform.to_string(),
+        os_version: image.platform.os_version.clone(),
+        labels: labels.into_iter().collect(),
+        containers,
+    }
+}
+
+/// `inspect` of an image in docker's shape.
+pub(super) fn image(image: &Image) -> Value {
+    let config: Value = serde_json::from_str(image.raw_config.get()).unwrap_or_default();
+    let layers: Vec<String> = image.layers.iter().map(|layer| layer.diff_id.to_string()).collect();
+    json!({
+        "Id": image.config_digest.to_string(),
+        "RepoTags": image.repo_tags,
+        "RepoDigests": image.repo_digests,
+        "Parent": "",
+        "Comment": config.pointer("/comment").cloned().unwrap_or_else(|| json!("")),
+        "Created": image.created.clone().unwrap_or_else(|| rfc3339(None)),
+        "Author": config.pointer("/author").cloned().unwrap_or_else(|| json!("")),
+        "Config": config.pointer("/config").cloned().unwrap_or(Value::Null),
+        "Architecture": image.platform.architecture,
+        "Variant": image.platform.variant.clone().unwrap_or_default(),
+        "Os": image.platform.os,
+        "OsVersion": image.platform.os_version.clone().unwrap_or_default(),
+        "Size": image.size,
+        "RootFS": {"Type": "layers", "Layers": layers},
+        "Metadata": {"LastTagTime": rfc3339(i64::try_from(image.tagged_unix_ms).ok().map(|ms| ms.saturating_mul(1_000_000)))},
+        "Descriptor": {
+            "mediaType": image.target_media_type,
+            "digest": image.target.to_string(),
+            "size": image.target_size,
+        },
+    })
+}

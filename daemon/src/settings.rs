@@ -1,0 +1,195 @@
+//! Settings of the daemon: built-in defaults < file < environment < flags, merged once.
+//!
+//! The file is TOML (`/etc/ctr-like/daemon.toml`, `%ProgramData%\ctr-like\daemon.toml`, or `--config`); a key that we do not
+//! know is an error. Nothing else in the daemon reads the environment.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use serde::Deserialize;
+
+/// What can be said on the command line or in the environment.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Flags {
+    /// Directory of everything that lasts
+    #[arg(long, env = "CTR_LIKE_ROOT", value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// Directory of sockets and sandboxes, gone after a reboot
+    #[arg(long, env = "CTR_LIKE_RUN_DIR", value_name = "DIR")]
+    run_dir: Option<PathBuf>,
+    /// Where to listen: unix:///PATH or npipe:////./pipe/NAME
+    #[arg(long, env = "CTR_LIKE_HOST", value_name = "ADDRESS")]
+    host: Option<String>,
+    /// The settings file
+    #[arg(long, env = "CTR_LIKE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// What to log: error, warn, info, debug, trace, or a filter such as engine=debug
+    #[arg(long, env = "CTR_LIKE_LOG", value_name = "FILTER")]
+    log: Option<String>,
+    /// The guest agent; default: ctr-like-guest beside this program
+    #[arg(long, env = "CTR_LIKE_GUEST_AGENT", value_name = "FILE")]
+    guest_agent: Option<PathBuf>,
+    /// Run sandboxes inside the daemon: containers then end with it
+    #[arg(long)]
+    local: bool,
+}
+
+/// The settings file.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    root: Option<PathBuf>,
+    run_dir: Option<PathBuf>,
+    host: Option<String>,
+    log: Option<String>,
+    guest_agent: Option<PathBuf>,
+    local: Option<bool>,
+    warm: Option<bool>,
+    insecure_registries: Option<Vec<String>>,
+    memory_mb: Option<u64>,
+    processors: Option<u32>,
+    scratch_size_gb: Option<u64>,
+}
+
+/// What the daemon runs with.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// Directory of everything that lasts.
+    pub(crate) root: PathBuf,
+    /// Directory of sockets and sandboxes.
+    pub(crate) run_dir: PathBuf,
+    /// Where to listen.
+    pub(crate) host: String,
+    /// What to log.
+    pub(crate) log: String,
+    /// The guest agent.
+    pub(crate) guest_agent: PathBuf,
+    /// Run sandboxes inside the daemon.
+    pub(crate) local: bool,
+    /// Start the shared sandbox before the first container.
+    pub(crate) warm: bool,
+    /// Registries that may be spoken to without TLS, besides those on loopback.
+    pub(crate) insecure_registries: Vec<String>,
+    /// Memory of a sandbox in MiB.
+    pub(crate) memory_mb: u64,
+    /// Processors of a sandbox.
+    pub(crate) processors: u32,
+    /// Size of a writable layer in GiB.
+    pub(crate) scratch_size_gb: u64,
+}
+
+impl Settings {
+    /// Merges the layers.
+    ///
+    /// # Errors
+    /// The file that was named does not exist, or a file has an unknown key or a wrong value.
+    pub(crate) fn resolve(flags: Flags) -> Result<Self> {
+        let file = read(flags.config.as_deref())?;
+        let run_dir = flags.run_dir.or(file.run_dir).unwrap_or_else(default_run_dir);
+        let processors = std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1));
+        Ok(Self {
+            root: absolute(flags.root.or(file.root).unwrap_or_else(default_root))?,
+            host: flags.host.or(file.host).unwrap_or_else(|| default_host(&run_dir)),
+            run_dir: absolute(run_dir)?,
+            log: flags.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
+            guest_agent: flags.guest_agent.or(file.guest_agent).unwrap_or_else(|| beside("ctr-like-guest")),
+            local: flags.local || file.local.unwrap_or(false),
+            warm: file.warm.unwrap_or(true),
+            insecure_registries: file.insecure_registries.unwrap_or_default(),
+            // HCS wants an even number of MiB; a sandbox is bounded by the host and each container by its own limit.
+            memory_mb: file.memory_mb.unwrap_or_else(|| (crate::host::memory() >> 20).max(1024)) & !1,
+            processors: file.processors.unwrap_or(processors),
+            scratch_size_gb: file.scratch_size_gb.unwrap_or(20),
+        })
+    }
+}
+
+fn read(named: Option<&Path>) -> Result<File> {
+    let path = named.map_or_else(default_config, Path::to_path_buf);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => return Ok(File::default()),
+        Err(error) => return Err(error).with_context(|| format!("cannot read the settings {}", path.display())),
+    };
+    toml::from_str(&text).with_context(|| format!("cannot understand the settings {}", path.display()))
+}
+
+fn absolute(path: PathBuf) -> Result<PathBuf> {
+    std::path::absolute(&path).with_context(|| format!("not a usable path: {}", path.display()))
+}
+
+fn beside(program: &str) -> PathBuf {
+    let own = std::env::current_exe().unwrap_or_default();
+    own.parent().unwrap_or(Path::new("/")).join(program)
+}
+
+#[cfg(not(windows))]
+mod defaults {
+    use std::path::{Path, PathBuf};
+
+    pub(super) fn root() -> PathBuf {
+        "/var/lib/ctr-like".into()
+    }
+
+    /// `$XDG_RUNTIME_DIR` serves users who are not root.
+    pub(super) fn run_dir() -> PathBuf {
+        let user = std::env::var_os("XDG_RUNTIME_DIR").filter(|_| !rustix::process::geteuid().is_root());
+        user.map_or_else(|| "/run/ctr-like".into(), |folder| PathBuf::from(folder).join("ctr-like"))
+    }
+
+    pub(super) fn config() -> PathBuf {
+        "/etc/ctr-like/daemon.toml".into()
+    }
+
+    pub(super) fn host(run_dir: &Path) -> String {
+        format!("unix://{}", run_dir.join("ctr-like.sock").display())
+    }
+}
+
+#[cfg(windows)]
+mod defaults {
+    use std::path::{Path, PathBuf};
+
+    fn program_data() -> PathBuf {
+        std::env::var_os("ProgramData").map_or_else(|| r"C:\ProgramData".into(), PathBuf::from).join("ctr-like")
+    }
+
+    pub(super) fn root() -> PathBuf {
+        program_data()
+    }
+
+    pub(super) fn run_dir() -> PathBuf {
+        program_data().join("run")
+    }
+
+    pub(super) fn config() -> PathBuf {
+        program_data().join("daemon.toml")
+    }
+
+    pub(super) fn host(_: &Path) -> String {
+        "npipe:////./pipe/ctr-like".to_owned()
+    }
+}
+
+use defaults::{config as default_config, host as default_host, root as default_root, run_dir as default_run_dir};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_win_over_the_file_and_unknown_keys_are_errors() {
+        let folder = std::env::temp_dir().join(format!("ctr-like-settings-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("daemon.toml");
+        std::fs::write(&file, "log = \"debug\"\nmemory_mb = 2049\nroot = \"/from/file\"\n").unwrap();
+        let flags = Flags { config: Some(file.clone()), root: Some("/from/flag".into()), ..Flags::default() };
+        let settings = Settings::resolve(flags.clone()).unwrap();
+        assert_eq!(settings.root, std::path::absolute("/from/flag").unwrap());
+        assert_eq!((settings.log.as_str(), settings.memory_mb), ("debug", 2048));
+        std::fs::write(&file, "colour = \"red\"\n").unwrap();
+        assert!(Settings::resolve(flags).is_err());
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}

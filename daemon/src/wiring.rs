@@ -1,0 +1,164 @@
+//! Which implementations stand behind the seams on this system. The only file that names back ends.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use engine::{Engine, Parts, SandboxConfig};
+use image::{Images, RegistryConfig};
+use snapshot::{Differs, LcowConfig, LcowLayers};
+use store::Store;
+use task::Runtime;
+
+use crate::settings::Settings;
+
+/// Opens the store and the rooms over it.
+///
+/// # Errors
+/// Another daemon uses the store, or it is damaged.
+pub(crate) async fn engine(settings: &Settings) -> Result<Engine> {
+    let store = Store::open(&settings.root)
+        .await
+        .with_context(|| format!("cannot open the store in {}", settings.root.display()))?;
+    let registries = RegistryConfig { insecure: settings.insecure_registries.clone(), ..RegistryConfig::default() };
+    let images = Images::new(store.clone(), registries).context("cannot set up the registry client")?;
+    let lcow = LcowConfig { scratch_size_bytes: settings.scratch_size_gb << 30, ..LcowConfig::default() };
+    let layers = LcowLayers::open(&store, lcow).await.context("cannot open the layers")?;
+    std::fs::create_dir_all(&settings.run_dir)
+        .with_context(|| format!("cannot create {}", settings.run_dir.display()))?;
+    let parts = Parts {
+        snapshotter: layers.clone(),
+        differs: Arc::new(Differs::new(vec![layers])),
+        runtime: runtime(settings)?,
+        sandbox: SandboxConfig {
+            owner: "ctr-like".to_owned(),
+            memory_mb: settings.memory_mb,
+            processors: settings.processors,
+            kernel: settings.root.join("uvm").join("vmlinux"),
+            initrd: settings.root.join("uvm").join("initrd.img"),
+            run_dir: settings.run_dir.clone(),
+        },
+        store,
+        images,
+    };
+    Engine::open(parts).await.context("cannot read the containers")
+}
+
+#[cfg(target_os = "linux")]
+pub(crate) use linux::{CAN_RUN, compute};
+#[cfg(target_os = "linux")]
+use linux::runtime;
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use anyhow::{Context, Result};
+    use async_trait::async_trait;
+    use compute::ComputeService;
+    use emulator::Emulator;
+    use task::local::{LocalConfig, LocalRuntime};
+    use task::shim::{ShimConfig, ShimRuntime};
+    use task::{Runtime, Sandbox, SandboxSpec};
+
+    use super::Settings;
+
+    /// Containers can run here.
+    pub(crate) const CAN_RUN: bool = true;
+
+    /// How long a shim may take until its sandbox answers; a machine under load starts processes slowly.
+    const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+    pub(super) fn runtime(settings: &Settings) -> Result<Arc<dyn Runtime>> {
+        if settings.local {
+            let local = |host_network| -> Result<LocalRuntime> {
+                let compute = compute(&settings.run_dir, &settings.guest_agent, host_network)?;
+                Ok(LocalRuntime::new(compute, LocalConfig::default()))
+            };
+            return Ok(Arc::new(Local { own: local(false)?, host: local(true)? }));
+        }
+        let program = std::env::current_exe().context("cannot find this program to start shims")?;
+        let run_dir = settings.run_dir.clone();
+        let arguments = [
+            "shim".into(),
+            "--guest-agent".into(),
+            settings.guest_agent.clone().into(),
+            "--log".into(),
+            settings.log.clone().into(),
+        ];
+        Ok(Arc::new(ShimRuntime::new(ShimConfig {
+            program,
+            arguments: arguments.to_vec(),
+            run_dir: run_dir.clone(),
+            start_timeout: START_TIMEOUT,
+            cleanup: Arc::new(emulator::reap),
+        })))
+    }
+
+    /// The compute service of one sandbox.
+    pub(crate) fn compute(run_dir: &Path, agent: &Path, host_network: bool) -> Result<Arc<dyn ComputeService>> {
+        let config = emulator::Config { run_dir: run_dir.to_owned(), agent: agent.to_owned(), host_network };
+        Ok(Arc::new(Emulator::new(config)))
+    }
+
+    /// Sandboxes inside the daemon. A compute service has one network, so there are two.
+    struct Local {
+        own: LocalRuntime,
+        host: LocalRuntime,
+    }
+
+    #[async_trait]
+    impl Runtime for Local {
+        async fn create_sandbox(&self, spec: SandboxSpec) -> task::Result<Arc<dyn Sandbox>> {
+            if spec.host_network { self.host.create_sandbox(spec).await } else { self.own.create_sandbox(spec).await }
+        }
+
+        async fn recover(&self) -> task::Result<Vec<Arc<dyn Sandbox>>> {
+            let mut found = self.own.recover().await?;
+            found.extend(self.host.recover().await?);
+            Ok(found)
+        }
+    }
+}
+
+#[cfg(windows)]
+pub(crate) use windows::CAN_RUN;
+#[cfg(windows)]
+use windows::runtime;
+
+#[cfg(windows)]
+mod windows {
+    use std::sync::Arc;
+
+    use anyhow::Result;
+    use async_trait::async_trait;
+    use task::{ErrorKind, Runtime, Sandbox, SandboxSpec, TaskError};
+
+    use super::Settings;
+
+    /// Containers can run here.
+    pub(crate) const CAN_RUN: bool = false;
+
+    /// The settings decide nothing on a system where no sandbox can be made.
+    pub(super) fn runtime(_: &Settings) -> Result<Arc<dyn Runtime>> {
+        Ok(Arc::new(Absent))
+    }
+
+    /// This build drives no compute service on Windows.
+    struct Absent;
+
+    #[async_trait]
+    impl Runtime for Absent {
+        async fn create_sandbox(&self, _: SandboxSpec) -> task::Result<Arc<dyn Sandbox>> {
+            let missing: Vec<String> =
+                win32::hcs_presence().iter().filter_map(|part| part.missing.as_ref()).map(ToString::to_string).collect();
+            let why = if missing.is_empty() { "this build does not drive it".to_owned() } else { missing.join("; ") };
+            Err(TaskError::new(ErrorKind::Unsupported, format!("the Host Compute Service cannot be used: {why}")))
+        }
+
+        async fn recover(&self) -> task::Result<Vec<Arc<dyn Sandbox>>> {
+            Ok(Vec::new())
+        }
+    }
+}

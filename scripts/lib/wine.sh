@@ -1,0 +1,26 @@
+# A Wine prefix for the tests, made once per Wine version. Sourced after common.sh; sets WINEPREFIX.
+# shellcheck shell=bash
+
+export WINEDEBUG=${WINEDEBUG:--all}
+# No window, no mono or gecko installer: nothing here needs them.
+export WINEDLLOVERRIDES="mscoree,mshtml=;winemenubuilder.exe=d"
+
+# Makes the prefix ready, with the DLL that Wine before 9 lacks.
+prepare_wine() {
+    need_packages wine64 wine gcc-mingw-w64-x86-64
+    local version
+    version=$(wine --version 2>/dev/null | tr -c 'A-Za-z0-9.\n' '-')
+    export WINEPREFIX=${XDG_CACHE_HOME:-$HOME/.cache}/ctr-like/wine-$version
+    if [ ! -f "$WINEPREFIX/ready" ]; then
+        say "preparing a Wine prefix ($version)"
+        rm -rf "$WINEPREFIX"
+        mkdir -p "$(dirname "$WINEPREFIX")"
+        wineboot --init >/dev/null 2>&1
+        wineserver --wait
+        if [ ! -f "$WINEPREFIX/drive_c/windows/system32/bcryptprimitives.dll" ]; then
+            x86_64-w64-mingw32-gcc -O2 -shared -o "$WINEPREFIX/drive_c/windows/system32/bcryptprimitives.dll" \
+                "$repo/tests/wine/bcryptprimitives.c" -ladvapi32
+        fi
+        touch "$WINEPREFIX/ready"
+    fi
+}

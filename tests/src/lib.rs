@@ -1,0 +1,19 @@
+//! Test kit: a daemon of its own for each test, a real registry, real images.
+//!
+//! The suites under `suites/` drive the programs as a user does; nothing here links our crates. `scripts/test` builds the
+//! programs and the images first and says where they are; a thing that is missing fails the test with the command that
+//! makes it. Nothing is skipped silently.
+
+#![cfg(unix)]
+
+pub mod daemon;
+pub mod images;
+pub mod leaks;
+pub mod programs;
+pub mod registry;
+pub mod terminal;
+pub mod wait;
+
+pub use daemon::{Output, TestDaemon};
+pub use images::{BUSYBOX, DEBIAN_PYTHON};
+pub use registry::Registry;
