@@ -3,6 +3,8 @@
 //! Leaving is a sequence: stop accepting, end the requests, let go of the containers (they run on), close the store. Each
 //! step has a deadline; one that misses it is logged and left behind.
 
+use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -24,6 +26,12 @@ const LEAVE_SANDBOXES: Duration = Duration::from_secs(30);
 /// The store is in use or damaged, or the address cannot be listened on.
 pub(crate) async fn run(settings: Settings) -> Result<()> {
     let endpoint: api::Endpoint = settings.host.parse().with_context(|| format!("not an address: {}", settings.host))?;
+    // Everything that only one daemon may touch is taken before anything is touched: the address, the sockets' directory,
+    // and, by the engine, the store. Clients that connect meanwhile wait.
+    let listener = api::Listener::bind(&endpoint, &api::transport::Access::default())
+        .await
+        .with_context(|| format!("cannot listen on {}", settings.host))?;
+    let _run_dir = claim(&settings.run_dir)?;
     let engine = wiring::engine(&settings).await?;
     let stop = CancellationToken::new();
     let house = House {
@@ -33,7 +41,6 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
         stop: stop.clone(),
         stop_sandboxes: Arc::new(AtomicBool::new(false)),
     };
-    let listener = api::Listener::bind(&endpoint, &api::transport::Access::default()).await.with_context(|| format!("cannot listen on {}", settings.host))?;
     let server = api::Server::new(house.services(), api::Limits::default());
     tracing::info!(host = settings.host, root = %settings.root.display(), version = env!("CARGO_PKG_VERSION"), "listening");
     if settings.warm && wiring::CAN_RUN {
@@ -67,6 +74,16 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
     engine.close().await;
     tracing::info!("gone");
     Ok(())
+}
+
+/// Takes the directory of sandboxes for this process; it is free again when the file is closed.
+fn claim(run_dir: &Path) -> Result<File> {
+    std::fs::create_dir_all(run_dir).with_context(|| format!("cannot create {}", run_dir.display()))?;
+    let path = run_dir.join("lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+    file.try_lock().with_context(|| format!("another daemon uses {}", run_dir.display()))?;
+    Ok(file)
 }
 
 /// Resolves when the system or a person asks this process to end.

@@ -7,7 +7,6 @@ use engine::{Engine, Parts, SandboxConfig};
 use image::{Images, RegistryConfig};
 use snapshot::{Differs, LcowConfig, LcowLayers};
 use store::Store;
-use task::Runtime;
 
 use crate::settings::Settings;
 
@@ -23,8 +22,6 @@ pub(crate) async fn engine(settings: &Settings) -> Result<Engine> {
     let images = Images::new(store.clone(), registries).context("cannot set up the registry client")?;
     let lcow = LcowConfig { scratch_size_bytes: settings.scratch_size_gb << 30, ..LcowConfig::default() };
     let layers = LcowLayers::open(&store, lcow).await.context("cannot open the layers")?;
-    std::fs::create_dir_all(&settings.run_dir)
-        .with_context(|| format!("cannot create {}", settings.run_dir.display()))?;
     let parts = Parts {
         snapshotter: layers.clone(),
         differs: Arc::new(Differs::new(vec![layers])),
@@ -92,14 +89,21 @@ mod linux {
             arguments: arguments.to_vec(),
             run_dir: run_dir.clone(),
             start_timeout: START_TIMEOUT,
-            cleanup: Arc::new(emulator::reap),
+            cleanup: Arc::new(|dir| {
+                // The emulator looks at all sandboxes and touches only those whose owner is dead.
+                let sandboxes = dir.parent().unwrap_or(dir);
+                if let Err(error) = emulator::reap(sandboxes) {
+                    tracing::warn!(dir = %dir.display(), %error, "rests of a dead sandbox could not be removed");
+                }
+            }),
         })))
     }
 
-    /// The compute service of one sandbox.
+    /// The compute service of one sandbox; it shares the sandbox's directory with the shim.
     pub(crate) fn compute(run_dir: &Path, agent: &Path, host_network: bool) -> Result<Arc<dyn ComputeService>> {
-        let config = emulator::Config { run_dir: run_dir.to_owned(), agent: agent.to_owned(), host_network };
-        Ok(Arc::new(Emulator::new(config)))
+        let config = emulator::Config { run_dir: run_dir.join("sandboxes"), agent: agent.to_owned(), host_network };
+        let emulator = Emulator::new(config).context("cannot set up the compute service")?;
+        Ok(Arc::new(emulator))
     }
 
     /// Sandboxes inside the daemon. A compute service has one network, so there are two.

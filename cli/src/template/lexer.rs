@@ -50,12 +50,12 @@ pub(super) fn parts(text: &str) -> Result<Vec<Part>, TemplateError> {
         push_text(&mut parts, before);
         if let Some(comment) = action.trim_start().strip_prefix("/*") {
             let (_, after) = comment.split_once("*/").ok_or_else(|| syntax("unclosed comment"))?;
-            (trim_next, rest) = close(after.trim_start_matches(' '), after)?;
+            (trim_next, rest) = close(after.trim_start(), after.starts_with(char::is_whitespace))?;
             continue;
         }
         let (tokens, after) = tokens(action)?;
-        let spaced = action.len() - after.len();
-        (trim_next, rest) = close(after, &action[spaced.saturating_sub(1)..])?;
+        let spaced = action.strip_suffix(after).is_some_and(|tokens| tokens.ends_with(char::is_whitespace));
+        (trim_next, rest) = close(after, spaced)?;
         parts.push(Part::Action(tokens));
     }
 }
@@ -67,12 +67,12 @@ fn push_text(parts: &mut Vec<Part>, text: &str) {
 }
 
 /// Takes the end of an action: whether text after it is trimmed, and what follows.
-fn close<'a>(text: &'a str, with_space: &str) -> Result<(bool, &'a str), TemplateError> {
+fn close(text: &str, spaced: bool) -> Result<(bool, &str), TemplateError> {
     if let Some(rest) = text.strip_prefix("}}") {
         return Ok((false, rest));
     }
     match text.strip_prefix("-}}") {
-        Some(rest) if with_space.starts_with(' ') => Ok((true, rest)),
+        Some(rest) if spaced => Ok((true, rest)),
         _ => Err(syntax("unclosed action")),
     }
 }

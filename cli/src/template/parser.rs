@@ -121,7 +121,7 @@ impl Parser {
     fn bodies(&mut self) -> Result<(Vec<Node>, Vec<Node>)> {
         match self.block()? {
             (body, End::End) => Ok((body, Vec::new())),
-            (body, End::Else(mut tokens)) if tokens.next().is_none() => match self.block()? {
+            (body, End::Else(tokens)) if tokens.peek().is_none() => match self.block()? {
                 (otherwise, End::End) => Ok((body, otherwise)),
                 _ => Err(syntax("{{else}} without {{end}}")),
             },

@@ -124,6 +124,13 @@ impl StreamSender {
         self.frame(Frame::Control(control)).await
     }
 
+    /// Sends a control message if there is room for it now; says whether it was sent. For progress, of which only the
+    /// newest matters.
+    #[must_use]
+    pub fn try_control(&self, control: Control) -> bool {
+        self.0.try_send(Frame::Control(control)).is_ok()
+    }
+
     /// Sends one frame as it is. Cancel-safe.
     ///
     /// # Errors

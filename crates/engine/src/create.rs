@@ -20,7 +20,7 @@ const LEAST_MEMORY: u64 = 6 << 20;
 ///
 /// # Errors
 /// The first option that is wrong or unsupported.
-pub fn check(options: &CreateOptions) -> Result<()> {
+pub(crate) fn check(options: &CreateOptions) -> Result<()> {
     match options.network.as_deref() {
         None | Some("" | "default" | "none" | "host") => {}
         Some(other) => {
@@ -61,7 +61,7 @@ pub fn check(options: &CreateOptions) -> Result<()> {
 ///
 /// # Errors
 /// No command, a bad signal, or a relative working directory.
-pub fn record(options: CreateOptions, name: String, image: &Image, containers: &Path) -> Result<ContainerRecord> {
+pub(crate) fn record(options: CreateOptions, name: String, image: &Image, containers: &Path) -> Result<ContainerRecord> {
     let id = names::new_id();
     let config = image.config.config().clone().unwrap_or_default();
     let entrypoint = match &options.entrypoint {
@@ -127,7 +127,7 @@ pub fn record(options: CreateOptions, name: String, image: &Image, containers: &
 ///
 /// # Errors
 /// A source that does not exist or cannot be made.
-pub fn prepare_sources(options: &CreateOptions) -> Result<()> {
+pub(crate) fn prepare_sources(options: &CreateOptions) -> Result<()> {
     for bind in &options.mounts {
         if bind.source.exists() {
             continue;

@@ -50,6 +50,7 @@ pub struct Subject {
 
 /// An error of the domain.
 #[derive(Debug)]
+#[expect(clippy::error_impl_error, reason = "it is the error of this crate and always written engine::Error outside")]
 pub struct Error(Box<Inner>);
 
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use tokio::sync::broadcast;
 use crate::clock;
 
 /// How many past events are kept.
-pub const HISTORY: usize = 1024;
+pub(crate) const HISTORY: usize = 1024;
 
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

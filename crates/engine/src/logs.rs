@@ -53,7 +53,7 @@ const LINES_IN_FLIGHT: usize = 256;
 ///
 /// # Errors
 /// The notification service of the host cannot be had.
-pub fn read(path: &Path, options: LogOptions, running: watch::Receiver<bool>) -> Result<mpsc::Receiver<Result<LogLine>>> {
+pub(crate) fn read(path: &Path, options: LogOptions, running: watch::Receiver<bool>) -> Result<mpsc::Receiver<Result<LogLine>>> {
     let (lines, receiver) = mpsc::channel(LINES_IN_FLIGHT);
     let (changes, changed) = mpsc::channel(1);
     let watcher = if options.follow { Some(watch_folder(path, changes)?) } else { None };
@@ -76,7 +76,7 @@ fn watch_folder(path: &Path, changes: mpsc::Sender<()>) -> Result<notify::Recomm
     };
     let mut watcher = notify::recommended_watcher(move |_: notify::Result<notify::Event>| {
         // A full channel means that a wake-up is already waiting.
-        drop(changes.try_send(()));
+        changes.try_send(()).ok();
     })
     .map_err(failed)?;
     let folder = path.parent().unwrap_or(path);
@@ -245,6 +245,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use super::read as read_log;
 
     fn line(text: &str, stream: &str, second: u8) -> String {
         format!("{{\"log\":\"{text}\\n\",\"stream\":\"{stream}\",\"time\":\"2026-01-01T00:00:{second:02}Z\"}}\n")
@@ -269,7 +270,7 @@ mod tests {
         std::fs::write(rotated(&path, 1), line("one", "stdout", 1)).unwrap();
         std::fs::write(&path, line("two", "stderr", 2) + &line("three", "stdout", 3)).unwrap();
         let (_keep, running) = watch::channel(false);
-        let read = |options| all(super::read(&path, options, running.clone()).unwrap());
+        let read = |options| all(read_log(&path, options, running.clone()).unwrap());
         assert_eq!(read(both()).await, ["one", "two", "three"]);
         assert_eq!(read(LogOptions { tail: Some(2), ..both() }).await, ["two", "three"]);
         assert_eq!(read(LogOptions { stderr: false, ..both() }).await, ["one", "three"]);
@@ -283,7 +284,7 @@ mod tests {
         let path = folder.path().join("log.json");
         std::fs::write(&path, line("one", "stdout", 1)).unwrap();
         let (state, running) = watch::channel(true);
-        let mut receiver = super::read(&path, LogOptions { follow: true, ..both() }, running).unwrap();
+        let mut receiver = read_log(&path, LogOptions { follow: true, ..both() }, running).unwrap();
         assert_eq!(receiver.recv().await.unwrap().unwrap().log, "one\n");
         let text = line("two", "stdout", 2);
         let (head, rest) = text.split_at(10);
@@ -302,7 +303,7 @@ mod tests {
     async fn a_log_that_does_not_exist_is_empty() {
         let (_keep, running) = watch::channel(false);
         let folder = tempfile::tempdir().unwrap();
-        let receiver = super::read(&folder.path().join("none"), both(), running).unwrap();
+        let receiver = read_log(&folder.path().join("none"), both(), running).unwrap();
         assert!(all(receiver).await.is_empty());
     }
 }

@@ -25,13 +25,13 @@ const BIRDS: &[&str] = &[
 
 /// A new container or exec id: 64 lower-case hexadecimal digits.
 #[must_use]
-pub fn new_id() -> String {
+pub(crate) fn new_id() -> String {
     let bytes: [u8; 32] = rand::rng().random();
     hex::encode(bytes)
 }
 
 /// A readable name that `taken` does not know.
-pub fn new_name(taken: impl Fn(&str) -> bool) -> String {
+pub(crate) fn new_name(taken: impl Fn(&str) -> bool) -> String {
     let mut rng = rand::rng();
     for _ in 0..32 {
         let name = format!(
@@ -51,7 +51,7 @@ pub fn new_name(taken: impl Fn(&str) -> bool) -> String {
 ///
 /// # Errors
 /// Says which rule the name breaks.
-pub fn check_name(name: &str) -> Result<String> {
+pub(crate) fn check_name(name: &str) -> Result<String> {
     let bare = name.strip_prefix('/').unwrap_or(name);
     let mut characters = bare.chars();
     let first_ok = characters.next().is_some_and(|c| c.is_ascii_alphanumeric());

@@ -37,15 +37,15 @@ const SIGNALS: &[(&str, i32)] = &[
 ];
 
 /// SIGKILL.
-pub const KILL: i32 = 9;
+pub(crate) const KILL: i32 = 9;
 /// SIGTERM.
-pub const TERM: i32 = 15;
+pub(crate) const TERM: i32 = 15;
 
 /// `SIGTERM`, `term`, `15`, `RTMIN+3` to its number.
 ///
 /// # Errors
 /// Names the signal that does not exist.
-pub fn parse(text: &str) -> Result<i32> {
+pub(crate) fn parse(text: &str) -> Result<i32> {
     let unknown = || {
         Error::invalid(format!("Invalid signal: {text}"))
             .about("signal", text)

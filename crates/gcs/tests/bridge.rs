@@ -1,4 +1,8 @@
 //! Host bridge and guest server against each other, and each against a peer that does not keep to the protocol.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a failure in a helper is the failure of its test"
+)]
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -2,6 +2,10 @@
 //! same document.
 //!
 //! The files in `data` are recordings; `{"$json": ..}` in them stands for a document inside a string.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a failure in a helper is the failure of its test"
+)]
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -30,7 +30,11 @@ impl Names {
         let mut by_target: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for row in rows {
             // Other references of the store, which are no canonical names, are not ours.
-            let name = row.name.parse::<Reference>().ok().filter(|name| name.to_string() == row.name);
+            let name = row
+                .name
+                .parse::<Reference>()
+                .ok()
+                .filter(|name| name.to_string() == row.name);
             if name.is_some() || is_dangling(&row.name) {
                 by_target.entry(row.target.clone()).or_default().push((name, row));
             }
@@ -39,7 +43,11 @@ impl Names {
     }
 
     fn of(&self, target: &Digest) -> impl Iterator<Item = &Reference> {
-        self.by_target.get(target).into_iter().flatten().filter_map(|(name, _)| name.as_ref())
+        self.by_target
+            .get(target)
+            .into_iter()
+            .flatten()
+            .filter_map(|(name, _)| name.as_ref())
     }
 }
 
@@ -66,7 +74,7 @@ impl Inner {
                 {
                     return Err(ImageError::PlatformMismatch {
                         reference: text.to_owned(),
-                        wanted: wanted.clone(),
+                        wanted: Box::new(wanted.clone()),
                         available: vec![image.platform],
                     });
                 }
@@ -90,7 +98,12 @@ impl Inner {
                 Document::Manifest(_) => complete.push(digest),
                 Document::Index(index) => {
                     let present = self.content.present_children(&digest).await?;
-                    let children = index.entries.iter().rev().filter(|e| e.is_image).map(|e| &e.blob.digest);
+                    let children = index
+                        .entries
+                        .iter()
+                        .rev()
+                        .filter(|e| e.is_image)
+                        .map(|e| &e.blob.digest);
                     pending.extend(children.filter(|c| present.contains(c)).cloned());
                 }
             }
@@ -109,18 +122,22 @@ impl Inner {
             Some(platform) => Matcher::new(platform),
             None => Matcher::any_os(&Platform::host_default()),
         };
-        let ranked = available.iter().filter_map(|(d, p)| matcher.rank(p).map(|rank| (rank, d)));
+        let ranked = available
+            .iter()
+            .filter_map(|(d, p)| matcher.rank(p).map(|rank| (rank, d)));
         if let Some((_, best)) = ranked.min_by_key(|(rank, _)| *rank) {
             return Ok(best.clone());
         }
         match (platform, available.first()) {
             (Some(wanted), Some(_)) => Err(ImageError::PlatformMismatch {
                 reference: text.to_owned(),
-                wanted: wanted.clone(),
+                wanted: Box::new(wanted.clone()),
                 available: available.into_iter().map(|(_, p)| p).collect(),
             }),
             (None, Some((digest, _))) => Ok(digest.clone()),
-            (_, None) => Err(ImageError::NotFound { name: text.to_owned() }),
+            (_, None) => Err(ImageError::NotFound {
+                name: text.to_owned(),
+            }),
         }
     }
 
@@ -130,12 +147,20 @@ impl Inner {
                 let config = self.content.config(parsed).await?;
                 Ok((parsed.clone(), config))
             }
-            Document::Index(_) => Err(ImageError::invalid(format!("manifest {manifest}"), "it is an index")),
+            Document::Index(_) => Err(ImageError::invalid(
+                format!("manifest {manifest}"),
+                "it is an index",
+            )),
         }
     }
 
     /// Everything about one manifest.
-    pub(crate) async fn image(&self, target: &Digest, manifest: &Digest, reference: Option<Reference>) -> Result<Image> {
+    pub(crate) async fn image(
+        &self,
+        target: &Digest,
+        manifest: &Digest,
+        reference: Option<Reference>,
+    ) -> Result<Image> {
         let names = self.names().await?;
         self.image_with(&names, target, manifest, reference).await
     }
@@ -156,11 +181,20 @@ impl Inner {
         let (target_media_type, target_size) = if target == manifest_digest {
             (manifest.media_type.clone(), manifest_size)
         } else {
-            (self.content.document(target).await?.media_type().to_owned(), size_of(target).await?)
+            (
+                self.content.document(target).await?.media_type().to_owned(),
+                size_of(target).await?,
+            )
         };
-        let repo_tags = names.of(target).filter(|n| n.digest().is_none()).map(Reference::familiar).collect();
-        let repo_digests: BTreeSet<_> =
-            names.of(target).map(|n| format!("{}@{target}", n.familiar_name())).collect();
+        let repo_tags = names
+            .of(target)
+            .filter(|n| n.digest().is_none())
+            .map(Reference::familiar)
+            .collect();
+        let repo_digests: BTreeSet<_> = names
+            .of(target)
+            .map(|n| format!("{}@{target}", n.familiar_name()))
+            .collect();
         let rows = names.by_target.get(target);
         let unique: BTreeMap<&Digest, u64> = layers.iter().map(|l| (&l.digest, l.size)).collect();
         let size = manifest_size + manifest.config.size + unique.values().sum::<u64>();
@@ -176,7 +210,12 @@ impl Inner {
             platform: config.platform.clone(),
             size,
             created: config.parsed.created().clone(),
-            tagged_unix_ms: rows.into_iter().flatten().map(|(_, r)| r.updated_unix_ms).max().unwrap_or_default(),
+            tagged_unix_ms: rows
+                .into_iter()
+                .flatten()
+                .map(|(_, r)| r.updated_unix_ms)
+                .max()
+                .unwrap_or_default(),
             repo_tags,
             repo_digests: repo_digests.into_iter().collect(),
             layers,
@@ -196,7 +235,10 @@ impl Inner {
                 }
             };
             for manifest in manifests {
-                match self.image_with(&names, target, &manifest, reference.clone()).await {
+                match self
+                    .image_with(&names, target, &manifest, reference.clone())
+                    .await
+                {
                     Ok(image) => images.push(image),
                     Err(error) => {
                         tracing::warn!(%manifest, error = &error as &dyn std::error::Error, "an image cannot be listed");
@@ -212,28 +254,45 @@ impl Inner {
         if let Ok(reference) = text.parse::<Reference>()
             && let Some(target) = find_name(&names, &reference)
         {
-            return Ok(Found { target, reference: Some(reference), manifest: None });
+            return Ok(Found {
+                target,
+                reference: Some(reference),
+                manifest: None,
+            });
         }
         if let Ok(reference) = text.parse::<Reference>()
             && let Some(digest) = reference.digest()
         {
             // A platform's own manifest below an index of this repository.
             for (target, rows) in &names.by_target {
-                let same = rows.iter().any(|(n, _)| n.as_ref().is_some_and(|n| n.name() == reference.name()));
+                let same = rows
+                    .iter()
+                    .any(|(n, _)| n.as_ref().is_some_and(|n| n.name() == reference.name()));
                 if same && self.manifests(target).await?.contains(digest) {
-                    return Ok(Found { target: target.clone(), reference: None, manifest: Some(digest.clone()) });
+                    return Ok(Found {
+                        target: target.clone(),
+                        reference: None,
+                        manifest: Some(digest.clone()),
+                    });
                 }
             }
-            return Err(ImageError::NotFound { name: text.to_owned() });
+            return Err(ImageError::NotFound {
+                name: text.to_owned(),
+            });
         }
         let prefix = text.strip_prefix("sha256:").unwrap_or(text);
-        let is_id = (1..=64).contains(&prefix.len()) && prefix.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let is_id = (1..=64).contains(&prefix.len())
+            && prefix.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         if !is_id {
             // Says what is wrong with a text that can be neither name nor id.
             if !text.is_empty() && text.parse::<Reference>().is_ok() {
-                return Err(ImageError::NotFound { name: text.to_owned() });
+                return Err(ImageError::NotFound {
+                    name: text.to_owned(),
+                });
             }
-            return Err(text.parse::<Reference>().err().unwrap_or(ImageError::NotFound { name: text.to_owned() }));
+            return Err(text.parse::<Reference>().err().unwrap_or(ImageError::NotFound {
+                name: text.to_owned(),
+            }));
         }
         self.find_id(text, prefix, &names).await
     }
@@ -243,14 +302,29 @@ impl Inner {
         let mut found: BTreeMap<Digest, Found> = BTreeMap::new();
         for target in names.by_target.keys() {
             let by_target = target.hex().starts_with(prefix);
-            let Ok(manifests) = self.manifests(target).await else { continue };
+            let Ok(manifests) = self.manifests(target).await else {
+                continue;
+            };
             for manifest in manifests {
-                let Document::Manifest(parsed) = &*self.content.document(&manifest).await? else { continue };
+                let Document::Manifest(parsed) = &*self.content.document(&manifest).await? else {
+                    continue;
+                };
                 let id = &parsed.config.digest;
                 if by_target && *target != manifest {
-                    found.insert(target.clone(), Found { target: target.clone(), reference: None, manifest: None });
+                    found.insert(
+                        target.clone(),
+                        Found {
+                            target: target.clone(),
+                            reference: None,
+                            manifest: None,
+                        },
+                    );
                 } else if id.hex().starts_with(prefix) || manifest.hex().starts_with(prefix) {
-                    let hit = Found { target: target.clone(), reference: None, manifest: Some(manifest.clone()) };
+                    let hit = Found {
+                        target: target.clone(),
+                        reference: None,
+                        manifest: Some(manifest.clone()),
+                    };
                     // A target with a name is preferred.
                     if !found.contains_key(id) || names.of(target).next().is_some() {
                         found.insert(id.clone(), hit);
@@ -259,15 +333,23 @@ impl Inner {
             }
         }
         if found.len() > 1 {
-            return Err(ImageError::Ambiguous { prefix: text.to_owned(), matches: found.into_keys().collect() });
+            return Err(ImageError::Ambiguous {
+                prefix: text.to_owned(),
+                matches: found.into_keys().collect(),
+            });
         }
-        found.into_values().next().ok_or_else(|| ImageError::NotFound { name: text.to_owned() })
+        found.into_values().next().ok_or_else(|| ImageError::NotFound {
+            name: text.to_owned(),
+        })
     }
 
     /// Points a name to a target. What loses its last name is kept as dangling. True if anything changed.
     pub(crate) async fn set_name(&self, name: &Reference, target: &Digest) -> Result<bool> {
         let (name, target) = (name.to_string(), target.clone());
-        self.content.store.transaction(move |txn| set_name(txn, &name, &target)).await
+        self.content
+            .store
+            .transaction(move |txn| set_name(txn, &name, &target))
+            .await
     }
 
     /// Keeps an image that has no name.
@@ -321,15 +403,30 @@ impl Inner {
             .await?;
         let untagged = untagged.into_iter().filter(|n| !is_dangling(n));
         let mut removed = Removed {
-            untagged: untagged.map(|n| n.parse::<Reference>().map_or(n, |r| r.familiar())).collect(),
+            untagged: untagged
+                .map(|n| n.parse::<Reference>().map_or(n, |r| r.familiar()))
+                .collect(),
             deleted: Vec::new(),
         };
-        let still_named = self.content.store.references().await?.iter().any(|r| r.target == found.target);
+        let still_named = self
+            .content
+            .store
+            .references()
+            .await?
+            .iter()
+            .any(|r| r.target == found.target);
         if !still_named {
             let report = self.content.store.collect().await?;
-            let gone: BTreeSet<_> =
-                report.removed.into_iter().filter(|r| r.kind == CONTENT).map(|r| r.id).collect();
-            removed.deleted = members.into_iter().filter(|d| gone.contains(d.as_str())).collect();
+            let gone: BTreeSet<_> = report
+                .removed
+                .into_iter()
+                .filter(|r| r.kind == CONTENT)
+                .map(|r| r.id)
+                .collect();
+            removed.deleted = members
+                .into_iter()
+                .filter(|d| gone.contains(d.as_str()))
+                .collect();
         }
         Ok(removed)
     }
@@ -356,7 +453,9 @@ impl Inner {
     pub(crate) async fn is_complete(&self, digest: &Digest) -> Result<bool> {
         let mut pending = vec![digest.clone()];
         while let Some(digest) = pending.pop() {
-            let Some(info) = self.content.store.blob(&digest).await? else { return Ok(false) };
+            let Some(info) = self.content.store.blob(&digest).await? else {
+                return Ok(false);
+            };
             if let Document::Index(index) = &*self.content.document(&digest).await? {
                 let present = child_labels(&info.labels);
                 for entry in &index.entries {
@@ -373,9 +472,16 @@ impl Inner {
 
 /// The target of a name: its own reference, or for `name@digest` any reference of the repository with this target.
 fn find_name(names: &Names, reference: &Reference) -> Option<Digest> {
-    let all = || names.by_target.iter().flat_map(|(target, rows)| rows.iter().map(move |(name, _)| (target, name)));
+    let all = || {
+        names
+            .by_target
+            .iter()
+            .flat_map(|(target, rows)| rows.iter().map(move |(name, _)| (target, name)))
+    };
     let Some(digest) = reference.digest() else {
-        return all().find(|(_, name)| name.as_ref() == Some(reference)).map(|(target, _)| target.clone());
+        return all()
+            .find(|(_, name)| name.as_ref() == Some(reference))
+            .map(|(target, _)| target.clone());
     };
     let repository = reference.name();
     all()
@@ -409,10 +515,19 @@ fn remove_name(txn: &mut Transaction<'_>, reference: &Reference, target: &Digest
     if txn.remove_reference(&exact)? {
         gone.push(exact);
     }
-    let left: Vec<_> = txn.references()?.into_iter().filter(|r| r.target == *target).collect();
-    let parsed: Vec<_> = left.iter().map(|r| (r, r.name.parse::<Reference>().ok())).collect();
+    let left: Vec<_> = txn
+        .references()?
+        .into_iter()
+        .filter(|r| r.target == *target)
+        .collect();
+    let parsed: Vec<_> = left
+        .iter()
+        .map(|r| (r, r.name.parse::<Reference>().ok()))
+        .collect();
     let companions = parsed.iter().all(|(_, name)| {
-        name.as_ref().is_none_or(|n| n.name() == reference.name() && (n.digest().is_some() || reference.digest().is_some()))
+        name.as_ref().is_none_or(|n| {
+            n.name() == reference.name() && (n.digest().is_some() || reference.digest().is_some())
+        })
     });
     // `name@digest` was found through tags of the repository: they are what is meant.
     if companions && (reference.digest().is_none() || gone.is_empty()) {
@@ -426,7 +541,11 @@ fn remove_name(txn: &mut Transaction<'_>, reference: &Reference, target: &Digest
 
 /// Removes all names of a target that was given by id.
 fn remove_all(txn: &mut Transaction<'_>, text: &str, target: &Digest, force: bool) -> Result<Vec<String>> {
-    let rows: Vec<_> = txn.references()?.into_iter().filter(|r| r.target == *target).collect();
+    let rows: Vec<_> = txn
+        .references()?
+        .into_iter()
+        .filter(|r| r.target == *target)
+        .collect();
     let tags: Vec<Reference> = rows.iter().filter_map(|r| r.name.parse().ok()).collect();
     let repositories: BTreeSet<_> = tags.iter().map(Reference::name).collect();
     let tagged = tags.iter().filter(|t| t.digest().is_none()).count();

@@ -49,7 +49,11 @@ struct Cache {
 
 impl Content {
     pub(crate) fn new(store: Store, limits: Limits) -> Self {
-        Self { store, limits, cache: Arc::default() }
+        Self {
+            store,
+            limits,
+            cache: Arc::default(),
+        }
     }
 
     /// The manifest or index with this digest.
@@ -96,7 +100,10 @@ impl Content {
     pub(crate) async fn put(&self, lease: &LeaseId, bytes: Vec<u8>, labels: Labels) -> Result<Digest> {
         let digest = Digest::of(&bytes);
         let size = bytes.len() as u64;
-        let mut ingest = self.store.ingest(lease, digest.as_str(), Some(digest.clone()), Some(size)).await?;
+        let mut ingest = self
+            .store
+            .ingest(lease, digest.as_str(), Some(digest.clone()), Some(size))
+            .await?;
         if !ingest.is_present() {
             // A partial copy of a document is not worth continuing.
             ingest.truncate().await?;
@@ -108,33 +115,56 @@ impl Content {
 
     /// The children of an index that are complete here.
     pub(crate) async fn present_children(&self, index: &Digest) -> Result<Vec<Digest>> {
-        let Some(info) = self.store.blob(index).await? else { return Ok(Vec::new()) };
+        let Some(info) = self.store.blob(index).await? else {
+            return Ok(Vec::new());
+        };
         Ok(child_labels(&info.labels))
     }
 }
 
 /// The targets of the labels made by [`index_labels`].
 pub(crate) fn child_labels(labels: &Labels) -> Vec<Digest> {
-    labels.iter().filter(|(key, _)| key.starts_with("ctr.ref.content.m.")).filter_map(|(_, v)| v.parse().ok()).collect()
+    labels
+        .iter()
+        .filter(|(key, _)| key.starts_with("ctr.ref.content.m."))
+        .filter_map(|(_, v)| v.parse().ok())
+        .collect()
 }
 
 /// Keeps the configuration, the layers and their unpacked forms alive.
 pub(crate) fn manifest_labels(manifest: &Manifest, diff_ids: &[Digest]) -> Labels {
     let mut labels = Labels::from([Resource::content(&manifest.config.digest).label("config")]);
-    labels.extend(manifest.layers.iter().enumerate().map(|(n, layer)| Resource::content(&layer.digest).label(format!("l.{n}"))));
-    labels.extend(diff_ids.iter().enumerate().map(|(n, diff_id)| Resource::layer(diff_id).label(n)));
+    labels.extend(
+        manifest
+            .layers
+            .iter()
+            .enumerate()
+            .map(|(n, layer)| Resource::content(&layer.digest).label(format!("l.{n}"))),
+    );
+    labels.extend(
+        diff_ids
+            .iter()
+            .enumerate()
+            .map(|(n, diff_id)| Resource::layer(diff_id).label(n)),
+    );
     labels
 }
 
 /// Keeps complete children alive. Named by digest, so that labels of several pulls add up.
 pub(crate) fn index_labels<'a>(children: impl IntoIterator<Item = &'a Digest>) -> Labels {
-    children.into_iter().map(|child| Resource::content(child).label(format!("m.{}", child.short()))).collect()
+    children
+        .into_iter()
+        .map(|child| Resource::content(child).label(format!("m.{}", child.short())))
+        .collect()
 }
 
 /// The label for a blob that now also exists in a repository, given its other labels.
 pub(crate) fn source_label(labels: &Labels, registry: &str, repository: &str) -> Option<(String, String)> {
     let key = format!("{SOURCE}{registry}");
-    let mut known: Vec<&str> = labels.get(&key).map(|v| v.split(',').collect()).unwrap_or_default();
+    let mut known: Vec<&str> = labels
+        .get(&key)
+        .map(|v| v.split(',').collect())
+        .unwrap_or_default();
     if known.contains(&repository) {
         return None;
     }
@@ -146,7 +176,10 @@ pub(crate) fn source_label(labels: &Labels, registry: &str, repository: &str) ->
 /// Another repository of the registry that has a blob with these labels.
 pub(crate) fn mount_source(labels: &Labels, registry: &str, repository: &str) -> Option<String> {
     let known = labels.get(&format!("{SOURCE}{registry}"))?;
-    known.split(',').find(|name| *name != repository && !name.is_empty()).map(str::to_owned)
+    known
+        .split(',')
+        .find(|name| *name != repository && !name.is_empty())
+        .map(str::to_owned)
 }
 
 /// Name of the reference that keeps a target without a name.
@@ -170,7 +203,11 @@ pub(crate) fn layers(manifest: &Manifest, diff_ids: &[Digest]) -> Vec<Layer> {
             size: blob.size,
             media_type: blob.media_type.clone(),
             diff_id: diff_id.clone(),
-            urls: if media::is_foreign(&blob.media_type) { blob.urls.clone() } else { Vec::new() },
+            urls: if media::is_foreign(&blob.media_type) {
+                blob.urls.clone()
+            } else {
+                Vec::new()
+            },
         })
         .collect()
 }
@@ -197,12 +234,16 @@ pub(crate) fn read_file(file: File, size: u64) -> (mpsc::Receiver<Bytes>, JoinHa
 /// A digest mismatch found by the store, in the words of this crate.
 pub(crate) fn mismatch(error: store::StoreError, what: impl FnOnce() -> String) -> ImageError {
     match error {
-        store::StoreError::DigestMismatch { expected, actual, .. } => {
-            ImageError::DigestMismatch { what: what(), expected: expected.to_string(), actual: actual.to_string() }
-        }
-        store::StoreError::SizeMismatch { expected, actual, .. } => {
-            ImageError::SizeMismatch { what: what(), expected, actual }
-        }
+        store::StoreError::DigestMismatch { expected, actual, .. } => ImageError::DigestMismatch {
+            what: what(),
+            expected: expected.to_string(),
+            actual: actual.to_string(),
+        },
+        store::StoreError::SizeMismatch { expected, actual, .. } => ImageError::SizeMismatch {
+            what: what(),
+            expected,
+            actual,
+        },
         other => other.into(),
     }
 }

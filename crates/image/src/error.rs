@@ -66,7 +66,7 @@ pub enum ImageError {
         /// The image.
         reference: String,
         /// What was wanted.
-        wanted: Platform,
+        wanted: Box<Platform>,
         /// What exists.
         available: Vec<Platform>,
     },
@@ -244,15 +244,24 @@ impl ImageError {
     }
 
     pub(crate) fn invalid(what: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self::ManifestInvalid { what: what.into(), reason: reason.into() }
+        Self::ManifestInvalid {
+            what: what.into(),
+            reason: reason.into(),
+        }
     }
 
     pub(crate) fn limit(what: impl Into<String>, limit: u64) -> Self {
-        Self::LimitExceeded { what: what.into(), limit }
+        Self::LimitExceeded {
+            what: what.into(),
+            limit,
+        }
     }
 
     pub(crate) fn archive(member: &str, reason: impl Into<String>) -> Self {
-        Self::Archive { member: printable(member, 256), reason: reason.into() }
+        Self::Archive {
+            member: printable(member, 256),
+            reason: reason.into(),
+        }
     }
 }
 
@@ -260,7 +269,11 @@ fn join(platforms: &[Platform]) -> String {
     if platforms.is_empty() {
         return "none".to_owned();
     }
-    platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    platforms
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Text of a stranger, safe for a terminal and for a log line: control characters are escaped, the end is cut.
@@ -271,7 +284,9 @@ pub(crate) fn printable(text: &str, limit: usize) -> String {
             out.push('…');
             break;
         }
-        if c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+        if c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        {
             out.extend(c.escape_default());
         } else {
             out.push(c);
@@ -293,9 +308,13 @@ mod tests {
 
     #[test]
     fn missing_images_are_reported_in_the_words_that_scripts_look_for() {
-        let local = ImageError::NotFound { name: "busybox:nope".into() };
+        let local = ImageError::NotFound {
+            name: "busybox:nope".into(),
+        };
         assert_eq!(local.to_string(), "no such image: busybox:nope");
-        let remote = ImageError::ManifestUnknown { reference: "busybox:nope".into() };
+        let remote = ImageError::ManifestUnknown {
+            reference: "busybox:nope".into(),
+        };
         assert!(remote.to_string().contains("not found"));
     }
 }

@@ -38,7 +38,11 @@ impl PullOptions {
     /// Anonymous, and the platform is a default, not a demand.
     #[must_use]
     pub fn new(platform: Platform) -> Self {
-        Self { platform, platform_explicit: false, auth: None }
+        Self {
+            platform,
+            platform_explicit: false,
+            auth: None,
+        }
     }
 }
 
@@ -94,7 +98,13 @@ impl Images {
         let content = Content::new(store, config.limits.clone());
         let permits = Arc::new(Semaphore::new(config.parallel.max(1)));
         let transport = Arc::new(Transport::new(config)?);
-        Ok(Self { inner: Arc::new(Inner { content, transport, permits }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                content,
+                transport,
+                permits,
+            }),
+        })
     }
 
     /// Brings an image here. Bytes go to the store and into the unpacker at the same time.
@@ -115,7 +125,12 @@ impl Images {
     ///
     /// # Errors
     /// See [`ImageError`](crate::ImageError).
-    pub async fn push(&self, reference: &Reference, options: PushOptions, progress: ProgressSink) -> Result<Digest> {
+    pub async fn push(
+        &self,
+        reference: &Reference,
+        options: PushOptions,
+        progress: ProgressSink,
+    ) -> Result<Digest> {
         push::push(&self.inner, reference, options, progress).await
     }
 
@@ -157,9 +172,17 @@ impl Images {
     ///
     /// # Errors
     /// See [`ImageError`](crate::ImageError).
-    pub async fn unpack(&self, image: &Image, unpacker: Arc<dyn LayerUnpacker>, progress: ProgressSink) -> Result<()> {
+    pub async fn unpack(
+        &self,
+        image: &Image,
+        unpacker: Arc<dyn LayerUnpacker>,
+        progress: ProgressSink,
+    ) -> Result<()> {
         let lease = self.inner.content.store.lease().await?;
-        let resources = image.layers.iter().flat_map(|l| [Resource::content(&l.digest), Resource::layer(&l.diff_id)]);
+        let resources = image
+            .layers
+            .iter()
+            .flat_map(|l| [Resource::content(&l.digest), Resource::layer(&l.diff_id)]);
         lease.protect_all(resources.collect()).await?;
         let feeder = Feeder {
             content: self.inner.content.clone(),

@@ -37,8 +37,10 @@ impl Platform {
             "macos" => "darwin".to_owned(),
             other => other.to_owned(),
         };
-        let (architecture, variant) =
-            normalise_architecture(&architecture.to_ascii_lowercase(), &variant.unwrap_or_default().to_ascii_lowercase());
+        let (architecture, variant) = normalise_architecture(
+            &architecture.to_ascii_lowercase(),
+            &variant.unwrap_or_default().to_ascii_lowercase(),
+        );
         Self {
             os,
             architecture,
@@ -56,7 +58,11 @@ impl Platform {
     /// The same processor with another operating system.
     #[must_use]
     pub fn with_os(&self, os: &str) -> Self {
-        Self { os: os.to_owned(), os_version: None, ..self.clone() }
+        Self {
+            os: os.to_owned(),
+            os_version: None,
+            ..self.clone()
+        }
     }
 
     /// Whether this is a Windows platform.
@@ -117,18 +123,27 @@ impl FromStr for Platform {
     type Err = ImageError;
 
     fn from_str(text: &str) -> Result<Self> {
-        let fail = |reason| ImageError::InvalidPlatform { text: printable(text, 100), reason };
+        let fail = |reason| ImageError::InvalidPlatform {
+            text: printable(text, 100),
+            reason,
+        };
         let word = |part: &str| {
             !part.is_empty()
                 && part.len() <= 64
-                && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+                && part
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
         };
         let mut parts = text.split('/');
         let first = parts.next().unwrap_or_default();
         let (os, version) = match first.split_once('(') {
             Some((os, rest)) => {
-                let version = rest.strip_suffix(')').ok_or_else(|| fail("the version lacks its closing bracket"))?;
-                version.parse::<WindowsVersion>().map_err(|()| fail("the version is not like 10.0.20348.1"))?;
+                let version = rest
+                    .strip_suffix(')')
+                    .ok_or_else(|| fail("the version lacks its closing bracket"))?;
+                version
+                    .parse::<WindowsVersion>()
+                    .map_err(|()| fail("the version is not like 10.0.20348.1"))?;
                 (os, Some(version))
             }
             None => (first, None),
@@ -138,7 +153,9 @@ impl FromStr for Platform {
             return Err(fail("it has more than os/architecture/variant"));
         }
         if ![Some(os), architecture, variant].into_iter().flatten().all(word) {
-            return Err(fail("a part is empty or has characters other than letters, digits, dots, dashes"));
+            return Err(fail(
+                "a part is empty or has characters other than letters, digits, dots, dashes",
+            ));
         }
         let host = Self::host_default();
         Ok(match architecture {
@@ -151,8 +168,8 @@ impl FromStr for Platform {
 
 fn is_architecture(word: &str) -> bool {
     const KNOWN: [&str; 14] = [
-        "386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64", "ppc64le",
-        "riscv64", "s390x", "wasm",
+        "386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64",
+        "ppc64le", "riscv64", "s390x", "wasm",
     ];
     KNOWN.contains(&normalise_architecture(&word.to_ascii_lowercase(), "").0.as_str())
 }
@@ -167,7 +184,9 @@ impl Matcher {
     /// Only what the platform can run.
     #[must_use]
     pub fn new(wanted: &Platform) -> Self {
-        Self { wanted: vec![wanted.clone()] }
+        Self {
+            wanted: vec![wanted.clone()],
+        }
     }
 
     /// What the platform can run, else the same processor with the other operating system: for callers that serve Linux
@@ -175,7 +194,12 @@ impl Matcher {
     #[must_use]
     pub fn any_os(wanted: &Platform) -> Self {
         let mut all = vec![wanted.clone()];
-        all.extend(["linux", "windows"].into_iter().filter(|os| *os != wanted.os).map(|os| wanted.with_os(os)));
+        all.extend(
+            ["linux", "windows"]
+                .into_iter()
+                .filter(|os| *os != wanted.os)
+                .map(|os| wanted.with_os(os)),
+        );
         Self { wanted: all }
     }
 
@@ -187,14 +211,19 @@ impl Matcher {
                 return None;
             }
             let architecture = runnable(wanted).iter().position(|(architecture, variant)| {
-                *architecture == candidate.architecture && *variant == candidate.variant.as_deref().unwrap_or_default()
+                *architecture == candidate.architecture
+                    && *variant == candidate.variant.as_deref().unwrap_or_default()
             })?;
             let version = if wanted.is_windows() {
                 windows_rank(wanted.os_version.as_deref(), candidate.os_version.as_deref())?
             } else {
                 VersionRank::default()
             };
-            Some(Rank { preference, architecture, version })
+            Some(Rank {
+                preference,
+                architecture,
+                version,
+            })
         })
     }
 }
@@ -217,37 +246,67 @@ struct VersionRank {
 fn windows_rank(wanted: Option<&str>, candidate: Option<&str>) -> Option<VersionRank> {
     let version: Option<WindowsVersion> = candidate.and_then(|text| text.parse().ok());
     let Some(host) = wanted.and_then(|text| text.parse::<WindowsVersion>().ok()) else {
-        return Some(VersionRank { other_build: false, version: Reverse(version.unwrap_or_default()) });
+        return Some(VersionRank {
+            other_build: false,
+            version: Reverse(version.unwrap_or_default()),
+        });
     };
     let Some(version) = version else {
         // An entry that does not state its version is tried last: nothing says that it cannot run.
-        return Some(VersionRank { other_build: true, version: Reverse(WindowsVersion::default()) });
+        return Some(VersionRank {
+            other_build: true,
+            version: Reverse(WindowsVersion::default()),
+        });
     };
-    windows::hypervisor_compatible(host, version)
-        .then_some(VersionRank { other_build: version.build != host.build, version: Reverse(version) })
+    windows::hypervisor_compatible(host, version).then_some(VersionRank {
+        other_build: version.build != host.build,
+        version: Reverse(version),
+    })
 }
 
 /// Architectures and variants that a processor runs, best first.
 fn runnable(platform: &Platform) -> Vec<(&str, &str)> {
     let variant = platform.variant.as_deref().unwrap_or_default();
-    let from = |all: &'static [(&'static str, &'static str)], start: &str| -> Vec<(&'static str, &'static str)> {
-        all.iter().position(|(_, v)| *v == start).map(|i| all[i..].to_vec()).unwrap_or_default()
-    };
+    let from =
+        |all: &'static [(&'static str, &'static str)], start: &str| -> Vec<(&'static str, &'static str)> {
+            all.iter()
+                .position(|(_, v)| *v == start)
+                .map(|i| all[i..].to_vec())
+                .unwrap_or_default()
+        };
     const ARM: &[(&str, &str)] = &[("arm", "v8"), ("arm", "v7"), ("arm", "v6"), ("arm", "v5")];
     const AMD64: &[(&str, &str)] = &[("amd64", "v4"), ("amd64", "v3"), ("amd64", "v2"), ("amd64", "")];
     const ARM64: &[(&str, &str)] = &[
-        ("arm64", "v9.5"), ("arm64", "v9.4"), ("arm64", "v9.3"), ("arm64", "v9.2"), ("arm64", "v9.1"),
-        ("arm64", "v9"), ("arm64", "v8.9"), ("arm64", "v8.8"), ("arm64", "v8.7"), ("arm64", "v8.6"),
-        ("arm64", "v8.5"), ("arm64", "v8.4"), ("arm64", "v8.3"), ("arm64", "v8.2"), ("arm64", "v8.1"),
+        ("arm64", "v9.5"),
+        ("arm64", "v9.4"),
+        ("arm64", "v9.3"),
+        ("arm64", "v9.2"),
+        ("arm64", "v9.1"),
+        ("arm64", "v9"),
+        ("arm64", "v8.9"),
+        ("arm64", "v8.8"),
+        ("arm64", "v8.7"),
+        ("arm64", "v8.6"),
+        ("arm64", "v8.5"),
+        ("arm64", "v8.4"),
+        ("arm64", "v8.3"),
+        ("arm64", "v8.2"),
+        ("arm64", "v8.1"),
         ("arm64", ""),
     ];
     let list = match platform.architecture.as_str() {
         "amd64" => from(AMD64, variant).into_iter().chain([("386", "")]).collect(),
         "arm" => from(ARM, variant),
-        "arm64" => from(ARM64, variant).into_iter().chain(ARM.iter().copied()).collect(),
+        "arm64" => from(ARM64, variant)
+            .into_iter()
+            .chain(ARM.iter().copied())
+            .collect(),
         _ => Vec::new(),
     };
-    if list.first().is_some_and(|(a, v)| *a == platform.architecture && *v == variant) {
+    if list
+        .first()
+        .is_some_and(|(a, v)| *a == platform.architecture && *v == variant)
+    {
         return list;
     }
     // A variant that is not in the tables, or an architecture without variants: itself, then the plain one.
@@ -273,8 +332,11 @@ mod tests {
     }
 
     fn pick(matcher: &Matcher, available: &[&str]) -> Option<String> {
-        let mut ranked: Vec<_> =
-            available.iter().map(|a| p(a)).filter_map(|a| matcher.rank(&a).map(|r| (r, a))).collect();
+        let mut ranked: Vec<_> = available
+            .iter()
+            .map(|a| p(a))
+            .filter_map(|a| matcher.rank(&a).map(|r| (r, a)))
+            .collect();
         ranked.sort();
         ranked.first().map(|(_, a)| a.to_string())
     }
@@ -286,15 +348,29 @@ mod tests {
         assert_eq!(p("linux/armhf").to_string(), "linux/arm/v7");
         assert_eq!(p("linux/arm").to_string(), "linux/arm/v7");
         assert_eq!(p("Linux/AMD64/v1").to_string(), "linux/amd64");
-        assert_eq!(p("windows(10.0.20348.1)/amd64").os_version.as_deref(), Some("10.0.20348.1"));
+        assert_eq!(
+            p("windows(10.0.20348.1)/amd64").os_version.as_deref(),
+            Some("10.0.20348.1")
+        );
     }
 
     #[test]
     fn one_word_is_an_architecture_or_a_system() {
         let host = Platform::host_default();
         assert_eq!(p("arm64"), Platform::new(&host.os, "arm64", None, None));
-        assert_eq!(p("windows"), Platform::new("windows", &host.architecture, None, None));
-        for text in ["", "/", "linux/", "a/b/c/d", "linux/am d64", "windows(10.0/amd64", "windows(x)/amd64"] {
+        assert_eq!(
+            p("windows"),
+            Platform::new("windows", &host.architecture, None, None)
+        );
+        for text in [
+            "",
+            "/",
+            "linux/",
+            "a/b/c/d",
+            "linux/am d64",
+            "windows(10.0/amd64",
+            "windows(x)/amd64",
+        ] {
             assert!(text.parse::<Platform>().is_err(), "{text:?}");
         }
     }
@@ -325,11 +401,23 @@ mod tests {
             "windows(10.0.20348.1000)/amd64",
             "windows(10.0.26100.1)/amd64",
         ];
-        assert_eq!(best("windows(10.0.20348.2)/amd64", &all).unwrap(), "windows(10.0.20348.1000)/amd64");
-        assert_eq!(best("windows(10.0.22631.1)/amd64", &all).unwrap(), "windows(10.0.20348.1000)/amd64");
-        assert_eq!(best("windows(10.0.17763.1)/amd64", &all).unwrap(), "windows(10.0.17763.5000)/amd64");
+        assert_eq!(
+            best("windows(10.0.20348.2)/amd64", &all).unwrap(),
+            "windows(10.0.20348.1000)/amd64"
+        );
+        assert_eq!(
+            best("windows(10.0.22631.1)/amd64", &all).unwrap(),
+            "windows(10.0.20348.1000)/amd64"
+        );
+        assert_eq!(
+            best("windows(10.0.17763.1)/amd64", &all).unwrap(),
+            "windows(10.0.17763.5000)/amd64"
+        );
         assert_eq!(best("windows(10.0.14393.1)/amd64", &all), None);
-        assert_eq!(best("windows/amd64", &all).unwrap(), "windows(10.0.26100.1)/amd64");
+        assert_eq!(
+            best("windows/amd64", &all).unwrap(),
+            "windows(10.0.26100.1)/amd64"
+        );
     }
 
     #[test]
@@ -337,7 +425,10 @@ mod tests {
         let any = Matcher::any_os(&p("linux/amd64"));
         let windows = ["windows(10.0.20348.1)/amd64", "windows(10.0.17763.1)/amd64"];
         assert_eq!(pick(&any, &windows).unwrap(), "windows(10.0.20348.1)/amd64");
-        assert_eq!(pick(&any, &["windows/amd64", "linux/amd64"]).unwrap(), "linux/amd64");
+        assert_eq!(
+            pick(&any, &["windows/amd64", "linux/amd64"]).unwrap(),
+            "linux/amd64"
+        );
         assert_eq!(pick(&Matcher::new(&p("linux/amd64")), &windows), None);
         assert_eq!(pick(&any, &["linux/s390x"]), None);
     }

@@ -113,32 +113,54 @@ const INTERVAL: Duration = Duration::from_millis(100);
 
 impl Reporter {
     pub(crate) fn new(sink: &ProgressSink, id: impl Into<String>, total: u64) -> Self {
-        Self { sink: sink.clone(), id: id.into(), total, last: None }
+        Self {
+            sink: sink.clone(),
+            id: id.into(),
+            total,
+            last: None,
+        }
     }
 
     /// A change of state.
     pub(crate) fn state(&mut self, status: Status) {
         self.last = None;
-        (self.sink)(Progress { id: self.id.clone(), status, current: 0, total: 0 });
+        (self.sink)(Progress {
+            id: self.id.clone(),
+            status,
+            current: 0,
+            total: 0,
+        });
     }
 
     /// Bytes done in a state; the first, the last and ten per second are passed on.
     pub(crate) fn bytes(&mut self, status: Status, current: u64) {
         let now = Instant::now();
         let due = match &self.last {
-            Some((state, at)) => *state != status || now.duration_since(*at) >= INTERVAL || current >= self.total,
+            Some((state, at)) => {
+                *state != status || now.duration_since(*at) >= INTERVAL || current >= self.total
+            }
             None => true,
         };
         if due {
             self.last = Some((status.clone(), now));
-            (self.sink)(Progress { id: self.id.clone(), status, current, total: self.total });
+            (self.sink)(Progress {
+                id: self.id.clone(),
+                status,
+                current,
+                total: self.total,
+            });
         }
     }
 }
 
 /// Sends a line about the whole operation, or about `id`.
 pub(crate) fn message(sink: &ProgressSink, id: &str, text: impl Into<String>) {
-    sink(Progress { id: id.to_owned(), status: Status::Message(text.into()), current: 0, total: 0 });
+    sink(Progress {
+        id: id.to_owned(),
+        status: Status::Message(text.into()),
+        current: 0,
+        total: 0,
+    });
 }
 
 #[cfg(test)]

@@ -53,7 +53,9 @@ struct Plan {
 
 impl Plan {
     fn target(&self) -> &Digest {
-        self.indexes.first().map_or(&self.manifest_digest, |index| &index.digest)
+        self.indexes
+            .first()
+            .map_or(&self.manifest_digest, |index| &index.digest)
     }
 }
 
@@ -73,14 +75,30 @@ pub(crate) async fn pull(
     unpacker: Option<Arc<dyn LayerUnpacker>>,
     progress: ProgressSink,
 ) -> Result<Image> {
-    let repository = Arc::new(Repository::new(&inner.transport, reference, options.auth.clone())?);
+    let repository = Arc::new(Repository::new(
+        &inner.transport,
+        reference,
+        options.auth.clone(),
+    )?);
     let lease = inner.content.store.lease().await?;
-    message(&progress, &reference.selector(), format!("Pulling from {}", reference.repository()));
-    let pull = Pull { inner, reference, options: &options, repository, lease, progress };
+    message(
+        &progress,
+        &reference.selector(),
+        format!("Pulling from {}", reference.repository()),
+    );
+    let pull = Pull {
+        inner,
+        reference,
+        options: &options,
+        repository,
+        lease,
+        progress,
+    };
     let plan = pull.plan().await?;
     let layers = layers(&plan.manifest, &plan.config.diff_ids);
     pull.store_documents(&plan, &layers).await?;
-    pull.fetch_layers(&layers, unpacker, &plan.config.platform).await?;
+    pull.fetch_layers(&layers, unpacker, &plan.config.platform)
+        .await?;
     pull.finish(plan).await
 }
 
@@ -111,7 +129,11 @@ impl Pull<'_> {
             let entry = choose(&index, &matcher).ok_or_else(|| self.mismatch(offered(&index)))?;
             claimed.clone_from(&entry.platform);
             let next = self.child(&entry.blob).await?;
-            indexes.push(Step { digest: current.digest, bytes: current.bytes, child: entry.blob.digest.clone() });
+            indexes.push(Step {
+                digest: current.digest,
+                bytes: current.bytes,
+                child: entry.blob.digest.clone(),
+            });
             current = next;
         };
         let config = self.config(&manifest).await?;
@@ -125,13 +147,19 @@ impl Pull<'_> {
             );
             message(&self.progress, "", text);
         }
-        Ok(Plan { indexes, manifest_bytes, manifest_digest, manifest, config })
+        Ok(Plan {
+            indexes,
+            manifest_bytes,
+            manifest_digest,
+            manifest,
+            config,
+        })
     }
 
     fn mismatch(&self, available: Vec<Platform>) -> ImageError {
         ImageError::PlatformMismatch {
             reference: self.what(),
-            wanted: self.options.platform.clone(),
+            wanted: Box::new(self.options.platform.clone()),
             available,
         }
     }
@@ -159,7 +187,11 @@ impl Pull<'_> {
         let actual = fetched.bytes.len() as u64;
         if actual != blob.size {
             let what = format!("manifest {}", blob.digest);
-            return Err(ImageError::SizeMismatch { what, expected: blob.size, actual });
+            return Err(ImageError::SizeMismatch {
+                what,
+                expected: blob.size,
+                actual,
+            });
         }
         Ok(fetched)
     }
@@ -167,10 +199,18 @@ impl Pull<'_> {
     async fn local(&self, digest: &Digest, media_type: Option<&str>) -> Result<Option<Fetched>> {
         let content = &self.inner.content;
         self.lease.protect(Resource::content(digest)).await?;
-        match content.store.read_blob(digest, content.limits.manifest_bytes).await {
+        match content
+            .store
+            .read_blob(digest, content.limits.manifest_bytes)
+            .await
+        {
             Ok(bytes) => {
                 let document = Document::parse(&bytes, &[media_type], &self.what(), &content.limits)?;
-                Ok(Some(Fetched { digest: digest.clone(), bytes, document }))
+                Ok(Some(Fetched {
+                    digest: digest.clone(),
+                    bytes,
+                    document,
+                }))
             }
             Err(error) if error.is_not_found() || error.is_data_loss() => Ok(None),
             Err(error) => Err(error.into()),
@@ -181,7 +221,11 @@ impl Pull<'_> {
         let raw = self.repository.manifest(selector, &self.what()).await?;
         let stated = [media_type, raw.content_type.as_deref()];
         let document = Document::parse(&raw.bytes, &stated, &self.what(), &self.inner.content.limits)?;
-        Ok(Fetched { digest: raw.digest, bytes: raw.bytes, document })
+        Ok(Fetched {
+            digest: raw.digest,
+            bytes: raw.bytes,
+            document,
+        })
     }
 
     async fn config(&self, manifest: &Manifest) -> Result<Config> {
@@ -189,7 +233,10 @@ impl Pull<'_> {
         let content = &self.inner.content;
         let limit = content.limits.config_bytes;
         if blob.size > limit {
-            return Err(ImageError::limit(format!("the configuration of {}", self.what()), limit));
+            return Err(ImageError::limit(
+                format!("the configuration of {}", self.what()),
+                limit,
+            ));
         }
         self.lease.protect(Resource::content(&blob.digest)).await?;
         let bytes = match content.store.read_blob(&blob.digest, limit).await {
@@ -207,7 +254,9 @@ impl Pull<'_> {
     }
 
     fn source(&self) -> Labels {
-        source_label(&Labels::new(), self.repository.registry(), self.repository.name()).into_iter().collect()
+        source_label(&Labels::new(), self.repository.registry(), self.repository.name())
+            .into_iter()
+            .collect()
     }
 
     /// Fetches a blob of known, small size into memory.
@@ -218,7 +267,11 @@ impl Pull<'_> {
             let failure = match self.try_small_blob(blob).await {
                 Ok(bytes) if bytes.len() as u64 != blob.size => {
                     let actual = bytes.len() as u64;
-                    return Err(ImageError::SizeMismatch { what: what(), expected: blob.size, actual });
+                    return Err(ImageError::SizeMismatch {
+                        what: what(),
+                        expected: blob.size,
+                        actual,
+                    });
                 }
                 Ok(bytes) => {
                     let actual = Digest::of(&bytes);
@@ -258,14 +311,22 @@ impl Pull<'_> {
     async fn store_documents(&self, plan: &Plan, layers: &[Layer]) -> Result<()> {
         let mut resources = vec![Resource::content(&plan.manifest_digest)];
         resources.extend(plan.indexes.iter().map(|index| Resource::content(&index.digest)));
-        resources.extend(layers.iter().flat_map(|l| [Resource::content(&l.digest), Resource::layer(&l.diff_id)]));
+        resources.extend(
+            layers
+                .iter()
+                .flat_map(|l| [Resource::content(&l.digest), Resource::layer(&l.diff_id)]),
+        );
         self.lease.protect_all(resources).await?;
         let content = &self.inner.content;
         let mut labels = manifest_labels(&plan.manifest, &plan.config.diff_ids);
         labels.extend(self.source());
-        content.put(self.lease.id(), plan.manifest_bytes.clone(), labels).await?;
+        content
+            .put(self.lease.id(), plan.manifest_bytes.clone(), labels)
+            .await?;
         for index in &plan.indexes {
-            content.put(self.lease.id(), index.bytes.clone(), self.source()).await?;
+            content
+                .put(self.lease.id(), index.bytes.clone(), self.source())
+                .await?;
         }
         Ok(())
     }
@@ -301,7 +362,9 @@ impl Pull<'_> {
         let store = &self.inner.content.store;
         // From the inside out: a labelled child is complete.
         for index in plan.indexes.iter().rev() {
-            store.label_blob(&index.digest, index_labels([&index.child])).await?;
+            store
+                .label_blob(&index.digest, index_labels([&index.child]))
+                .await?;
         }
         let target = plan.target().clone();
         // A digest that was asked for is the name; a tag beside it says nothing about what the registry has.
@@ -310,11 +373,22 @@ impl Pull<'_> {
             None => self.reference.clone(),
         };
         let changed = self.inner.set_name(&name, &target).await?;
-        let image = self.inner.image(&target, &plan.manifest_digest, Some(self.reference.clone())).await?;
+        let image = self
+            .inner
+            .image(&target, &plan.manifest_digest, Some(self.reference.clone()))
+            .await?;
         self.lease.release().await?;
         message(&self.progress, "", format!("Digest: {target}"));
-        let status = if changed { "Downloaded newer image for" } else { "Image is up to date for" };
-        message(&self.progress, "", format!("Status: {status} {}", self.reference.familiar()));
+        let status = if changed {
+            "Downloaded newer image for"
+        } else {
+            "Image is up to date for"
+        };
+        message(
+            &self.progress,
+            "",
+            format!("Status: {status} {}", self.reference.familiar()),
+        );
         Ok(image)
     }
 }
@@ -330,7 +404,12 @@ fn choose<'a>(index: &'a Index, matcher: &Matcher) -> Option<&'a Entry> {
 }
 
 fn offered(index: &Index) -> Vec<Platform> {
-    let mut all: Vec<_> = index.entries.iter().filter(|e| e.is_image).filter_map(|e| e.platform.clone()).collect();
+    let mut all: Vec<_> = index
+        .entries
+        .iter()
+        .filter(|e| e.is_image)
+        .filter_map(|e| e.platform.clone())
+        .collect();
     all.sort();
     all.dedup();
     all
@@ -339,7 +418,9 @@ fn offered(index: &Index) -> Vec<Platform> {
 /// Layers without repetitions: an image may use one several times.
 pub(crate) fn distinct(layers: &[Layer]) -> impl Iterator<Item = &Layer> {
     let mut seen = std::collections::HashSet::new();
-    layers.iter().filter(move |l| seen.insert((&l.digest, &l.diff_id)))
+    layers
+        .iter()
+        .filter(move |l| seen.insert((&l.digest, &l.diff_id)))
 }
 
 /// Waits for all tasks; the first error ends the others.
@@ -349,7 +430,10 @@ pub(crate) async fn wait_all(mut tasks: JoinSet<Result<()>>) -> Result<()> {
             Ok(result) => result?,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(error) => {
-                return Err(ImageError::Io { operation: "wait for a layer", source: std::io::Error::other(error) });
+                return Err(ImageError::Io {
+                    operation: "wait for a layer",
+                    source: std::io::Error::other(error),
+                });
             }
         }
     }

@@ -43,7 +43,9 @@ pub(crate) async fn push(
     };
     let name = reference.to_string();
     let Some(row) = inner.content.store.get_reference(&name).await? else {
-        return Err(ImageError::NotFound { name: reference.familiar() });
+        return Err(ImageError::NotFound {
+            name: reference.familiar(),
+        });
     };
     let lease = inner.content.store.lease().await?;
     lease.protect(Resource::content(&row.target)).await?;
@@ -52,9 +54,17 @@ pub(crate) async fn push(
     } else {
         inner.resolve(&name, options.platform.as_ref()).await?.manifest
     };
-    message(&progress, "", format!("The push refers to repository [{}]", reference.name()));
+    message(
+        &progress,
+        "",
+        format!("The push refers to repository [{}]", reference.name()),
+    );
 
-    let repository = Arc::new(Repository::new(&inner.transport, reference, options.auth.clone())?);
+    let repository = Arc::new(Repository::new(
+        &inner.transport,
+        reference,
+        options.auth.clone(),
+    )?);
     let documents = documents(inner, &root).await?;
     let upload = Upload {
         inner: Arc::new(inner.content.clone()),
@@ -80,10 +90,16 @@ pub(crate) async fn push(
 
     let mut size = 0;
     for (digest, document) in documents {
-        let bytes = inner.content.store.read_blob(&digest, inner.content.limits.manifest_bytes).await?;
+        let bytes = inner
+            .content
+            .store
+            .read_blob(&digest, inner.content.limits.manifest_bytes)
+            .await?;
         size = bytes.len();
         let selector = if digest == root { tag } else { digest.as_str() };
-        repository.put_manifest(selector, document.media_type(), &bytes).await?;
+        repository
+            .put_manifest(selector, document.media_type(), &bytes)
+            .await?;
         remember(&inner.content, &repository, &digest).await?;
     }
     lease.release().await?;
@@ -109,7 +125,9 @@ async fn documents(inner: &Inner, root: &Digest) -> Result<Vec<(Digest, Arc<Docu
 }
 
 async fn remember(content: &crate::content::Content, repository: &Repository, digest: &Digest) -> Result<()> {
-    let Some(info) = content.store.blob(digest).await? else { return Ok(()) };
+    let Some(info) = content.store.blob(digest).await? else {
+        return Ok(());
+    };
     if let Some(label) = source_label(&info.labels, repository.registry(), repository.name()) {
         content.store.label_blob(digest, Labels::from([label])).await?;
     }
@@ -124,13 +142,23 @@ impl Upload {
             return Ok(());
         }
         reporter.state(Status::Preparing);
-        let _permit = self.permits.acquire().await.expect("the semaphore is never closed");
+        let _permit = self
+            .permits
+            .acquire()
+            .await
+            .expect("the semaphore is never closed");
         if self.repository.has_blob(&blob.digest).await? {
             reporter.state(Status::LayerExists);
             return remember(&self.inner, &self.repository, &blob.digest).await;
         }
         let file = self.inner.store.open_blob(&blob.digest).await?;
-        let labels = self.inner.store.blob(&blob.digest).await?.map(|b| b.labels).unwrap_or_default();
+        let labels = self
+            .inner
+            .store
+            .blob(&blob.digest)
+            .await?
+            .map(|b| b.labels)
+            .unwrap_or_default();
         let mount = mount_source(&labels, self.repository.registry(), self.repository.name());
         let shared = std::sync::Mutex::new(reporter.clone());
         let source = BlobSource {

@@ -110,7 +110,10 @@ impl Reference {
     #[must_use]
     pub fn without_digest(&self) -> Option<Self> {
         self.tag.as_ref()?;
-        Some(Self { digest: None, ..self.clone() })
+        Some(Self {
+            digest: None,
+            ..self.clone()
+        })
     }
 
     fn push_suffix(&self, text: &mut String) {
@@ -120,7 +123,7 @@ impl Reference {
         }
         if let Some(digest) = &self.digest {
             text.push('@');
-            text.push_str(&digest.to_string());
+            text.push_str(digest.as_str());
         }
     }
 }
@@ -151,7 +154,10 @@ impl FromStr for Reference {
     type Err = ImageError;
 
     fn from_str(text: &str) -> Result<Self> {
-        parse(text).map_err(|reason| ImageError::InvalidReference { text: printable(text, 300), reason })
+        parse(text).map_err(|reason| ImageError::InvalidReference {
+            text: printable(text, 300),
+            reason,
+        })
     }
 }
 
@@ -177,7 +183,9 @@ fn parse(text: &str) -> Result<Reference, &'static str> {
         return Err("the repository name must be lower case");
     }
     if !repository.split('/').all(is_path_component) {
-        return Err("the repository name has a component outside [a-z0-9] with single separators . _ __ or dashes");
+        return Err(
+            "the repository name has a component outside [a-z0-9] with single separators . _ __ or dashes",
+        );
     }
     let repository = if registry == DEFAULT_REGISTRY && !repository.contains('/') {
         format!("{DEFAULT_NAMESPACE}/{repository}")
@@ -191,7 +199,12 @@ fn parse(text: &str) -> Result<Reference, &'static str> {
         (None, None) => Some(DEFAULT_TAG.to_owned()),
         (tag, _) => tag.map(str::to_owned),
     };
-    Ok(Reference { registry: registry.to_owned(), repository, tag, digest })
+    Ok(Reference {
+        registry: registry.to_owned(),
+        repository,
+        tag,
+        digest,
+    })
 }
 
 fn parse_digest(text: &str) -> Result<Digest, &'static str> {
@@ -226,7 +239,11 @@ fn split_domain(name: &str) -> (&str, &str) {
                 || first == "localhost"
                 || first.bytes().any(|b| b.is_ascii_uppercase()) =>
         {
-            let registry = if first == "index.docker.io" { DEFAULT_REGISTRY } else { first };
+            let registry = if first == "index.docker.io" {
+                DEFAULT_REGISTRY
+            } else {
+                first
+            };
             (registry, rest)
         }
         _ => (DEFAULT_REGISTRY, name),
@@ -235,13 +252,18 @@ fn split_domain(name: &str) -> (&str, &str) {
 
 fn check_registry(registry: &str) -> Result<(), &'static str> {
     let (host, port) = if let Some(rest) = registry.strip_prefix('[') {
-        let (address, rest) = rest.split_once(']').ok_or("the registry address lacks its closing bracket")?;
+        let (address, rest) = rest
+            .split_once(']')
+            .ok_or("the registry address lacks its closing bracket")?;
         if address.parse::<std::net::Ipv6Addr>().is_err() {
             return Err("the registry is not an IPv6 address");
         }
         let port = match rest {
             "" => None,
-            rest => Some(rest.strip_prefix(':').ok_or("the registry has text after its address")?),
+            rest => Some(
+                rest.strip_prefix(':')
+                    .ok_or("the registry has text after its address")?,
+            ),
         };
         return check_port(port);
     } else {
@@ -259,9 +281,10 @@ fn check_registry(registry: &str) -> Result<(), &'static str> {
 fn check_port(port: Option<&str>) -> Result<(), &'static str> {
     match port {
         None => Ok(()),
-        Some(port) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => {
-            port.parse::<u16>().map(|_| ()).map_err(|_| "the port of the registry is out of range")
-        }
+        Some(port) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => port
+            .parse::<u16>()
+            .map(|_| ())
+            .map_err(|_| "the port of the registry is out of range"),
         Some(_) => Err("the port of the registry is not a number"),
     }
 }
@@ -276,13 +299,15 @@ fn is_domain_component(text: &str) -> bool {
 fn is_path_component(text: &str) -> bool {
     let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let bytes = text.as_bytes();
-    let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else { return false };
+    let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else {
+        return false;
+    };
     if !word(*first) || !word(*last) {
         return false;
     }
-    bytes
-        .split(|b| word(*b))
-        .all(|separator| matches!(separator, b"" | b"." | b"_" | b"__") || separator.iter().all(|b| *b == b'-'))
+    bytes.split(|b| word(*b)).all(|separator| {
+        matches!(separator, b"" | b"." | b"_" | b"__") || separator.iter().all(|b| *b == b'-')
+    })
 }
 
 fn is_lower_hex(b: u8) -> bool {
@@ -305,7 +330,10 @@ mod tests {
     fn short_names_mean_the_default_registry() {
         assert_eq!(canonical("busybox"), "docker.io/library/busybox:latest");
         assert_eq!(canonical("acme/app:1"), "docker.io/acme/app:1");
-        assert_eq!(canonical("index.docker.io/busybox"), "docker.io/library/busybox:latest");
+        assert_eq!(
+            canonical("index.docker.io/busybox"),
+            "docker.io/library/busybox:latest"
+        );
         assert_eq!(canonical("docker.io/busybox"), "docker.io/library/busybox:latest");
         assert_eq!(canonical("localhost:5000"), "docker.io/library/localhost:5000");
     }
@@ -317,13 +345,19 @@ mod tests {
         assert_eq!(canonical("ghcr.io/acme/app/sub:v1"), "ghcr.io/acme/app/sub:v1");
         assert_eq!(canonical("[::1]:5000/x:t"), "[::1]:5000/x:t");
         assert_eq!(canonical("UPPER/x"), "UPPER/x:latest");
-        assert_eq!(canonical("mcr.microsoft.com/windows/nanoserver:ltsc2022"), "mcr.microsoft.com/windows/nanoserver:ltsc2022");
+        assert_eq!(
+            canonical("mcr.microsoft.com/windows/nanoserver:ltsc2022"),
+            "mcr.microsoft.com/windows/nanoserver:ltsc2022"
+        );
     }
 
     #[test]
     fn a_digest_needs_no_tag_but_may_have_one() {
         let with_digest = format!("busybox@sha256:{HEX}");
-        assert_eq!(canonical(&with_digest), format!("docker.io/library/busybox@sha256:{HEX}"));
+        assert_eq!(
+            canonical(&with_digest),
+            format!("docker.io/library/busybox@sha256:{HEX}")
+        );
         let both: Reference = format!("127.0.0.1:5000/x:tag@sha256:{HEX}").parse().unwrap();
         assert_eq!(both.tag(), Some("tag"));
         assert_eq!(both.selector(), format!("sha256:{HEX}"));
@@ -375,7 +409,11 @@ mod tests {
         ] {
             assert!(text.parse::<Reference>().is_err(), "{text:?} was accepted");
         }
-        assert!(format!("busybox@sha256:{}", HEX.to_uppercase()).parse::<Reference>().is_err());
+        assert!(
+            format!("busybox@sha256:{}", HEX.to_uppercase())
+                .parse::<Reference>()
+                .is_err()
+        );
         assert!("a".repeat(300).parse::<Reference>().is_err());
         assert!(format!("a:{}", "t".repeat(129)).parse::<Reference>().is_err());
     }

@@ -44,24 +44,32 @@ impl Feeder {
     pub(crate) async fn layer(&self, layer: &Layer) -> Result<()> {
         let mut reporter = Reporter::new(&self.progress, layer.digest.short(), layer.size);
         let _permit = self.permit().await;
-        self.from_disk(layer, &mut reporter).await
+        self.feed(layer, &mut reporter).await
     }
 
     async fn permit(&self) -> tokio::sync::SemaphorePermit<'_> {
-        self.permits.acquire().await.expect("the semaphore is never closed")
+        self.permits
+            .acquire()
+            .await
+            .expect("the semaphore is never closed")
     }
 
     async fn begin(&self, layer: &Layer) -> Result<Option<Box<dyn LayerSink>>> {
         match &self.unpacker {
             None => Ok(None),
-            Some(unpacker) => unpacker
-                .begin(layer, &self.platform)
-                .await
-                .map_err(|source| ImageError::Unpack { layer: layer.digest.clone(), source }),
+            Some(unpacker) => {
+                unpacker
+                    .begin(layer, &self.platform)
+                    .await
+                    .map_err(|source| ImageError::Unpack {
+                        layer: layer.digest.clone(),
+                        source,
+                    })
+            }
         }
     }
 
-    async fn from_disk(&self, layer: &Layer, reporter: &mut Reporter) -> Result<()> {
+    async fn feed(&self, layer: &Layer, reporter: &mut Reporter) -> Result<()> {
         let Some(mut sink) = self.begin(layer).await? else {
             reporter.state(Status::Exists);
             return Ok(());
@@ -107,12 +115,14 @@ impl Transfer {
         loop {
             let ingest = self.ingest(layer).await?;
             if !ingest.is_present() {
-                return self.from_network(ingest, layer, &mut reporter).await;
+                return self.fetch(ingest, layer, &mut reporter).await;
             }
             drop(ingest);
             self.remember_source(&layer.digest).await?;
-            match self.feeder.from_disk(layer, &mut reporter).await {
-                Err(ImageError::Store(StoreError::Damaged { .. } | StoreError::NotFound { .. })) if !healed => {
+            match self.feeder.feed(layer, &mut reporter).await {
+                Err(ImageError::Store(StoreError::Damaged { .. } | StoreError::NotFound { .. }))
+                    if !healed =>
+                {
                     healed = true;
                 }
                 result => return result,
@@ -132,16 +142,21 @@ impl Transfer {
 
     async fn remember_source(&self, digest: &Digest) -> Result<()> {
         let store = &self.feeder.content.store;
-        let Some(info) = store.blob(digest).await? else { return Ok(()) };
+        let Some(info) = store.blob(digest).await? else {
+            return Ok(());
+        };
         if let Some(label) = source_label(&info.labels, self.repository.registry(), self.repository.name()) {
             store.label_blob(digest, Labels::from([label])).await?;
         }
         Ok(())
     }
 
-    async fn from_network(&self, ingest: Ingest, layer: &Layer, reporter: &mut Reporter) -> Result<()> {
+    async fn fetch(&self, ingest: Ingest, layer: &Layer, reporter: &mut Reporter) -> Result<()> {
         let mut resumed = ingest.offset() > 0;
-        let mut to = Sinks { ingest, sink: self.feeder.begin(layer).await? };
+        let mut to = Sinks {
+            ingest,
+            sink: self.feeder.begin(layer).await?,
+        };
         if resumed {
             self.replay_partial(&mut to, layer, reporter).await?;
         }
@@ -154,7 +169,10 @@ impl Transfer {
                     tracing::warn!(layer = %layer.digest, "the partial copy of a layer was damaged; fetching all of it");
                     resumed = false;
                     drop(to.sink.take());
-                    to = Sinks { ingest: self.ingest(layer).await?, sink: self.feeder.begin(layer).await? };
+                    to = Sinks {
+                        ingest: self.ingest(layer).await?,
+                        sink: self.feeder.begin(layer).await?,
+                    };
                 }
                 Err(error) => return Err(mismatch(error, || format!("layer {}", layer.digest))),
             }
@@ -188,7 +206,13 @@ impl Transfer {
     /// Where the store keeps the bytes of an ingest (see its `ingest` module).
     fn partial_path(&self, layer: &Layer) -> PathBuf {
         let name = Digest::of(layer.digest.as_str()).hex()[..40].to_owned();
-        self.feeder.content.store.root().join("ingest").join(name).join("data")
+        self.feeder
+            .content
+            .store
+            .root()
+            .join("ingest")
+            .join(name)
+            .join("data")
     }
 
     /// Receives until the announced size is there.
@@ -198,7 +222,9 @@ impl Transfer {
         let mut ranges = true;
         while to.ingest.offset() < layer.size {
             let before = to.ingest.offset();
-            let Err(failure) = self.receive_some(to, layer, reporter, source, &mut ranges).await else { continue };
+            let Err(failure) = self.receive_some(to, layer, reporter, source, &mut ranges).await else {
+                continue;
+            };
             if to.ingest.offset().saturating_sub(before) >= PROGRESS {
                 backoff.progressed();
             }
@@ -207,7 +233,11 @@ impl Transfer {
                 Ok((after, error)) => {
                     let reason = error.to_string();
                     tracing::debug!(layer = %layer.digest, reason, "the transfer of a layer is tried again");
-                    reporter.state(Status::Retrying { attempt: backoff.tries() + 1, after, reason });
+                    reporter.state(Status::Retrying {
+                        attempt: backoff.tries() + 1,
+                        after,
+                        reason,
+                    });
                     tokio::time::sleep(after).await;
                 }
                 Err(error) if elsewhere && can_be_elsewhere(&error) => {
@@ -224,7 +254,11 @@ impl Transfer {
     async fn open(&self, layer: &Layer, source: usize, offset: u64) -> Result<Opened, Failure> {
         match source.checked_sub(1).and_then(|n| layer.urls.get(n)) {
             None => self.repository.open(&layer.digest, offset, layer.size).await,
-            Some(url) => self.repository.open_elsewhere(url, &layer.digest, offset, layer.size).await,
+            Some(url) => {
+                self.repository
+                    .open_elsewhere(url, &layer.digest, offset, layer.size)
+                    .await
+            }
         }
     }
 
@@ -285,9 +319,14 @@ impl Transfer {
 impl Sinks {
     async fn write(&mut self, chunk: Bytes, layer: &Layer) -> Result<()> {
         let store = async { self.ingest.write(chunk.clone()).await.map_err(ImageError::from) };
-        let Some(sink) = &mut self.sink else { return store.await };
+        let Some(sink) = &mut self.sink else {
+            return store.await;
+        };
         let unpack = async {
-            let unpack_error = |source| ImageError::Unpack { layer: layer.digest.clone(), source };
+            let unpack_error = |source| ImageError::Unpack {
+                layer: layer.digest.clone(),
+                source,
+            };
             sink.write(chunk.clone()).await.map_err(unpack_error)
         };
         tokio::try_join!(store, unpack)?;
@@ -296,7 +335,11 @@ impl Sinks {
 }
 
 fn wrong_size(layer: &Layer, actual: u64) -> ImageError {
-    ImageError::SizeMismatch { what: format!("layer {}", layer.digest), expected: layer.size, actual }
+    ImageError::SizeMismatch {
+        what: format!("layer {}", layer.digest),
+        expected: layer.size,
+        actual,
+    }
 }
 
 /// Whether another address of the layer may do better after this error.
@@ -311,7 +354,10 @@ fn can_be_elsewhere(error: &ImageError) -> bool {
 }
 
 async fn finish(sink: Box<dyn LayerSink>, layer: &Layer) -> Result<()> {
-    sink.finish().await.map_err(|source| ImageError::Unpack { layer: layer.digest.clone(), source })
+    sink.finish().await.map_err(|source| ImageError::Unpack {
+        layer: layer.digest.clone(),
+        source,
+    })
 }
 
 /// Feeds the first `size` bytes of a file to a sink; answers their digest.
@@ -326,9 +372,18 @@ async fn replay(
     let mut done = 0;
     while let Some(chunk) = chunks.recv().await {
         done += chunk.len() as u64;
-        sink.write(chunk).await.map_err(|source| ImageError::Unpack { layer: layer.digest.clone(), source })?;
+        sink.write(chunk).await.map_err(|source| ImageError::Unpack {
+            layer: layer.digest.clone(),
+            source,
+        })?;
         reporter.bytes(Status::Extracting, done);
     }
-    let failed = |source| ImageError::Io { operation: "read a stored layer", source };
-    reading.await.map_err(|e| failed(std::io::Error::other(e)))?.map_err(failed)
+    let failed = |source| ImageError::Io {
+        operation: "read a stored layer",
+        source,
+    };
+    reading
+        .await
+        .map_err(|e| failed(std::io::Error::other(e)))?
+        .map_err(failed)
 }

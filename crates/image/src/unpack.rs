@@ -14,7 +14,8 @@ use crate::{error::BoxError, image::Layer, platform::Platform};
 #[async_trait]
 pub trait LayerUnpacker: Send + Sync {
     /// Starts with one layer. `None`: nothing to do, it is unpacked already or this platform has no unpacker.
-    async fn begin(&self, layer: &Layer, platform: &Platform) -> Result<Option<Box<dyn LayerSink>>, BoxError>;
+    async fn begin(&self, layer: &Layer, platform: &Platform)
+    -> Result<Option<Box<dyn LayerSink>>, BoxError>;
 }
 
 /// Takes the bytes of one layer. Dropping it aborts and leaves nothing behind.

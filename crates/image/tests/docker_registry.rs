@@ -1,5 +1,6 @@
 //! A real registry: Debian's `docker-registry` on a free loopback port, and skopeo as the second opinion.
 #![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a test may fail here")]
 
 mod kit;
 
@@ -28,7 +29,10 @@ impl Drop for DockerRegistry {
 impl DockerRegistry {
     async fn start() -> Self {
         let program = ["/usr/bin/docker-registry", "/usr/bin/registry"];
-        let program = program.iter().find(|p| Path::new(p).exists()).expect("Debian's docker-registry is installed");
+        let program = program
+            .iter()
+            .find(|p| Path::new(p).exists())
+            .expect("Debian's docker-registry is installed");
         let dir = tempfile::tempdir().unwrap();
         let address = {
             let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -48,9 +52,15 @@ impl DockerRegistry {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let registry = Self { child, address, _dir: dir };
+        let registry = Self {
+            child,
+            address,
+            _dir: dir,
+        };
         let client = reqwest_ready(&registry.address);
-        tokio::time::timeout(std::time::Duration::from_secs(30), client).await.expect("the registry answers");
+        tokio::time::timeout(std::time::Duration::from_secs(30), client)
+            .await
+            .expect("the registry answers");
         registry
     }
 }
@@ -63,8 +73,15 @@ async fn reqwest_ready(address: &str) {
 }
 
 fn skopeo(arguments: &[&str]) -> String {
-    let output = Command::new("skopeo").args(arguments).output().expect("skopeo is installed");
-    assert!(output.status.success(), "skopeo {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new("skopeo")
+        .args(arguments)
+        .output()
+        .expect("skopeo is installed");
+    assert!(
+        output.status.success(),
+        "skopeo {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -73,7 +90,11 @@ async fn world_with(content: Content, tag: &str, registry: &DockerRegistry, name
     let source = Server::start(content, |_, _| None).await;
     let world = World::new().await;
     let from = source.reference(&format!("source:{tag}"));
-    world.images.pull(&from, World::options(), None, silent()).await.unwrap();
+    world
+        .images
+        .pull(&from, World::options(), None, silent())
+        .await
+        .unwrap();
     let to = format!("{}/{name}", registry.address).parse().unwrap();
     world.images.tag(&from.to_string(), &to).await.unwrap();
     world
@@ -83,34 +104,73 @@ async fn world_with(content: Content, tag: &str, registry: &DockerRegistry, name
 async fn an_image_survives_the_way_there_and_back() {
     let registry = DockerRegistry::start().await;
     let image = TestImage::big(3 << 20);
-    let world = world_with(Content::default().image("t", &image), "t", &registry, "team/app:1").await;
+    let world = world_with(
+        Content::default().image("t", &image),
+        "t",
+        &registry,
+        "team/app:1",
+    )
+    .await;
     let name = format!("{}/team/app:1", registry.address).parse().unwrap();
-    let digest = world.images.push(&name, PushOptions::default(), world.progress()).await.unwrap();
+    let digest = world
+        .images
+        .push(&name, PushOptions::default(), world.progress())
+        .await
+        .unwrap();
     assert_eq!(digest, image.digest());
     let statuses = world.statuses();
     assert!(statuses.contains(&"Pushed".to_owned()), "{statuses:?}");
-    assert!(statuses.last().unwrap().starts_with(&format!("1: digest: {digest} size: ")), "{statuses:?}");
+    assert!(
+        statuses
+            .last()
+            .unwrap()
+            .starts_with(&format!("1: digest: {digest} size: ")),
+        "{statuses:?}"
+    );
 
     let other = World::new().await;
     let pulled = other.pull(&name).await.unwrap();
     assert_eq!(pulled.manifest, image.digest());
-    assert_eq!(other.recorder.unpacked.lock().unwrap()[&image.diff_ids[0]], image.layers[0]);
+    assert_eq!(
+        other.recorder.unpacked.lock().unwrap()[&image.diff_ids[0]],
+        image.layers[0]
+    );
 
     // A second push has nothing to send.
     world.events.lock().unwrap().clear();
-    world.images.push(&name, PushOptions::default(), world.progress()).await.unwrap();
+    world
+        .images
+        .push(&name, PushOptions::default(), world.progress())
+        .await
+        .unwrap();
     let statuses = world.statuses();
-    assert_eq!(statuses.iter().filter(|s| *s == "Layer already exists").count(), 2, "{statuses:?}");
+    assert_eq!(
+        statuses.iter().filter(|s| *s == "Layer already exists").count(),
+        2,
+        "{statuses:?}"
+    );
 
     // Another repository takes the blobs from the first.
     let elsewhere = format!("{}/team/copy:1", registry.address).parse().unwrap();
     world.images.tag(&name.to_string(), &elsewhere).await.unwrap();
     world.events.lock().unwrap().clear();
-    world.images.push(&elsewhere, PushOptions::default(), world.progress()).await.unwrap();
+    world
+        .images
+        .push(&elsewhere, PushOptions::default(), world.progress())
+        .await
+        .unwrap();
     let statuses = world.statuses();
-    assert!(statuses.contains(&"Mounted from team/app".to_owned()), "{statuses:?}");
+    assert!(
+        statuses.contains(&"Mounted from team/app".to_owned()),
+        "{statuses:?}"
+    );
 
-    let inspected = skopeo(&["inspect", "--tls-verify=false", "--raw", &format!("docker://{elsewhere}")]);
+    let inspected = skopeo(&[
+        "inspect",
+        "--tls-verify=false",
+        "--raw",
+        &format!("docker://{elsewhere}"),
+    ]);
     assert_eq!(inspected.as_bytes(), image.manifest);
 }
 
@@ -123,22 +183,51 @@ async fn a_multi_platform_image_goes_up_whole_when_it_is_here_whole() {
     );
     let index = index_of(&[
         (&linux, json!({"os": "linux", "architecture": "amd64"})),
-        (&windows, json!({"os": "windows", "architecture": "amd64", "os.version": "10.0.20348.1"})),
+        (
+            &windows,
+            json!({"os": "windows", "architecture": "amd64", "os.version": "10.0.20348.1"}),
+        ),
     ]);
     let index_digest = store::Digest::of(&index);
-    let content = Content::default().image("l", &linux).image("w", &windows).manifest("t", OCI_INDEX, index);
+    let content = Content::default()
+        .image("l", &linux)
+        .image("w", &windows)
+        .manifest("t", OCI_INDEX, index);
     let source = Server::start(content, |_, _| None).await;
     let world = World::new().await;
     let from = source.reference("x:t");
     world.pull(&from).await.unwrap();
     let name = format!("{}/multi:1", registry.address).parse().unwrap();
     world.images.tag(&from.to_string(), &name).await.unwrap();
-    assert_eq!(world.images.push(&name, PushOptions::default(), silent()).await.unwrap(), linux.digest());
+    assert_eq!(
+        world
+            .images
+            .push(&name, PushOptions::default(), silent())
+            .await
+            .unwrap(),
+        linux.digest()
+    );
 
-    let options = PullOptions { platform: "windows/amd64".parse().unwrap(), platform_explicit: true, auth: None };
+    let options = PullOptions {
+        platform: "windows/amd64".parse().unwrap(),
+        platform_explicit: true,
+        auth: None,
+    };
     world.images.pull(&from, options, None, silent()).await.unwrap();
-    assert_eq!(world.images.push(&name, PushOptions::default(), silent()).await.unwrap(), index_digest);
-    let raw = skopeo(&["inspect", "--tls-verify=false", "--raw", &format!("docker://{name}")]);
+    assert_eq!(
+        world
+            .images
+            .push(&name, PushOptions::default(), silent())
+            .await
+            .unwrap(),
+        index_digest
+    );
+    let raw = skopeo(&[
+        "inspect",
+        "--tls-verify=false",
+        "--raw",
+        &format!("docker://{name}"),
+    ]);
     assert_eq!(store::Digest::of(raw.as_bytes()), index_digest);
     let other = World::new().await;
     assert_eq!(other.pull(&name).await.unwrap().target, index_digest);
@@ -151,14 +240,33 @@ async fn images_that_skopeo_pushed_are_pulled_in_every_format() {
     let world = world_with(Content::default().image("t", &image), "t", &registry, "x:1").await;
     let archive = world.dir.path().join("x.tar");
     let file = tokio::fs::File::create(&archive).await.unwrap();
-    world.images.save(&[format!("{}/x:1", registry.address)], None, file).await.unwrap();
+    world
+        .images
+        .save(&[format!("{}/x:1", registry.address)], None, file)
+        .await
+        .unwrap();
     for format in ["oci", "v2s2"] {
         let name = format!("{}/formats:{format}", registry.address);
         let source = format!("docker-archive:{}", archive.display());
-        skopeo(&["copy", "--insecure-policy", "--dest-tls-verify=false", "--format", format, &source, &format!("docker://{name}")]);
+        skopeo(&[
+            "copy",
+            "--insecure-policy",
+            "--dest-tls-verify=false",
+            "--format",
+            format,
+            &source,
+            &format!("docker://{name}"),
+        ]);
         let other = World::new().await;
         let pulled = other.pull(&name.parse().unwrap()).await.unwrap();
-        assert_eq!(pulled.layers.iter().map(|l| l.diff_id.clone()).collect::<Vec<_>>(), image.diff_ids);
+        assert_eq!(
+            pulled
+                .layers
+                .iter()
+                .map(|l| l.diff_id.clone())
+                .collect::<Vec<_>>(),
+            image.diff_ids
+        );
         assert_eq!(other.recorder.unpacked.lock().unwrap().len(), 2);
     }
 }
@@ -167,7 +275,13 @@ async fn images_that_skopeo_pushed_are_pulled_in_every_format() {
 async fn a_missing_image_is_said_to_be_missing() {
     let registry = DockerRegistry::start().await;
     let world = World::new().await;
-    let error = world.pull(&format!("{}/nope:1", registry.address).parse().unwrap()).await.unwrap_err();
-    assert!(matches!(error, image::ImageError::ManifestUnknown { .. }), "{error}");
+    let error = world
+        .pull(&format!("{}/nope:1", registry.address).parse().unwrap())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, image::ImageError::ManifestUnknown { .. }),
+        "{error}"
+    );
     assert!(error.to_string().contains("not found"));
 }

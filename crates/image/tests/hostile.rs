@@ -1,5 +1,6 @@
 //! A registry that lies, cuts, stalls, loops and begs for credentials. Whatever it does: a typed error or a right image,
 //! nothing left behind, and no secret in a place where it does not belong.
+#![allow(clippy::unwrap_used, reason = "a test may fail here")]
 
 mod kit;
 
@@ -16,13 +17,21 @@ async fn with_blob(
 ) -> Server {
     let (digest, bytes) = (image.layer(0).to_string(), image.layers[0].clone());
     Server::start(Content::default().image("t", image), move |seen, nth| {
-        if seen.path().ends_with(&digest) { blob(seen, nth, &bytes) } else { None }
+        if seen.path().ends_with(&digest) {
+            blob(seen, nth, &bytes)
+        } else {
+            None
+        }
     })
     .await
 }
 
 async fn pull_manifest(media_type: &str, bytes: impl Into<Vec<u8>>) -> (World, ImageError) {
-    let server = Server::start(Content::default().manifest("t", media_type, bytes.into()), |_, _| None).await;
+    let server = Server::start(
+        Content::default().manifest("t", media_type, bytes.into()),
+        |_, _| None,
+    )
+    .await;
     let world = World::new().await;
     let error = world.pull(&server.reference("x:t")).await.unwrap_err();
     world.assert_nothing_behind().await;
@@ -51,7 +60,10 @@ async fn a_wrong_size_in_the_manifest_is_refused() {
         let image = TestImage::new(&["hello"]);
         let size = image.layers[0].len().checked_add_signed(difference).unwrap();
         let layer = serde_json::json!({"mediaType": OCI_LAYER_GZIP, "digest": image.layer(0), "size": size});
-        let lying = TestImage { manifest: TestImage::manifest_of(&image.config, &[layer]), ..image };
+        let lying = TestImage {
+            manifest: TestImage::manifest_of(&image.config, &[layer]),
+            ..image
+        };
         for framed in [true, false] {
             let server = with_blob(&lying, move |_, _, bytes| {
                 (!framed).then(|| Answer::new(200, bytes).with(Body::Full(bytes.to_vec()), None))
@@ -61,7 +73,9 @@ async fn a_wrong_size_in_the_manifest_is_refused() {
             let error = world.pull(&server.reference("x:t")).await.unwrap_err();
             let expected = matches!(
                 error,
-                ImageError::SizeMismatch { .. } | ImageError::DigestMismatch { .. } | ImageError::Transport { .. }
+                ImageError::SizeMismatch { .. }
+                    | ImageError::DigestMismatch { .. }
+                    | ImageError::Transport { .. }
             );
             assert!(expected, "{error}");
             world.assert_nothing_behind().await;
@@ -72,7 +86,10 @@ async fn a_wrong_size_in_the_manifest_is_refused() {
 #[tokio::test]
 async fn an_endless_body_is_stopped() {
     let image = TestImage::new(&["hello"]);
-    let server = with_blob(&image, |_, _, _| Some(Answer::new(200, "").with(Body::Endless, None))).await;
+    let server = with_blob(&image, |_, _, _| {
+        Some(Answer::new(200, "").with(Body::Endless, None))
+    })
+    .await;
     let world = World::new().await;
     let error = world.pull(&server.reference("x:t")).await.unwrap_err();
     assert!(matches!(error, ImageError::SizeMismatch { .. }), "{error}");
@@ -84,12 +101,18 @@ async fn a_stalling_server_is_given_up() {
     let image = TestImage::big(100_000);
     let server = with_blob(&image, |seen, _, bytes| {
         let start = range_start(seen).unwrap_or(0);
-        Some(ranged(seen, bytes).with(Body::Stall(bytes[start..start + 1000].to_vec()), Some(bytes.len() - start)))
+        Some(ranged(seen, bytes).with(
+            Body::Stall(bytes[start..start + 1000].to_vec()),
+            Some(bytes.len() - start),
+        ))
     })
     .await;
     let world = World::new().await;
     let error = world.pull(&server.reference("x:t")).await.unwrap_err();
-    assert!(matches!(error, ImageError::Transport { attempts: 4, .. }), "{error}");
+    assert!(
+        matches!(error, ImageError::Transport { attempts: 4, .. }),
+        "{error}"
+    );
     world.assert_nothing_behind().await;
 }
 
@@ -105,7 +128,10 @@ async fn a_connection_that_breaks_every_64_kib_is_resumed() {
     .await;
     let world = World::new().await;
     world.pull(&server.reference("x:t")).await.unwrap();
-    assert_eq!(world.recorder.unpacked.lock().unwrap()[&image.diff_ids[0]], image.layers[0]);
+    assert_eq!(
+        world.recorder.unpacked.lock().unwrap()[&image.diff_ids[0]],
+        image.layers[0]
+    );
     // One sink saw all of it: nothing was started over.
     assert_eq!(world.recorder.begun.lock().unwrap().len(), 1);
     assert!(server.requests("/blobs/").len() > 16);
@@ -116,12 +142,19 @@ async fn a_server_without_ranges_is_read_from_the_start_again() {
     let image = TestImage::big(200_000);
     let server = with_blob(&image, |_, nth, bytes| {
         let whole = Answer::new(200, bytes);
-        Some(if nth < 2 { whole.with(Body::Cut(bytes[..100_000].to_vec()), Some(bytes.len())) } else { whole })
+        Some(if nth < 2 {
+            whole.with(Body::Cut(bytes[..100_000].to_vec()), Some(bytes.len()))
+        } else {
+            whole
+        })
     })
     .await;
     let world = World::new().await;
     world.pull(&server.reference("x:t")).await.unwrap();
-    assert_eq!(world.recorder.unpacked.lock().unwrap()[&image.diff_ids[0]], image.layers[0]);
+    assert_eq!(
+        world.recorder.unpacked.lock().unwrap()[&image.diff_ids[0]],
+        image.layers[0]
+    );
     assert!(*world.recorder.aborted.lock().unwrap() > 0);
 }
 
@@ -131,15 +164,20 @@ async fn a_wrong_range_is_not_believed() {
     let server = with_blob(&image, |seen, nth, bytes| {
         Some(match (nth, range_start(seen)) {
             (0, _) => Answer::new(200, "").with(Body::Cut(bytes[..100_000].to_vec()), Some(bytes.len())),
-            (_, Some(start)) => Answer::new(206, &bytes[start - 10..])
-                .header("Content-Range", format!("bytes {}-{}/{}", start - 10, bytes.len() - 1, bytes.len())),
+            (_, Some(start)) => Answer::new(206, &bytes[start - 10..]).header(
+                "Content-Range",
+                format!("bytes {}-{}/{}", start - 10, bytes.len() - 1, bytes.len()),
+            ),
             (_, None) => Answer::new(200, bytes),
         })
     })
     .await;
     let world = World::new().await;
     world.pull(&server.reference("x:t")).await.unwrap();
-    assert_eq!(world.recorder.unpacked.lock().unwrap()[&image.diff_ids[0]], image.layers[0]);
+    assert_eq!(
+        world.recorder.unpacked.lock().unwrap()[&image.diff_ids[0]],
+        image.layers[0]
+    );
 }
 
 #[tokio::test]
@@ -158,10 +196,20 @@ async fn the_next_pull_continues_where_a_dead_one_stopped() {
         waited = received.wait_for(|n| *n >= SENT) => drop(waited.unwrap()),
     }
     world.pull(&reference).await.unwrap();
-    let ranges: Vec<_> = server.requests(image.layer(0).hex()).iter().filter_map(range_start).collect();
-    assert!(ranges.first().is_some_and(|start| *start >= 512 << 10), "{ranges:?}");
+    let ranges: Vec<_> = server
+        .requests(image.layer(0).hex())
+        .iter()
+        .filter_map(range_start)
+        .collect();
+    assert!(
+        ranges.first().is_some_and(|start| *start >= 512 << 10),
+        "{ranges:?}"
+    );
     // The new sink has seen the first part from disk.
-    assert_eq!(world.recorder.unpacked.lock().unwrap()[&image.diff_ids[0]], image.layers[0]);
+    assert_eq!(
+        world.recorder.unpacked.lock().unwrap()[&image.diff_ids[0]],
+        image.layers[0]
+    );
 }
 
 #[tokio::test]
@@ -171,8 +219,11 @@ async fn a_damaged_partial_copy_is_fetched_again() {
     let world = World::new().await;
     let lease = world.store.lease().await.unwrap();
     let (digest, size) = (image.layer(0), image.layers[0].len() as u64);
-    let mut ingest =
-        world.store.ingest(lease.id(), digest.as_str(), Some(digest.clone()), Some(size)).await.unwrap();
+    let mut ingest = world
+        .store
+        .ingest(lease.id(), digest.as_str(), Some(digest.clone()), Some(size))
+        .await
+        .unwrap();
     for _ in 0..10 {
         ingest.write(vec![7; 10_000].into()).await.unwrap();
     }
@@ -182,7 +233,10 @@ async fn a_damaged_partial_copy_is_fetched_again() {
     world.pull(&server.reference("x:t")).await.unwrap();
     let ranges: Vec<_> = server.requests(digest.hex()).iter().map(range_start).collect();
     assert_eq!(ranges, [Some(100_000), None]);
-    assert_eq!(world.recorder.unpacked.lock().unwrap()[&image.diff_ids[0]], image.layers[0]);
+    assert_eq!(
+        world.recorder.unpacked.lock().unwrap()[&image.diff_ids[0]],
+        image.layers[0]
+    );
 }
 
 #[tokio::test]
@@ -190,7 +244,9 @@ async fn a_manifest_has_a_limit() {
     let (_, error) = pull_manifest(OCI_MANIFEST, vec![b' '; 5 << 20]).await;
     assert!(matches!(error, ImageError::LimitExceeded { .. }), "{error}");
     let server = Server::start(Content::default(), |seen, _| {
-        seen.path().contains("/manifests/").then(|| Answer::new(200, "").with(Body::Endless, None))
+        seen.path()
+            .contains("/manifests/")
+            .then(|| Answer::new(200, "").with(Body::Endless, None))
     })
     .await;
     let world = World::new().await;
@@ -245,8 +301,14 @@ async fn indexes_are_limited_in_depth_and_width() {
     world.assert_nothing_behind().await;
     world.pull(&server.reference("x:level3")).await.unwrap();
 
-    let entry = format!(r#"{{"mediaType":"{OCI_MANIFEST}","digest":"{}","size":1}}"#, image.digest());
-    let wide = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, vec![entry; 2000].join(","));
+    let entry = format!(
+        r#"{{"mediaType":"{OCI_MANIFEST}","digest":"{}","size":1}}"#,
+        image.digest()
+    );
+    let wide = format!(
+        r#"{{"schemaVersion":2,"manifests":[{}]}}"#,
+        vec![entry; 2000].join(",")
+    );
     let (_, error) = pull_manifest(OCI_INDEX, wide).await;
     assert!(matches!(error, ImageError::LimitExceeded { .. }), "{error}");
 }
@@ -255,7 +317,9 @@ async fn indexes_are_limited_in_depth_and_width() {
 async fn digests_are_checked_before_any_request() {
     for bad in ["sha256:../../x", "md5:0123", "sha256:ABCDEF"] {
         let image = TestImage::new(&["a"]);
-        let text = String::from_utf8(image.manifest.clone()).unwrap().replace(image.layer(0).as_str(), bad);
+        let text = String::from_utf8(image.manifest.clone())
+            .unwrap()
+            .replace(image.layer(0).as_str(), bad);
         let (_, error) = pull_manifest(OCI_MANIFEST, text).await;
         assert!(matches!(error, ImageError::InvalidDigest { .. }), "{error}");
     }
@@ -283,7 +347,10 @@ async fn manifests_must_have_the_announced_digest() {
         Some(Answer::new(200, bytes.clone()).header("Content-Type", OCI_MANIFEST))
     })
     .await;
-    let error = world.pull(&server.reference(&format!("x@{wanted}"))).await.unwrap_err();
+    let error = world
+        .pull(&server.reference(&format!("x@{wanted}")))
+        .await
+        .unwrap_err();
     assert!(matches!(error, ImageError::DigestMismatch { .. }), "{error}");
     world.assert_nothing_behind().await;
 }
@@ -298,7 +365,10 @@ async fn layers_and_diff_ids_must_match_in_number() {
                 serde_json::json!({"mediaType": OCI_LAYER_GZIP, "digest": image.layer(*n), "size": image.layers[*n].len()})
             })
             .collect();
-        let lying = TestImage { manifest: TestImage::manifest_of(&image.config, &layers), ..image.clone() };
+        let lying = TestImage {
+            manifest: TestImage::manifest_of(&image.config, &layers),
+            ..image.clone()
+        };
         let server = Server::start(Content::default().image("t", &lying), |_, _| None).await;
         let world = World::new().await;
         let error = world.pull(&server.reference("x:t")).await.unwrap_err();
@@ -308,17 +378,37 @@ async fn layers_and_diff_ids_must_match_in_number() {
 }
 
 fn challenge(realm: &str) -> Answer {
-    Answer::new(401, r#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}"#)
-        .header("WWW-Authenticate", format!(r#"Bearer realm="{realm}",service="test""#))
+    Answer::new(
+        401,
+        r#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}"#,
+    )
+    .header(
+        "WWW-Authenticate",
+        format!(r#"Bearer realm="{realm}",service="test""#),
+    )
 }
 
 fn basic_auth() -> Auth {
-    Auth::Basic { username: "user".into(), password: "canary-password".into() }
+    Auth::Basic {
+        username: "user".into(),
+        password: "canary-password".into(),
+    }
 }
 
 async fn pull_with_auth(world: &World, server: &Server, auth: Option<Auth>) -> image::Result<image::Image> {
-    let options = PullOptions { auth, ..World::options() };
-    world.images.pull(&server.reference("x:t"), options, world.unpacker(), world.progress()).await
+    let options = PullOptions {
+        auth,
+        ..World::options()
+    };
+    world
+        .images
+        .pull(
+            &server.reference("x:t"),
+            options,
+            world.unpacker(),
+            world.progress(),
+        )
+        .await
 }
 
 #[tokio::test]
@@ -336,11 +426,19 @@ async fn a_token_is_fetched_once_and_used() {
     pull_with_auth(&world, &server, Some(basic_auth())).await.unwrap();
     let tokens = server.requests("/token");
     assert_eq!(tokens.len(), 1);
-    assert!(tokens[0].target.contains("scope=repository%3Ax%3Apull"), "{}", tokens[0].target);
+    assert!(
+        tokens[0].target.contains("scope=repository%3Ax%3Apull"),
+        "{}",
+        tokens[0].target
+    );
     assert!(tokens[0].header("authorization").unwrap().starts_with("Basic "));
     // The password went to the token service only.
     let elsewhere = server.requests("/v2/");
-    assert!(elsewhere.iter().all(|s| !s.header("authorization").unwrap_or_default().starts_with("Basic")));
+    assert!(
+        elsewhere
+            .iter()
+            .all(|s| !s.header("authorization").unwrap_or_default().starts_with("Basic"))
+    );
 }
 
 #[tokio::test]
@@ -353,7 +451,10 @@ async fn basic_credentials_are_sent_where_they_are_asked_for() {
     let server = Server::start(Content::default().image("t", &image), script).await;
     let world = World::new().await;
     pull_with_auth(&world, &server, Some(basic_auth())).await.unwrap();
-    let wrong = Auth::Basic { username: "user".into(), password: "wrong".into() };
+    let wrong = Auth::Basic {
+        username: "user".into(),
+        password: "wrong".into(),
+    };
     for auth in [None, Some(wrong)] {
         let error = pull_with_auth(&world, &server, auth).await.unwrap_err();
         assert!(matches!(error, ImageError::Unauthorized { .. }), "{error}");
@@ -370,15 +471,25 @@ async fn a_token_service_elsewhere_does_not_see_the_password() {
     let realm = format!("http://{}/token", canary.address);
     let server = Server::start(Content::default(), move |_, _| Some(challenge(&realm))).await;
     let world = World::new().await;
-    let error = pull_with_auth(&world, &server, Some(basic_auth())).await.unwrap_err();
+    let error = pull_with_auth(&world, &server, Some(basic_auth()))
+        .await
+        .unwrap_err();
     assert!(matches!(error, ImageError::Unauthorized { .. }), "{error}");
     assert!(!canary.saw_nothing());
-    assert!(canary.requests("").iter().all(|s| s.header("authorization").is_none() && !s.target.contains("user")));
+    assert!(
+        canary
+            .requests("")
+            .iter()
+            .all(|s| s.header("authorization").is_none() && !s.target.contains("user"))
+    );
 }
 
 /// A configuration for which only this address is private: the loopback registry plays one on the internet.
 fn public_except(private: std::net::SocketAddr) -> RegistryConfig {
-    RegistryConfig { is_private: Arc::new(move |a| a == private.ip()), ..impatient() }
+    RegistryConfig {
+        is_private: Arc::new(move |a| a == private.ip()),
+        ..impatient()
+    }
 }
 
 #[tokio::test]
@@ -388,11 +499,16 @@ async fn a_public_registry_cannot_send_us_into_the_neighbourhood() {
     let world = World::with(public_except(canary.address), Recorder::default()).await;
     let realm = format!("http://{}/token", canary.address);
     let server = Server::start(Content::default(), move |_, _| Some(challenge(&realm))).await;
-    let error = pull_with_auth(&world, &server, Some(basic_auth())).await.unwrap_err();
+    let error = pull_with_auth(&world, &server, Some(basic_auth()))
+        .await
+        .unwrap_err();
     assert!(matches!(error, ImageError::RefusedRedirect { .. }), "{error}");
 
     let target = format!("http://{}/blob", canary.address);
-    let server = with_blob(&image, move |_, _, _| Some(Answer::new(307, "").header("Location", &target))).await;
+    let server = with_blob(&image, move |_, _, _| {
+        Some(Answer::new(307, "").header("Location", &target))
+    })
+    .await;
     let error = world.pull(&server.reference("x:t")).await.unwrap_err();
     assert!(matches!(error, ImageError::RefusedRedirect { .. }), "{error}");
     assert!(canary.saw_nothing());
@@ -411,9 +527,15 @@ async fn names_that_resolve_into_the_neighbourhood_are_refused_too() {
     let world = World::with(config, Recorder::default()).await;
     let target = format!("http://localhost:{}/blob", canary.address.port());
     let digest = image.layer(0).to_string();
-    let server = Server::start_on("127.0.0.4:0", Content::default().image("t", &image), move |seen, _| {
-        seen.path().ends_with(&digest).then(|| Answer::new(307, "").header("Location", &target))
-    })
+    let server = Server::start_on(
+        "127.0.0.4:0",
+        Content::default().image("t", &image),
+        move |seen, _| {
+            seen.path()
+                .ends_with(&digest)
+                .then(|| Answer::new(307, "").header("Location", &target))
+        },
+    )
     .await;
     let error = world.pull(&server.reference("x:t")).await.unwrap_err();
     assert!(matches!(error, ImageError::RefusedRedirect { .. }), "{error}");
@@ -424,7 +546,11 @@ async fn names_that_resolve_into_the_neighbourhood_are_refused_too() {
 async fn endless_challenges_end() {
     let server = Server::start(Content::default(), |seen, _| {
         let realm = format!("http://{}/token", seen.header("host").unwrap());
-        Some(if seen.path() == "/token" { Answer::new(200, r#"{"token":"bad"}"#) } else { challenge(&realm) })
+        Some(if seen.path() == "/token" {
+            Answer::new(200, r#"{"token":"bad"}"#)
+        } else {
+            challenge(&realm)
+        })
     })
     .await;
     let world = World::new().await;
@@ -443,15 +569,31 @@ async fn token_answers_are_not_trusted() {
     ] {
         let server = Server::start(Content::default(), move |seen, _| {
             let realm = format!("http://{}/token", seen.header("host").unwrap());
-            Some(if seen.path() == "/token" { answer.clone() } else { challenge(&realm) })
+            Some(if seen.path() == "/token" {
+                answer.clone()
+            } else {
+                challenge(&realm)
+            })
         })
         .await;
         let world = World::new().await;
         let error = world.pull(&server.reference("x:t")).await.unwrap_err();
-        assert_eq!(matches!(error, ImageError::LimitExceeded { .. }), limit, "{error}");
-        assert!(limit || matches!(error, ImageError::Unauthorized { .. }), "{error}");
+        assert_eq!(
+            matches!(error, ImageError::LimitExceeded { .. }),
+            limit,
+            "{error}"
+        );
+        assert!(
+            limit || matches!(error, ImageError::Unauthorized { .. }),
+            "{error}"
+        );
         assert!(!error.to_string().contains('\u{1b}'));
-        assert!(server.requests("").iter().all(|s| s.header("x-injected").is_none()));
+        assert!(
+            server
+                .requests("")
+                .iter()
+                .all(|s| s.header("x-injected").is_none())
+        );
     }
 }
 
@@ -459,34 +601,53 @@ async fn token_answers_are_not_trusted() {
 async fn a_redirect_to_another_origin_carries_no_credentials() {
     let image = TestImage::new(&["a"]);
     let bytes = image.layers[0].clone();
-    let other = Server::start_on("127.0.0.5:0", Content::default(), move |seen, _| Some(ranged(seen, &bytes))).await;
+    let other = Server::start_on("127.0.0.5:0", Content::default(), move |seen, _| {
+        Some(ranged(seen, &bytes))
+    })
+    .await;
     let target = format!("http://{}/cdn/blob?signature=canary", other.address);
     let digest = image.layer(0).to_string();
     let server = Server::start(Content::default().image("t", &image), move |seen, _| {
         if seen.header("authorization").is_none() {
             return Some(Answer::new(401, "").header("WWW-Authenticate", r#"Basic realm="x""#));
         }
-        seen.path().ends_with(&digest).then(|| Answer::new(307, "").header("Location", &target))
+        seen.path()
+            .ends_with(&digest)
+            .then(|| Answer::new(307, "").header("Location", &target))
     })
     .await;
     let world = World::new().await;
     pull_with_auth(&world, &server, Some(basic_auth())).await.unwrap();
     assert!(!other.saw_nothing());
-    assert!(other.requests("").iter().all(|s| s.header("authorization").is_none()));
+    assert!(
+        other
+            .requests("")
+            .iter()
+            .all(|s| s.header("authorization").is_none())
+    );
 }
 
 #[tokio::test]
 async fn redirects_to_strange_places_and_in_circles_are_refused() {
     let image = TestImage::new(&["a"]);
     for target in ["file:///etc/passwd", "ftp://127.0.0.1/x", "unix:/x", "\u{ff}"] {
-        let server = with_blob(&image, move |_, _, _| Some(Answer::new(307, "").header("Location", target))).await;
+        let server = with_blob(&image, move |_, _, _| {
+            Some(Answer::new(307, "").header("Location", target))
+        })
+        .await;
         let world = World::new().await;
         let error = world.pull(&server.reference("x:t")).await.unwrap_err();
         // A relative target leads to a page that does not exist.
-        let refused = matches!(error, ImageError::RefusedRedirect { .. } | ImageError::Registry { status: 404, .. });
+        let refused = matches!(
+            error,
+            ImageError::RefusedRedirect { .. } | ImageError::Registry { status: 404, .. }
+        );
         assert!(refused, "{target}: {error}");
     }
-    let server = with_blob(&image, |seen, _, _| Some(Answer::new(307, "").header("Location", &seen.target))).await;
+    let server = with_blob(&image, |seen, _, _| {
+        Some(Answer::new(307, "").header("Location", &seen.target))
+    })
+    .await;
     let world = World::new().await;
     let error = world.pull(&server.reference("x:t")).await.unwrap_err();
     assert!(matches!(error, ImageError::RefusedRedirect { .. }), "{error}");
@@ -507,7 +668,10 @@ async fn foreign_layers_come_from_their_urls_without_credentials() {
         "digest": image.layer(0), "size": image.layers[0].len(),
         "urls": [format!("http://{}/gone", other.address), format!("http://{}/layer", other.address)],
     });
-    let foreign = TestImage { manifest: TestImage::manifest_of(&image.config, &[layer]), ..image.clone() };
+    let foreign = TestImage {
+        manifest: TestImage::manifest_of(&image.config, &[layer]),
+        ..image.clone()
+    };
     let digest = image.layer(0).to_string();
     let server = Server::start(Content::default().image("t", &foreign), move |seen, _| {
         if seen.header("authorization").is_none() {
@@ -520,7 +684,12 @@ async fn foreign_layers_come_from_their_urls_without_credentials() {
     let pulled = pull_with_auth(&world, &server, Some(basic_auth())).await.unwrap();
     assert!(pulled.platform.is_windows());
     assert_eq!(pulled.layers[0].urls.len(), 2);
-    assert!(other.requests("").iter().all(|s| s.header("authorization").is_none()));
+    assert!(
+        other
+            .requests("")
+            .iter()
+            .all(|s| s.header("authorization").is_none())
+    );
 
     // A place that asks for credentials does not get them.
     let asking = Server::start_on("127.0.0.6:0", Content::default(), |_, _| {
@@ -531,16 +700,26 @@ async fn foreign_layers_come_from_their_urls_without_credentials() {
         "mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
         "digest": image.layer(0), "size": image.layers[0].len(), "urls": [format!("http://{}/", asking.address)],
     });
-    let foreign = TestImage { manifest: TestImage::manifest_of(&image.config, &[layer]), ..image.clone() };
+    let foreign = TestImage {
+        manifest: TestImage::manifest_of(&image.config, &[layer]),
+        ..image.clone()
+    };
     let digest = image.layer(0).to_string();
     let server = Server::start(Content::default().image("t", &foreign), move |seen, _| {
         seen.path().ends_with(&digest).then(|| Answer::new(404, ""))
     })
     .await;
     let world = World::new().await;
-    let error = pull_with_auth(&world, &server, Some(basic_auth())).await.unwrap_err();
+    let error = pull_with_auth(&world, &server, Some(basic_auth()))
+        .await
+        .unwrap_err();
     assert!(matches!(error, ImageError::Unauthorized { .. }), "{error}");
-    assert!(asking.requests("").iter().all(|s| s.header("authorization").is_none()));
+    assert!(
+        asking
+            .requests("")
+            .iter()
+            .all(|s| s.header("authorization").is_none())
+    );
 }
 
 #[tokio::test]
@@ -565,7 +744,10 @@ async fn nobody_waits_for_years_and_errors_are_final() {
         .await;
         let world = World::new().await;
         let error = world.pull(&server.reference("x:t")).await.unwrap_err();
-        assert!(matches!(error, ImageError::Registry { status: s, .. } if s == status), "{error}");
+        assert!(
+            matches!(error, ImageError::Registry { status: s, .. } if s == status),
+            "{error}"
+        );
         assert_eq!(server.requests("/manifests/").len(), 1);
         let text = error.to_string();
         assert!(text.len() < 2000 && !text.contains('\u{1b}'), "{text}");
@@ -606,7 +788,10 @@ async fn a_repeated_layer_is_fetched_once_and_too_many_are_refused() {
 async fn the_tag_may_move_under_the_pull() {
     let (old, new) = (TestImage::new(&["old"]), TestImage::new(&["new"]));
     let index = index_of(&[(&old, serde_json::json!({"os": "linux", "architecture": "amd64"}))]);
-    let content = Content::default().image("new", &new).image("old", &old).manifest("t", OCI_INDEX, index);
+    let content = Content::default()
+        .image("new", &new)
+        .image("old", &old)
+        .manifest("t", OCI_INDEX, index);
     let moved = new.manifest.clone();
     let server = Server::start(content, move |seen, nth| {
         (seen.path().ends_with("/manifests/t") && nth > 0)
@@ -622,19 +807,35 @@ async fn the_tag_may_move_under_the_pull() {
 async fn an_unpacker_that_fails_fails_the_pull_with_its_reason() {
     let image = TestImage::big(100_000);
     let server = Server::start(Content::default().image("t", &image), |_, _| None).await;
-    let recorder = Recorder { fail_after: Some(1000), ..Recorder::default() };
+    let recorder = Recorder {
+        fail_after: Some(1000),
+        ..Recorder::default()
+    };
     let world = World::with(impatient(), recorder).await;
     let error = world.pull(&server.reference("x:t")).await.unwrap_err();
-    assert!(matches!(&error, ImageError::Unpack { source, .. } if source.to_string() == "the disk is full"), "{error}");
+    assert!(
+        matches!(&error, ImageError::Unpack { source, .. } if source.to_string() == "the disk is full"),
+        "{error}"
+    );
     world.assert_nothing_behind().await;
 }
 
 #[tokio::test]
 async fn nobody_listening_is_reported_with_the_address() {
     let world = World::new().await;
-    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let error = world.pull(&format!("{closed}/x").parse().unwrap()).await.unwrap_err();
-    assert!(matches!(error, ImageError::Transport { attempts: 4, .. }), "{error}");
+    let closed = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let error = world
+        .pull(&format!("{closed}/x").parse().unwrap())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, ImageError::Transport { attempts: 4, .. }),
+        "{error}"
+    );
     assert!(error.to_string().contains(&closed.to_string()), "{error}");
 }
 
@@ -656,9 +857,20 @@ async fn an_upload_must_not_be_sent_elsewhere() {
     })
     .await;
     let name = registry.reference("x:t");
-    world.images.tag(&source.reference("x:t").to_string(), &name).await.unwrap();
-    let options = image::PushOptions { auth: Some(basic_auth()), ..image::PushOptions::default() };
-    let error = world.images.push(&name, options, image::silent()).await.unwrap_err();
+    world
+        .images
+        .tag(&source.reference("x:t").to_string(), &name)
+        .await
+        .unwrap();
+    let options = image::PushOptions {
+        auth: Some(basic_auth()),
+        ..image::PushOptions::default()
+    };
+    let error = world
+        .images
+        .push(&name, options, image::silent())
+        .await
+        .unwrap_err();
     assert!(matches!(error, ImageError::RefusedRedirect { .. }), "{error}");
     assert!(canary.saw_nothing());
 }
@@ -677,9 +889,11 @@ async fn a_broken_upload_starts_a_new_session() {
             let n = counter.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
             Some(Answer::new(202, "").header("Location", format!("/v2/x/blobs/uploads/{n}?state=s")))
         }
-        "PUT" if seen.path().contains("/manifests/") => {
-            Some(if nth == 0 { Answer::new(503, "") } else { Answer::new(201, "") })
-        }
+        "PUT" if seen.path().contains("/manifests/") => Some(if nth == 0 {
+            Answer::new(503, "")
+        } else {
+            Answer::new(201, "")
+        }),
         // The first two sessions break; a session is used once.
         "PUT" if seen.path().ends_with("/0") || seen.path().ends_with("/1") => Some(Answer::new(502, "")),
         "PUT" => Some(Answer::new(201, "")),
@@ -687,17 +901,32 @@ async fn a_broken_upload_starts_a_new_session() {
     })
     .await;
     let name = registry.reference("x:t");
-    world.images.tag(&source.reference("x:t").to_string(), &name).await.unwrap();
-    let digest = world.images.push(&name, image::PushOptions::default(), world.progress()).await.unwrap();
+    world
+        .images
+        .tag(&source.reference("x:t").to_string(), &name)
+        .await
+        .unwrap();
+    let digest = world
+        .images
+        .push(&name, image::PushOptions::default(), world.progress())
+        .await
+        .unwrap();
     assert_eq!(digest, image.digest());
     let puts = registry.requests("/uploads/");
-    let mut used: Vec<_> = puts.iter().filter(|s| s.method == "PUT").map(|s| s.path().to_owned()).collect();
+    let mut used: Vec<_> = puts
+        .iter()
+        .filter(|s| s.method == "PUT")
+        .map(|s| s.path().to_owned())
+        .collect();
     let all = used.len();
     used.sort();
     used.dedup();
     assert_eq!(used.len(), all, "a session was used twice");
     assert_eq!(sessions.load(std::sync::atomic::Ordering::SeqCst), 4);
-    let sent = puts.iter().find(|s| s.target.contains(&image.layer(0).to_string().replace(':', "%3A"))).unwrap();
+    let sent = puts
+        .iter()
+        .find(|s| s.target.contains(&image.layer(0).to_string().replace(':', "%3A")))
+        .unwrap();
     assert_eq!(sent.body, image.layers[0]);
 }
 
@@ -709,7 +938,81 @@ async fn secrets_do_not_show_in_errors() {
     })
     .await;
     let world = World::new().await;
-    let error = pull_with_auth(&world, &server, Some(basic_auth())).await.unwrap_err();
+    let error = pull_with_auth(&world, &server, Some(basic_auth()))
+        .await
+        .unwrap_err();
     let text = format!("{error} {error:?}");
     assert!(!text.contains("canary"), "{text}");
+}
+
+#[tokio::test]
+async fn tls_is_verified_and_never_given_up() {
+    let image = TestImage::new(&["a"]);
+    let config = |server: &Server, roots: Vec<Vec<u8>>| RegistryConfig {
+        encrypted_loopback: vec![server.address.to_string()],
+        extra_roots: roots,
+        ..impatient()
+    };
+    let authority = include_bytes!("data/ca.pem").to_vec();
+
+    let server = Server::start_encrypted("127.0.0.1:0", Content::default().image("t", &image)).await;
+    let world = World::with(config(&server, Vec::new()), Recorder::default()).await;
+    let error = world.pull(&server.reference("x:t")).await.unwrap_err();
+    assert!(
+        matches!(&error, ImageError::Transport { attempts: 1, reason, .. } if reason.contains("TLS")),
+        "{error}"
+    );
+    assert!(server.saw_nothing());
+
+    let world = World::with(config(&server, vec![authority.clone()]), Recorder::default()).await;
+    world.pull(&server.reference("x:t")).await.unwrap();
+
+    // The certificate is for another address.
+    let server = Server::start_encrypted("127.0.0.8:0", Content::default().image("t", &image)).await;
+    let world = World::with(config(&server, vec![authority]), Recorder::default()).await;
+    let error = world.pull(&server.reference("x:t")).await.unwrap_err();
+    assert!(
+        matches!(&error, ImageError::Transport { reason, .. } if reason.contains("TLS")),
+        "{error}"
+    );
+
+    // A server without TLS where TLS is expected.
+    let server = Server::start(Content::default().image("t", &image), |_, _| None).await;
+    let world = World::with(config(&server, Vec::new()), Recorder::default()).await;
+    let error = world.pull(&server.reference("x:t")).await.unwrap_err();
+    assert!(matches!(error, ImageError::Transport { .. }), "{error}");
+    assert!(server.requests("/v2/").is_empty());
+}
+
+#[tokio::test]
+async fn a_refresh_token_is_exchanged_and_a_bearer_token_is_sent_as_it_is() {
+    let image = TestImage::new(&["a"]);
+    let server = Server::start(Content::default().image("t", &image), |seen, _| {
+        if seen.path() == "/token" {
+            let form = String::from_utf8_lossy(&seen.body).into_owned();
+            let right = seen.method == "POST"
+                && form.contains("grant_type=refresh_token")
+                && form.contains("refresh_token=refresh-me")
+                && form.contains("scope=repository%3Ax%3Apull");
+            return Some(if right {
+                Answer::new(200, r#"{"access_token":"good"}"#)
+            } else {
+                Answer::new(401, "")
+            });
+        }
+        let realm = format!("http://{}/token", seen.header("host").unwrap());
+        (seen.header("authorization") != Some("Bearer good")).then(|| challenge(&realm))
+    })
+    .await;
+    for (auth, right) in [
+        (Auth::IdentityToken("refresh-me".into()), true),
+        (Auth::IdentityToken("other".into()), false),
+        (Auth::Bearer("good".into()), true),
+        (Auth::Bearer("bad".into()), false),
+    ] {
+        let world = World::new().await;
+        let result = pull_with_auth(&world, &server, Some(auth.clone())).await;
+        assert_eq!(result.is_ok(), right, "{auth:?}: {result:?}");
+        assert!(right || matches!(result, Err(ImageError::Unauthorized { .. })));
+    }
 }

@@ -20,9 +20,8 @@ const TEMPLATE: &str = ".template-";
 
 /// Below this a file system would be all metadata.
 const MINIMUM: u64 = 16 << 20;
-/// The block numbers of the file systems we write have 32 bits: 16 TiB, less some room below the limit that the same
-/// number puts on the file holding it.
-const MAXIMUM: u64 = (16 << 40) - (1 << 30);
+/// The largest disk that Windows accepts in a VHD.
+const MAXIMUM: u64 = 2040 << 30;
 /// Sizes are rounded up to this, so that odd wishes do not make a template each.
 const STEP: u64 = 1 << 20;
 

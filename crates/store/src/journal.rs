@@ -170,7 +170,11 @@ mod tests {
     use super::*;
 
     fn change(n: u64) -> Vec<Change> {
-        vec![("t".into(), format!("k{n}"), n.is_multiple_of(2).then(|| format!("{n}")))]
+        vec![(
+            "t".into(),
+            format!("k{n}"),
+            n.is_multiple_of(2).then(|| format!("{n}")),
+        )]
     }
 
     #[test]

@@ -20,12 +20,6 @@ impl KeyedLocks {
         self.mutex(key).lock_owned().await
     }
 
-    /// True if somebody holds or waits for the key.
-    pub fn is_wanted(&self, key: &str) -> bool {
-        let locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
-        locks.get(key).is_some_and(|lock| lock.strong_count() > 0)
-    }
-
     fn mutex(&self, key: &str) -> Arc<tokio::sync::Mutex<()>> {
         let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(lock) = locks.get(key).and_then(Weak::upgrade) {

@@ -10,7 +10,7 @@ use store::{Digest, Labels, Store, StoreError};
 
 fn pattern(len: usize, seed: u8) -> Vec<u8> {
     (0..len)
-        .map(|i| ((i * 31 + i / 251) % 256) as u8 ^ seed)
+        .map(|i| (i * 31 + i / 251).to_le_bytes()[0] ^ seed)
         .collect()
 }
 

@@ -1,5 +1,9 @@
 //! Our documents against what Microsoft's runtime was recorded to send for the same input. Every difference is listed
 //! here with its reason; anything else fails.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a failure in a helper is the failure of its test"
+)]
 
 use std::path::{Path, PathBuf};
 
@@ -11,18 +15,26 @@ use task::document::guest::{self, BindSource};
 use task::document::{Slot, machine};
 
 fn scenario(name: &str) -> Value {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(format!("{name}.json"));
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data")
+        .join(format!("{name}.json"));
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
 fn calls(scenario: &Value) -> impl Iterator<Item = &Value> {
-    scenario["steps"].as_array().unwrap().iter().flat_map(|step| step["calls"].as_array().unwrap())
+    scenario["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|step| step["calls"].as_array().unwrap())
 }
 
 /// The document of HcsCreateComputeSystem.
 fn created(name: &str) -> Value {
     let scenario = scenario(name);
-    let call = calls(&scenario).find(|call| call["function"] == "HcsCreateComputeSystem").unwrap();
+    let call = calls(&scenario)
+        .find(|call| call["function"] == "HcsCreateComputeSystem")
+        .unwrap();
     call["args"]["configuration"].clone()
 }
 
@@ -30,13 +42,18 @@ fn created(name: &str) -> Value {
 fn host_changes(name: &str) -> Vec<Value> {
     let scenario = scenario(name);
     let changes = calls(&scenario).filter(|call| call["function"] == "HcsModifyComputeSystem");
-    changes.map(|call| call["args"]["configuration"].clone()).collect()
+    changes
+        .map(|call| call["args"]["configuration"].clone())
+        .collect()
 }
 
 /// The requests of a kind on the bridge.
 fn requests(name: &str, kind: &str) -> Vec<Value> {
     let scenario = scenario(name);
-    calls(&scenario).filter(|call| call["gcs_message"] == kind).map(|call| call["message"].clone()).collect()
+    calls(&scenario)
+        .filter(|call| call["gcs_message"] == kind)
+        .map(|call| call["message"].clone())
+        .collect()
 }
 
 /// The input of the recorded VMs.
@@ -51,7 +68,11 @@ fn spec() -> SandboxSpec {
 }
 
 fn guest_request(id: &str, request: ModifyRequest) -> Value {
-    serde_json::to_value(WithBase { base: &RequestBase::new(id), body: &ModifySettings { request } }).unwrap()
+    serde_json::to_value(WithBase {
+        base: &RequestBase::new(id),
+        body: &ModifySettings { request },
+    })
+    .unwrap()
 }
 
 fn change(request: ModifyRequest) -> Value {
@@ -60,7 +81,10 @@ fn change(request: ModifyRequest) -> Value {
 
 #[test]
 fn the_vm_is_the_recorded_one_without_persistent_memory() {
-    assert_eq!(machine::utility_vm(&spec()).to_value(), created("lcow-container-scsi-layers"));
+    assert_eq!(
+        machine::utility_vm(&spec()).to_value(),
+        created("lcow-container-scsi-layers")
+    );
 }
 
 #[test]
@@ -71,7 +95,9 @@ fn the_vm_differs_from_the_default_one_only_in_how_disks_are_attached() {
         // Layers are SCSI disks here: one mechanism on every host, and the emulator has no persistent memory. The
         // reference runtime makes the same choice when it is given no persistent memory: four controllers.
         devices.remove("VirtualPMem").unwrap();
-        let controllers = hcs::scsi::CONTROLLERS.iter().map(|name| ((*name).to_owned(), json!({})));
+        let controllers = hcs::scsi::CONTROLLERS
+            .iter()
+            .map(|name| ((*name).to_owned(), json!({})));
         devices.insert("Scsi".into(), controllers.collect());
         assert_eq!(machine::utility_vm(&spec()).to_value(), recorded, "{name}");
     }
@@ -79,11 +105,24 @@ fn the_vm_differs_from_the_default_one_only_in_how_disks_are_attached() {
 
 #[test]
 fn host_network_and_kernel_options_are_options_before_the_dashes() {
-    let spec = SandboxSpec { host_network: true, kernel_options: vec!["x.y=1".into()], memory_mb: 513, ..spec() };
+    let spec = SandboxSpec {
+        host_network: true,
+        kernel_options: vec!["x.y=1".into()],
+        memory_mb: 513,
+        ..spec()
+    };
     let document = machine::utility_vm(&spec).to_value();
-    let line = document["VirtualMachine"]["Chipset"]["LinuxKernelDirect"]["KernelCmdLine"].as_str().unwrap();
-    assert!(line.contains("panic=-1 quiet x.y=1 ctr-like.network=host pci=off nr_cpus=2"), "{line}");
-    assert_eq!(document["VirtualMachine"]["ComputeTopology"]["Memory"]["SizeInMB"], 514);
+    let line = document["VirtualMachine"]["Chipset"]["LinuxKernelDirect"]["KernelCmdLine"]
+        .as_str()
+        .unwrap();
+    assert!(
+        line.contains("panic=-1 quiet x.y=1 ctr-like.network=host pci=off nr_cpus=2"),
+        "{line}"
+    );
+    assert_eq!(
+        document["VirtualMachine"]["ComputeTopology"]["Memory"]["SizeInMB"],
+        514
+    );
 }
 
 #[test]
@@ -99,7 +138,10 @@ fn disks_are_attached_mounted_and_removed_as_recorded() {
         machine::detach_disk(top),
         machine::detach_disk(base),
     ];
-    assert_eq!(host.map(|request| request.to_value()).to_vec(), host_changes(name));
+    assert_eq!(
+        host.map(|request| request.to_value()).to_vec(),
+        host_changes(name)
+    );
     let guest = [
         guest::mount_layer(top),
         guest::mount_layer(base),
@@ -124,14 +166,19 @@ fn the_last_slot_is_on_the_last_controller() {
         "VirtualMachine/Devices/Scsi/305891a9-b251-5dfe-91a2-c25d9212275b/Attachments/63"
     );
     let request = change(guest::unplug(Slot::new(255)));
-    assert_eq!(request["Request"]["Settings"], json!({"Controller": 3, "Lun": 63}));
+    assert_eq!(
+        request["Request"]["Settings"],
+        json!({"Controller": 3, "Lun": 63})
+    );
 }
 
 #[test]
 fn shares_are_added_and_removed_as_recorded() {
     let changes = host_changes("lcow-container");
-    let shares: Vec<&Value> =
-        changes.iter().filter(|change| change["ResourcePath"].as_str().unwrap().ends_with("Plan9/Shares")).collect();
+    let shares: Vec<&Value> = changes
+        .iter()
+        .filter(|change| change["ResourcePath"].as_str().unwrap().ends_with("Plan9/Shares"))
+        .collect();
     let ours = [
         machine::add_share("0", Path::new(r"C:\volumes\db"), None, false),
         machine::add_share("1", Path::new(r"C:\volumes\ro"), None, true),
@@ -186,20 +233,37 @@ fn a_container_is_created_as_recorded() {
         }
     });
     let binds = [
-        BindSource { mount_index: 0, file: None },
-        BindSource { mount_index: 1, file: None },
-        BindSource { mount_index: 2, file: Some("file.txt".into()) },
+        BindSource {
+            mount_index: 0,
+            file: None,
+        },
+        BindSource {
+            mount_index: 1,
+            file: None,
+        },
+        BindSource {
+            mount_index: 2,
+            file: Some("file.txt".into()),
+        },
     ];
     let config = guest::container("c1", input, &binds, network).unwrap();
-    let create = Create { container_config: config };
-    let mut ours = serde_json::to_value(WithBase { base: &RequestBase::new("c1"), body: &create }).unwrap();
+    let create = Create {
+        container_config: config,
+    };
+    let mut ours = serde_json::to_value(WithBase {
+        base: &RequestBase::new("c1"),
+        body: &create,
+    })
+    .unwrap();
     let text = ours["ContainerConfig"].take();
     let mut config: Value = serde_json::from_str(text.as_str().unwrap()).unwrap();
 
     let mut recorded = requests("lcow-container", "Create").remove(0);
     let mut expected = recorded["ContainerConfig"]["$json"].take();
     // The pids limit reaches the guest: the reference runtime drops it and so cannot limit processes.
-    let resources = config["OciSpecification"]["linux"]["resources"].as_object_mut().unwrap();
+    let resources = config["OciSpecification"]["linux"]["resources"]
+        .as_object_mut()
+        .unwrap();
     assert_eq!(resources.remove("pids"), Some(json!({"limit": 100})));
     // An artefact of the reference runtime's encoder; nobody reads it in a Linux guest.
     let windows = expected["OciSpecification"]["windows"].as_object_mut().unwrap();
@@ -221,7 +285,10 @@ fn processes_have_the_recorded_parameters() {
     let terminal = guest::process(true, true, true, Some(recorded[1]["OciProcess"].clone()));
     assert_eq!(serde_json::to_value(terminal).unwrap(), recorded[1]);
     let detached = guest::process(false, false, false, Some(json!({"args": ["true"]})));
-    assert_eq!(serde_json::to_value(detached).unwrap(), json!({"OciProcess": {"args": ["true"]}}));
+    assert_eq!(
+        serde_json::to_value(detached).unwrap(),
+        json!({"OciProcess": {"args": ["true"]}})
+    );
 }
 
 #[test]
@@ -229,12 +296,24 @@ fn specifications_that_would_crash_an_agent_are_refused() {
     for (spec, message) in [
         (json!([]), "OCI specification: not an object"),
         (json!({"root": {}}), "OCI specification: no process"),
-        (json!({"process": {}, "root": 1}), "OCI specification: root is not an object"),
-        (json!({"process": {}, "linux": []}), "OCI specification: linux is not an object"),
+        (
+            json!({"process": {}, "root": 1}),
+            "OCI specification: root is not an object",
+        ),
+        (
+            json!({"process": {}, "linux": []}),
+            "OCI specification: linux is not an object",
+        ),
     ] {
-        assert_eq!(guest::container("c1", spec, &[], "n").unwrap_err().to_string(), message);
+        assert_eq!(
+            guest::container("c1", spec, &[], "n").unwrap_err().to_string(),
+            message
+        );
     }
-    let bind = [BindSource { mount_index: 1, file: None }];
+    let bind = [BindSource {
+        mount_index: 1,
+        file: None,
+    }];
     let error = guest::container("c1", json!({"process": {}, "mounts": [{}]}), &bind, "n").unwrap_err();
     assert_eq!(error.to_string(), "OCI specification: no mount 1 for a share");
     let config = guest::container("c1", json!({"process": {}, "linux": null}), &[], "n").unwrap();

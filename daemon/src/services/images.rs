@@ -103,7 +103,7 @@ impl api::Images for House {
             tokio::select! {
                 loaded = engine.load(read, progress) => {
                     let loaded = loaded.map(|loaded| json!(LoadedImages { loaded }));
-                    drop(sender.control(relay::outcome(loaded)).await);
+                    sender.control(relay::outcome(loaded)).await.ok();
                 }
                 () = upload => {}
                 () = sender.closed() => {}
@@ -133,8 +133,8 @@ impl api::Images for House {
                 (Ok(()), Err(error)) => api::Control::Error(error),
                 (Ok(()), Ok(())) => api::Control::Result(json!({})),
             };
-            drop(sender.end(api::Channel::Stdout).await);
-            drop(sender.control(control).await);
+            sender.end(api::Channel::Stdout).await.ok();
+            sender.control(control).await.ok();
         });
         Ok(theirs)
     }
@@ -187,14 +187,21 @@ where
 }
 
 fn item(progress: image::Progress) -> Progress {
-    Progress { id: progress.id, status: progress.status.to_string(), current: progress.current, total: progress.total }
+    // Zero stands for "nothing to count" on that side and for "absent" on the wire.
+    let counted = |bytes: u64| (progress.total > 0).then_some(bytes);
+    Progress {
+        status: progress.status.to_string(),
+        current: counted(progress.current),
+        total: counted(progress.total),
+        id: progress.id,
+    }
 }
 
 /// Progress on the control channel of a byte stream; what does not fit is left out.
 fn quiet_progress(sender: &api::StreamSender) -> ProgressSink {
     let sender = sender.clone();
     Arc::new(move |progress| {
-        sender.try_control(api::Control::Progress(item(progress)));
+        let _sent: bool = sender.try_control(api::Control::Progress(item(progress)));
     })
 }
 

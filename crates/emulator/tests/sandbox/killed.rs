@@ -35,8 +35,11 @@ async fn victim() {
         .modify(&disk("Add", 0, 1, Some((&scratch, false))))
         .await
         .unwrap();
+    let volume = directory.join("volume");
+    std::fs::create_dir(&volume).unwrap();
+    std::fs::write(volume.join("precious"), "").unwrap();
     let share = serde_json::json!({ "ResourcePath": "VirtualMachine/Devices/Plan9/Shares", "RequestType": "Add",
-        "Settings": { "Name": "etc", "Path": "/etc", "Flags": 1 } });
+        "Settings": { "Name": "volume", "Path": volume, "Flags": 1 } });
     system.modify(&share.to_string()).await.unwrap();
     tokio::fs::read(directory.join("ready")).await.unwrap();
     println!("\nREADY");
@@ -68,5 +71,5 @@ fn killing_the_process_leaves_nothing_that_reap_does_not_remove() {
     assert_eq!(emulator::reap(&run).unwrap(), ["victim"]);
     assert_eq!(leftovers(directory.path()), Vec::<String>::new());
     assert!(cgroups("victim").is_empty());
-    assert!(std::fs::read_dir("/etc").unwrap().next().is_some());
+    assert!(directory.path().join("volume/precious").exists());
 }

@@ -64,7 +64,7 @@ pub struct Bind {
 ///
 /// # Errors
 /// A capability, limit or path that cannot be expressed.
-pub fn linux(record: &ContainerRecord) -> Result<(Value, Vec<Bind>)> {
+pub(crate) fn linux(record: &ContainerRecord) -> Result<(Value, Vec<Bind>)> {
     let options = &record.options;
     let capabilities = capabilities::set(&options.cap_add, &options.cap_drop, options.privileged)?;
     let mut process = process(
@@ -112,7 +112,7 @@ pub fn linux(record: &ContainerRecord) -> Result<(Value, Vec<Bind>)> {
 ///
 /// # Errors
 /// An empty command.
-pub fn exec_process(record: &ContainerRecord, exec: &ExecOptions) -> Result<Value> {
+pub(crate) fn exec_process(record: &ContainerRecord, exec: &ExecOptions) -> Result<Value> {
     if exec.args.is_empty() {
         return Err(Error::invalid("no command given to exec").about("container", &record.name));
     }
@@ -128,13 +128,13 @@ pub fn exec_process(record: &ContainerRecord, exec: &ExecOptions) -> Result<Valu
 
 /// The container shares the network of its sandbox's host.
 #[must_use]
-pub fn host_network(record: &ContainerRecord) -> bool {
+pub(crate) fn host_network(record: &ContainerRecord) -> bool {
     record.options.network.as_deref() == Some("host")
 }
 
 /// `base` with the settings of `more`; later ones win, places are kept.
 #[must_use]
-pub fn merge_env(base: &[String], more: &[String]) -> Vec<String> {
+pub(crate) fn merge_env(base: &[String], more: &[String]) -> Vec<String> {
     let mut merged = base.to_vec();
     for entry in more {
         let name = entry.split('=').next().unwrap_or_default();
@@ -149,7 +149,7 @@ pub fn merge_env(base: &[String], more: &[String]) -> Vec<String> {
 
 /// Adds `name=value` unless `name` is set.
 #[must_use]
-pub fn with_default(mut env: Vec<String>, name: &str, value: &str) -> Vec<String> {
+pub(crate) fn with_default(mut env: Vec<String>, name: &str, value: &str) -> Vec<String> {
     if !env.iter().any(|entry| entry.split('=').next() == Some(name)) {
         env.push(format!("{name}={value}"));
     }
@@ -242,9 +242,9 @@ fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Value
 ///
 /// # Errors
 /// Says what is wrong with `target`.
-pub fn check_target(target: &str) -> Result<()> {
+pub(crate) fn check_target(target: &str) -> Result<()> {
     let normal = target.split('/').all(|part| part != "..");
-    if target.starts_with('/') && normal && target.trim_matches('/') != "" {
+    if target.starts_with('/') && normal && !target.trim_matches('/').is_empty() {
         return Ok(());
     }
     Err(Error::invalid(format!("invalid mount path: '{target}' mount path must be absolute and not the root"))

@@ -220,7 +220,8 @@ mod tests {
     fn spec() -> Value {
         json!({
             "process": {"args": ["sh"], "cwd": "/", "user": {"uid": 0, "gid": 0},
-                "capabilities": {"bounding": ["CAP_CHOWN", "CAP_MKNOD"], "effective": ["CAP_CHOWN"]}},
+                "capabilities": {"bounding": ["CAP_CHOWN", "CAP_MKNOD"], "effective": ["CAP_CHOWN"],
+                    "permitted": ["CAP_CHOWN"]}},
             "root": {"path": "/run/gcs/c/x/rootfs"},
             "hostname": "box",
             "linux": {"namespaces": [{"type": "pid"}, {"type": "uts"}, {"type": "network", "path": "/proc/1/ns/net"}],

@@ -44,7 +44,9 @@ impl Assembly<'_> {
     fn document(&self, name: &'static str) -> Result<&[u8]> {
         let limit = self.inner.content.limits.manifest_bytes;
         match self.members.documents.get(name) {
-            Some(bytes) if bytes.len() as u64 > limit => Err(ImageError::limit(format!("the size of {name}"), limit)),
+            Some(bytes) if bytes.len() as u64 > limit => {
+                Err(ImageError::limit(format!("the size of {name}"), limit))
+            }
             Some(bytes) => Ok(bytes),
             None => Err(ImageError::archive(name, "it is missing")),
         }
@@ -71,10 +73,18 @@ impl Assembly<'_> {
             .map_err(|e| ImageError::archive("oci-layout", e.to_string()))?;
         if !layout.image_layout_version.starts_with("1.") {
             let version = printable(&layout.image_layout_version, 32);
-            return Err(ImageError::archive("oci-layout", format!("version {version} is not supported")));
+            return Err(ImageError::archive(
+                "oci-layout",
+                format!("version {version} is not supported"),
+            ));
         }
         let limits = &self.inner.content.limits;
-        let index = Document::parse(self.document("index.json")?, &[Some(media::OCI_INDEX)], "the archive", limits)?;
+        let index = Document::parse(
+            self.document("index.json")?,
+            &[Some(media::OCI_INDEX)],
+            "the archive",
+            limits,
+        )?;
         let Document::Index(index) = index else {
             return Err(ImageError::archive("index.json", "it is no index"));
         };
@@ -87,17 +97,35 @@ impl Assembly<'_> {
             if !found.contains_key(target) {
                 let ids = self.complete(target, NESTING_MAX).await?;
                 let Some(id) = ids.first().cloned() else {
-                    return Err(ImageError::archive("index.json", format!("the content of {target} is missing")));
+                    return Err(ImageError::archive(
+                        "index.json",
+                        format!("the content of {target} is missing"),
+                    ));
                 };
-                let names = ids.iter().filter_map(|id| tags.get(id)).flatten().cloned().collect();
-                found.insert(target.clone(), Found { target: target.clone(), id, names });
+                let names = ids
+                    .iter()
+                    .filter_map(|id| tags.get(id))
+                    .flatten()
+                    .cloned()
+                    .collect();
+                found.insert(
+                    target.clone(),
+                    Found {
+                        target: target.clone(),
+                        id,
+                        names,
+                    },
+                );
                 order.push(target.clone());
             }
             if let (Some(image), Some(name)) = (found.get_mut(target), entry_name(entry)?) {
                 image.names.push(name);
             }
         }
-        let mut images: Vec<Found> = order.into_iter().filter_map(|target| found.remove(&target)).collect();
+        let mut images: Vec<Found> = order
+            .into_iter()
+            .filter_map(|target| found.remove(&target))
+            .collect();
         for image in &mut images {
             let mut seen = BTreeSet::new();
             image.names.retain(|n| seen.insert(n.clone()));
@@ -142,14 +170,21 @@ impl Assembly<'_> {
                         Some(info) if info.size == layer.size => {}
                         Some(info) => {
                             let what = format!("layer {}", layer.digest);
-                            return Err(ImageError::SizeMismatch { what, expected: layer.size, actual: info.size });
+                            return Err(ImageError::SizeMismatch {
+                                what,
+                                expected: layer.size,
+                                actual: info.size,
+                            });
                         }
                         None => return Ok(Vec::new()),
                     }
                 }
                 let config = content.config(manifest).await?;
                 self.check_plain_layers(manifest, &config)?;
-                content.store.label_blob(digest, manifest_labels(manifest, &config.diff_ids)).await?;
+                content
+                    .store
+                    .label_blob(digest, manifest_labels(manifest, &config.diff_ids))
+                    .await?;
                 Ok(vec![manifest.config.digest.clone()])
             }
             Document::Index(index) => {
@@ -181,7 +216,10 @@ impl Assembly<'_> {
     /// An uncompressed layer is named by its diff id; a contradiction is found here rather than when it is unpacked.
     fn check_plain_layers(&self, manifest: &Manifest, config: &Config) -> Result<()> {
         for (layer, diff_id) in manifest.layers.iter().zip(&config.diff_ids) {
-            let stored = self.members.blobs.get(&format!("blobs/sha256/{}", layer.digest.hex()));
+            let stored = self
+                .members
+                .blobs
+                .get(&format!("blobs/sha256/{}", layer.digest.hex()));
             if stored.is_some_and(|s| s.packing == Packing::Plain) && layer.digest != *diff_id {
                 return Err(wrong_diff_id(diff_id, &layer.digest));
             }
@@ -193,7 +231,12 @@ impl Assembly<'_> {
     pub(super) async fn docker(&self) -> Result<Vec<Found>> {
         let mut found = Vec::new();
         for entry in self.docker_entries()? {
-            let names = entry.repo_tags.iter().flatten().map(|t| t.parse()).collect::<Result<Vec<Reference>>>()?;
+            let names = entry
+                .repo_tags
+                .iter()
+                .flatten()
+                .map(|t| t.parse())
+                .collect::<Result<Vec<Reference>>>()?;
             let (target, id) = self.docker_image(&entry).await?;
             found.push(Found { target, id, names });
         }
@@ -207,7 +250,10 @@ impl Assembly<'_> {
         let content = &self.inner.content;
         let paths = entry.layers.as_deref().unwrap_or_default();
         if paths.len() > content.limits.layers {
-            return Err(ImageError::limit("the layers of an image of the archive", content.limits.layers as u64));
+            return Err(ImageError::limit(
+                "the layers of an image of the archive",
+                content.limits.layers as u64,
+            ));
         }
         let config_bytes = self.docker_config(&entry.config).await?;
         let config_digest = Digest::of(&config_bytes);
@@ -216,7 +262,9 @@ impl Assembly<'_> {
         for (path, diff_id) in paths.iter().zip(&config.diff_ids) {
             let stored = self.docker_layer(path, diff_id)?;
             let media_type = match stored.packing {
-                Packing::Plain if stored.digest != *diff_id => return Err(wrong_diff_id(diff_id, &stored.digest)),
+                Packing::Plain if stored.digest != *diff_id => {
+                    return Err(wrong_diff_id(diff_id, &stored.digest));
+                }
                 Packing::Plain => media::OCI_LAYER,
                 Packing::Gzip => media::OCI_LAYER_GZIP,
                 Packing::Zstd => media::OCI_LAYER_ZSTD,
@@ -236,7 +284,8 @@ impl Assembly<'_> {
             "layers": layers,
         });
         let bytes = serde_json::to_vec(&text).expect("a JSON value encodes");
-        let Document::Manifest(manifest) = Document::parse(&bytes, &[], "the archive", &content.limits)? else {
+        let Document::Manifest(manifest) = Document::parse(&bytes, &[], "the archive", &content.limits)?
+        else {
             return Err(ImageError::archive("manifest.json", "it describes no image"));
         };
         content.put(self.lease.id(), config_bytes, Labels::new()).await?;
@@ -251,7 +300,12 @@ impl Assembly<'_> {
         let content = &self.inner.content;
         let bytes = match (self.members.documents.get(&name), self.members.blobs.get(&name)) {
             (Some(bytes), _) => bytes.clone(),
-            (None, Some(stored)) => content.store.read_blob(&stored.digest, content.limits.config_bytes).await?,
+            (None, Some(stored)) => {
+                content
+                    .store
+                    .read_blob(&stored.digest, content.limits.config_bytes)
+                    .await?
+            }
             (None, None) => return Err(ImageError::archive(path, "the configuration is missing")),
         };
         let stem = name.rsplit('/').next().unwrap_or(&name);

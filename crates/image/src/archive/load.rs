@@ -99,24 +99,39 @@ pub(crate) async fn load(
         names: HashSet::new(),
     };
     let reading = tokio::task::spawn_blocking(move || pass.run(SyncIoBridge::new(archive)));
-    let members = reading.await.map_err(|e| read_failed(std::io::Error::other(e)))??;
+    let members = reading
+        .await
+        .map_err(|e| read_failed(std::io::Error::other(e)))??;
     assemble(inner, lease, &members, &progress).await
 }
 
-async fn assemble(inner: &Inner, lease: Lease, members: &Members, progress: &ProgressSink) -> Result<Vec<Loaded>> {
-    let assembly = super::assemble::Assembly { inner, lease: &lease, members };
-    let found = if members.documents.contains_key("index.json") && members.documents.contains_key("oci-layout") {
-        assembly.layout().await?
-    } else if members.documents.contains_key("manifest.json") {
-        assembly.docker().await?
-    } else if members.documents.contains_key("repositories") {
-        return Err(ImageError::Unsupported {
-            what: "an image archive of before docker 1.10".to_owned(),
-            hint: "load it with an old docker and save it again".to_owned(),
-        });
-    } else {
-        return Err(ImageError::archive("archive", "it has neither index.json nor manifest.json"));
+async fn assemble(
+    inner: &Inner,
+    lease: Lease,
+    members: &Members,
+    progress: &ProgressSink,
+) -> Result<Vec<Loaded>> {
+    let assembly = super::assemble::Assembly {
+        inner,
+        lease: &lease,
+        members,
     };
+    let found =
+        if members.documents.contains_key("index.json") && members.documents.contains_key("oci-layout") {
+            assembly.layout().await?
+        } else if members.documents.contains_key("manifest.json") {
+            assembly.docker().await?
+        } else if members.documents.contains_key("repositories") {
+            return Err(ImageError::Unsupported {
+                what: "an image archive of before docker 1.10".to_owned(),
+                hint: "load it with an old docker and save it again".to_owned(),
+            });
+        } else {
+            return Err(ImageError::archive(
+                "archive",
+                "it has neither index.json nor manifest.json",
+            ));
+        };
     // Nothing has a name until everything is known to be right.
     let mut loaded = Vec::new();
     for image in found {
@@ -159,7 +174,9 @@ fn link_target(from: &str, target: &str) -> Result<String> {
         match part {
             "" | "." => {}
             ".." => {
-                parts.pop().ok_or_else(|| ImageError::archive(from, "it links out of the archive"))?;
+                parts
+                    .pop()
+                    .ok_or_else(|| ImageError::archive(from, "it links out of the archive"))?;
             }
             part => parts.push(part),
         }
@@ -198,7 +215,11 @@ impl Pass {
             match member.kind {
                 Kind::Other => {}
                 Kind::Link { target, hard } => {
-                    let target = if hard { clean(&target)? } else { link_target(&name, &target)? };
+                    let target = if hard {
+                        clean(&target)?
+                    } else {
+                        link_target(&name, &target)?
+                    };
                     self.members.links.insert(name, target);
                 }
                 Kind::File => self.file(&mut reader, name, member.size)?,
@@ -210,7 +231,10 @@ impl Pass {
 
     fn check_cancelled(&self) -> Result<()> {
         if self.cancel.is_cancelled() {
-            return Err(read_failed(std::io::Error::new(std::io::ErrorKind::Interrupted, "nobody waits for it")));
+            return Err(read_failed(std::io::Error::new(
+                std::io::ErrorKind::Interrupted,
+                "nobody waits for it",
+            )));
         }
         Ok(())
     }
@@ -236,7 +260,10 @@ impl Pass {
         if expected.is_none() && is_document && size <= self.content.limits.config_bytes {
             self.memory += size;
             if self.memory > DOCUMENTS_MAX {
-                return Err(ImageError::limit("the JSON documents of the archive", DOCUMENTS_MAX));
+                return Err(ImageError::limit(
+                    "the JSON documents of the archive",
+                    DOCUMENTS_MAX,
+                ));
             }
             reader.read_to_end(&mut head).map_err(read_failed)?;
             self.members.documents.insert(name, head);
@@ -244,7 +271,14 @@ impl Pass {
         }
         let packing = Packing::of(&head);
         let info = self.blob(reader, &name, head, expected, size)?;
-        self.members.blobs.insert(name, Stored { digest: info.digest, size: info.size, packing });
+        self.members.blobs.insert(
+            name,
+            Stored {
+                digest: info.digest,
+                size: info.size,
+                packing,
+            },
+        );
         Ok(())
     }
 
@@ -260,11 +294,16 @@ impl Pass {
             Some(digest) => digest.to_string(),
             None => format!("load/{:032x}", rand::random::<u128>()),
         };
-        let shown = expected.as_ref().map_or_else(|| name.rsplit('/').next().unwrap_or(name).to_owned(), |d| {
-            d.short().to_owned()
-        });
+        let shown = expected.as_ref().map_or_else(
+            || name.rsplit('/').next().unwrap_or(name).to_owned(),
+            |d| d.short().to_owned(),
+        );
         let mut reporter = Reporter::new(&self.progress, crate::error::printable(&shown, 64), size);
-        let wrong = |e| mismatch(e, || format!("archive member {}", crate::error::printable(name, 256)));
+        let wrong = |e| {
+            mismatch(e, || {
+                format!("archive member {}", crate::error::printable(name, 256))
+            })
+        };
         let opening = self.content.store.ingest(&self.lease, &key, expected, Some(size));
         let mut ingest = self.runtime.block_on(opening).map_err(wrong)?;
         if ingest.is_present() {
@@ -284,7 +323,10 @@ impl Pass {
             }
             reporter.bytes(Status::Loading, ingest.offset());
             chunk = Vec::with_capacity(CHUNK);
-            let read = reader.take(CHUNK as u64).read_to_end(&mut chunk).map_err(read_failed);
+            let read = reader
+                .take(CHUNK as u64)
+                .read_to_end(&mut chunk)
+                .map_err(read_failed);
             if let Err(error) = read.map(|_| ()).and_then(|()| self.check_cancelled()) {
                 // The rest will not come: nobody resumes a stream.
                 self.runtime.block_on(ingest.discard())?;
@@ -323,7 +365,10 @@ mod tests {
         assert_eq!(clean("./a//b/./c").unwrap(), "a/b/c");
         assert_eq!(clean("/a").unwrap(), "a");
         assert!(clean("a/../../etc/passwd").is_err());
-        assert_eq!(link_target("x/layer.tar", "../y/layer.tar").unwrap(), "y/layer.tar");
+        assert_eq!(
+            link_target("x/layer.tar", "../y/layer.tar").unwrap(),
+            "y/layer.tar"
+        );
         assert_eq!(link_target("x/layer.tar", "../y.tar").unwrap(), "y.tar");
         assert!(link_target("x/layer.tar", "../../y").is_err());
         assert!(link_target("x/layer.tar", "/etc/passwd").is_err());

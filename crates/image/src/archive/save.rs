@@ -42,7 +42,10 @@ pub(crate) async fn save(
     mut writer: impl AsyncWrite + Send + Unpin,
 ) -> Result<()> {
     if names.is_empty() {
-        return Err(ImageError::InvalidReference { text: String::new(), reason: "no image was named" });
+        return Err(ImageError::InvalidReference {
+            text: String::new(),
+            reason: "no image was named",
+        });
     }
     let lease = inner.content.store.lease().await?;
     let mut plan = Plan::default();
@@ -50,9 +53,14 @@ pub(crate) async fn save(
         plan.add(inner, &lease, name, platform).await?;
     }
     let layout = json!({"imageLayoutVersion": "1.0.0"});
-    let index = json!({"schemaVersion": 2, "mediaType": crate::document::media::OCI_INDEX, "manifests": plan.index});
+    let index =
+        json!({"schemaVersion": 2, "mediaType": crate::document::media::OCI_INDEX, "manifests": plan.index});
     let docker: Vec<Value> = plan.docker.iter().map(DockerEntry::json).collect();
-    for (name, value) in [("oci-layout", layout), ("index.json", index), ("manifest.json", Value::Array(docker))] {
+    for (name, value) in [
+        ("oci-layout", layout),
+        ("index.json", index),
+        ("manifest.json", Value::Array(docker)),
+    ] {
         let bytes = serde_json::to_vec(&value).expect("a JSON value encodes");
         write(&mut writer, &file_header(name, bytes.len() as u64)?).await?;
         write(&mut writer, &bytes).await?;
@@ -74,7 +82,11 @@ fn path(digest: &Digest) -> String {
 
 impl DockerEntry {
     fn json(&self) -> Value {
-        let tags = if self.tags.is_empty() { Value::Null } else { json!(self.tags) };
+        let tags = if self.tags.is_empty() {
+            Value::Null
+        } else {
+            json!(self.tags)
+        };
         json!({
             "Config": path(&self.config),
             "RepoTags": tags,
@@ -84,12 +96,27 @@ impl DockerEntry {
 }
 
 impl Plan {
-    async fn add(&mut self, inner: &Inner, lease: &Lease, name: &str, platform: Option<&Platform>) -> Result<()> {
+    async fn add(
+        &mut self,
+        inner: &Inner,
+        lease: &Lease,
+        name: &str,
+        platform: Option<&Platform>,
+    ) -> Result<()> {
         let image = inner.resolve(name, platform).await?;
         lease.protect(Resource::content(&image.target)).await?;
-        let tag = image.reference.as_ref().filter(|r| r.tag().is_some()).and_then(Reference::without_digest);
-        let whole = platform.is_none() && image.reference.is_some() && inner.is_complete(&image.target).await?;
-        let root = if whole { image.target.clone() } else { image.manifest.clone() };
+        let tag = image
+            .reference
+            .as_ref()
+            .filter(|r| r.tag().is_some())
+            .and_then(Reference::without_digest);
+        let whole =
+            platform.is_none() && image.reference.is_some() && inner.is_complete(&image.target).await?;
+        let root = if whole {
+            image.target.clone()
+        } else {
+            image.manifest.clone()
+        };
 
         let document = inner.content.document(&root).await?;
         let size = inner.content.store.blob(&root).await?.map_or(0, |b| b.size);
@@ -106,16 +133,23 @@ impl Plan {
         if !self.index.contains(&descriptor) {
             self.index.push(descriptor);
         }
-        let position = self.docker.iter().position(|e| e.manifest == image.manifest).unwrap_or_else(|| {
-            self.docker.push(DockerEntry {
-                manifest: image.manifest.clone(),
-                config: image.config_digest.clone(),
-                layers: image.layers.iter().map(|l| l.digest.clone()).collect(),
-                tags: Vec::new(),
+        let position = self
+            .docker
+            .iter()
+            .position(|e| e.manifest == image.manifest)
+            .unwrap_or_else(|| {
+                self.docker.push(DockerEntry {
+                    manifest: image.manifest.clone(),
+                    config: image.config_digest.clone(),
+                    layers: image.layers.iter().map(|l| l.digest.clone()).collect(),
+                    tags: Vec::new(),
+                });
+                self.docker.len() - 1
             });
-            self.docker.len() - 1
-        });
-        if let Some(tag) = tag.map(|t| t.familiar()).filter(|t| !self.docker[position].tags.contains(t)) {
+        if let Some(tag) = tag
+            .map(|t| t.familiar())
+            .filter(|t| !self.docker[position].tags.contains(t))
+        {
             self.docker[position].tags.push(tag);
         }
         self.collect(inner, root).await
@@ -130,7 +164,9 @@ impl Plan {
             }
             self.blob(inner, &digest).await?;
             match &*inner.content.document(&digest).await? {
-                Document::Index(index) => pending.extend(index.entries.iter().rev().map(|e| e.blob.digest.clone())),
+                Document::Index(index) => {
+                    pending.extend(index.entries.iter().rev().map(|e| e.blob.digest.clone()))
+                }
                 Document::Manifest(manifest) => {
                     for part in [&manifest.config].into_iter().chain(&manifest.layers) {
                         self.blob(inner, &part.digest).await?;
@@ -144,7 +180,9 @@ impl Plan {
     async fn blob(&mut self, inner: &Inner, digest: &Digest) -> Result<()> {
         if self.seen.insert(digest.clone()) {
             let info = inner.content.store.blob(digest).await?;
-            let info = info.ok_or_else(|| ImageError::NotFound { name: digest.to_string() })?;
+            let info = info.ok_or_else(|| ImageError::NotFound {
+                name: digest.to_string(),
+            })?;
             self.blobs.push((digest.clone(), info.size));
         }
         Ok(())
@@ -163,7 +201,10 @@ fn platform_json(platform: &Platform) -> Value {
 }
 
 fn write_failed(source: std::io::Error) -> ImageError {
-    ImageError::Io { operation: "write the image archive", source }
+    ImageError::Io {
+        operation: "write the image archive",
+        source,
+    }
 }
 
 async fn write(writer: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> Result<()> {
@@ -171,14 +212,25 @@ async fn write(writer: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> Result<(
 }
 
 /// Copies a blob, and checks on the way that it is what its name says.
-async fn copy(inner: &Inner, digest: &Digest, size: u64, writer: &mut (impl AsyncWrite + Unpin)) -> Result<()> {
+async fn copy(
+    inner: &Inner,
+    digest: &Digest,
+    size: u64,
+    writer: &mut (impl AsyncWrite + Unpin),
+) -> Result<()> {
     let file = inner.content.store.open_blob(digest).await?;
     let (mut chunks, reading) = read_file(file, size);
     while let Some(chunk) = chunks.recv().await {
         write(writer, &chunk).await?;
     }
-    let failed = |source| ImageError::Io { operation: "read a stored blob", source };
-    let actual = reading.await.map_err(|e| failed(std::io::Error::other(e)))?.map_err(failed)?;
+    let failed = |source| ImageError::Io {
+        operation: "read a stored blob",
+        source,
+    };
+    let actual = reading
+        .await
+        .map_err(|e| failed(std::io::Error::other(e)))?
+        .map_err(failed)?;
     if actual == *digest {
         return Ok(());
     }

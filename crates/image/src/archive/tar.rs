@@ -16,7 +16,10 @@ const NAME_MAX: usize = 4096;
 pub(crate) enum Kind {
     File,
     /// Symbolic (relative to the member's directory) or hard (relative to the archive).
-    Link { target: String, hard: bool },
+    Link {
+        target: String,
+        hard: bool,
+    },
     Other,
 }
 
@@ -47,7 +50,13 @@ struct Extensions {
 
 impl<R: Read> Reader<R> {
     pub(crate) fn new(input: R, members_max: u64) -> Self {
-        Self { input, left: 0, padding: 0, members: 0, members_max }
+        Self {
+            input,
+            left: 0,
+            padding: 0,
+            members: 0,
+            members_max,
+        }
     }
 
     /// The next member, `None` at the end of the archive.
@@ -55,19 +64,26 @@ impl<R: Read> Reader<R> {
         let mut extensions = Extensions::default();
         loop {
             self.skip()?;
-            let Some(header) = self.header()? else { return Ok(None) };
+            let Some(header) = self.header()? else {
+                return Ok(None);
+            };
             self.members += 1;
             if self.members > self.members_max {
-                return Err(ImageError::limit("the number of members of the archive", self.members_max));
+                return Err(ImageError::limit(
+                    "the number of members of the archive",
+                    self.members_max,
+                ));
             }
             let name = text(&header[..100])?;
-            let size = number(&header[124..136]).ok_or_else(|| ImageError::archive(&name, "its size is malformed"))?;
+            let size = number(&header[124..136])
+                .ok_or_else(|| ImageError::archive(&name, "its size is malformed"))?;
             let kind = header[156];
             match kind {
                 b'x' | b'L' | b'K' => {
                     let body = self.extension(&name, size)?;
                     match kind {
-                        b'x' => pax(&body, &mut extensions).map_err(|reason| ImageError::archive(&name, reason))?,
+                        b'x' => pax(&body, &mut extensions)
+                            .map_err(|reason| ImageError::archive(&name, reason))?,
                         b'L' => extensions.path = Some(text(&body)?),
                         _ => extensions.link = Some(text(&body)?),
                     }
@@ -90,12 +106,19 @@ impl<R: Read> Reader<R> {
                         Some(target) => target,
                         None => text(&header[157..257])?,
                     };
-                    Kind::Link { target, hard: kind == b'1' }
+                    Kind::Link {
+                        target,
+                        hard: kind == b'1',
+                    }
                 }
                 _ => Kind::Other,
             };
             // Other kinds have no content, whatever their header says.
-            let size = if kind == Kind::File { extensions.size.unwrap_or(size) } else { 0 };
+            let size = if kind == Kind::File {
+                extensions.size.unwrap_or(size)
+            } else {
+                0
+            };
             let end = size.checked_next_multiple_of(BLOCK as u64);
             self.padding = end.ok_or_else(|| ImageError::archive(&name, "its size is impossible"))? - size;
             self.left = size;
@@ -128,19 +151,39 @@ impl<R: Read> Reader<R> {
             return Ok(None);
         }
         let stated = number(&block[148..156]);
-        let sum: u64 = block.iter().enumerate().map(|(i, b)| if (148..156).contains(&i) { 32 } else { u64::from(*b) }).sum();
+        let sum: u64 = block
+            .iter()
+            .enumerate()
+            .map(|(i, b)| {
+                if (148..156).contains(&i) {
+                    32
+                } else {
+                    u64::from(*b)
+                }
+            })
+            .sum();
         if stated != Some(sum) {
-            return Err(ImageError::archive("archive", "it is not a tar archive, or a header is damaged"));
+            return Err(ImageError::archive(
+                "archive",
+                "it is not a tar archive, or a header is damaged",
+            ));
         }
         Ok(Some(block))
     }
 
     fn extension(&mut self, name: &str, size: u64) -> Result<Vec<u8>> {
         if size > EXTENSION_MAX {
-            return Err(ImageError::limit(format!("an extension header of {name:?}"), EXTENSION_MAX));
+            return Err(ImageError::limit(
+                format!("an extension header of {name:?}"),
+                EXTENSION_MAX,
+            ));
         }
         let mut body = Vec::new();
-        self.input.by_ref().take(size).read_to_end(&mut body).map_err(read_failed)?;
+        self.input
+            .by_ref()
+            .take(size)
+            .read_to_end(&mut body)
+            .map_err(read_failed)?;
         if body.len() as u64 != size {
             return Err(truncated());
         }
@@ -164,15 +207,28 @@ impl<R: Read> Read for Reader<R> {
         let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
         let n = self.input.read(&mut buffer[..most])?;
         if n == 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the archive ends in the middle of a member"));
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the archive ends in the middle of a member",
+            ));
         }
         self.left -= n as u64;
         Ok(n)
     }
 }
 
+/// An input that ends too early or does not decompress is a fault of the archive; anything else is one of the machine.
 pub(crate) fn read_failed(source: io::Error) -> ImageError {
-    ImageError::Io { operation: "read the image archive", source }
+    match source.kind() {
+        io::ErrorKind::UnexpectedEof => truncated(),
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
+            ImageError::archive("archive", crate::error::printable(&source.to_string(), 200))
+        }
+        _ => ImageError::Io {
+            operation: "read the image archive",
+            source,
+        },
+    }
 }
 
 fn truncated() -> ImageError {
@@ -184,7 +240,8 @@ fn text(field: &[u8]) -> Result<String> {
     if end > NAME_MAX {
         return Err(ImageError::archive("archive", "a name is too long"));
     }
-    String::from_utf8(field[..end].to_vec()).map_err(|_| ImageError::archive("archive", "a name is not UTF-8"))
+    String::from_utf8(field[..end].to_vec())
+        .map_err(|_| ImageError::archive("archive", "a name is not UTF-8"))
 }
 
 fn ustar_name(header: &[u8; BLOCK], name: String) -> Result<String> {
@@ -203,21 +260,41 @@ fn number(field: &[u8]) -> Option<u64> {
         }
         return Some(value);
     }
-    let text = std::str::from_utf8(field).ok()?.trim_matches(|c| c == ' ' || c == '\0');
-    if text.is_empty() { Some(0) } else { u64::from_str_radix(text, 8).ok().filter(|_| !text.starts_with('+')) }
+    let text = std::str::from_utf8(field)
+        .ok()?
+        .trim_matches(|c| c == ' ' || c == '\0');
+    if text.is_empty() {
+        Some(0)
+    } else {
+        u64::from_str_radix(text, 8)
+            .ok()
+            .filter(|_| !text.starts_with('+'))
+    }
 }
 
 /// Records are `<length> <key>=<value>\n`; the length alone delimits them.
 fn pax(mut body: &[u8], extensions: &mut Extensions) -> Result<(), &'static str> {
     const MALFORMED: &str = "its PAX header is malformed";
     while !body.is_empty() {
-        let space = body.iter().position(|b| *b == b' ').filter(|n| *n <= 7).ok_or(MALFORMED)?;
-        let length: usize = std::str::from_utf8(&body[..space]).ok().and_then(|t| t.parse().ok()).ok_or(MALFORMED)?;
+        let space = body
+            .iter()
+            .position(|b| *b == b' ')
+            .filter(|n| *n <= 7)
+            .ok_or(MALFORMED)?;
+        let length: usize = std::str::from_utf8(&body[..space])
+            .ok()
+            .and_then(|t| t.parse().ok())
+            .ok_or(MALFORMED)?;
         let record = body.get(space + 1..length).ok_or(MALFORMED)?;
         let record = record.strip_suffix(b"\n").ok_or(MALFORMED)?;
         let equals = record.iter().position(|b| *b == b'=').ok_or(MALFORMED)?;
         let (key, value) = (&record[..equals], &record[equals + 1..]);
-        let string = || String::from_utf8(value.to_vec()).ok().filter(|v| v.len() <= NAME_MAX).ok_or(MALFORMED);
+        let string = || {
+            String::from_utf8(value.to_vec())
+                .ok()
+                .filter(|v| v.len() <= NAME_MAX)
+                .ok_or(MALFORMED)
+        };
         match key {
             b"path" => extensions.path = Some(string()?),
             b"linkpath" => extensions.link = Some(string()?),
@@ -232,7 +309,10 @@ fn pax(mut body: &[u8], extensions: &mut Extensions) -> Result<(), &'static str>
 /// The header of a regular file with a short name.
 pub(crate) fn file_header(name: &str, size: u64) -> Result<Vec<u8>> {
     let mut header = ::tar::Header::new_gnu();
-    header.set_path(name).map_err(|source| ImageError::Io { operation: "name a member of the archive", source })?;
+    header.set_path(name).map_err(|source| ImageError::Io {
+        operation: "name a member of the archive",
+        source,
+    })?;
     header.set_entry_type(::tar::EntryType::Regular);
     header.set_size(size);
     header.set_mode(0o644);
@@ -297,7 +377,9 @@ mod tests {
         let mut header = ::tar::Header::new_gnu();
         header.set_size(3);
         builder.append_data(&mut header, &long, &b"abc"[..]).unwrap();
-        builder.append_pax_extensions([("path", b"p/\xc3\xa4".as_slice())]).unwrap();
+        builder
+            .append_pax_extensions([("path", b"p/\xc3\xa4".as_slice())])
+            .unwrap();
         header.set_size(1);
         builder.append_data(&mut header, "short", &b"z"[..]).unwrap();
         let all = read_all(&builder.into_inner().unwrap()).unwrap();
@@ -314,7 +396,10 @@ mod tests {
         pax(record.as_bytes(), &mut extensions).unwrap();
         assert_eq!(extensions.path, None);
         for bad in ["9 path=x", "5 a=b\n", "99 path=x\n", "x path=y\n", "3\n"] {
-            assert!(pax(bad.as_bytes(), &mut Extensions::default()).is_err(), "{bad:?}");
+            assert!(
+                pax(bad.as_bytes(), &mut Extensions::default()).is_err(),
+                "{bad:?}"
+            );
         }
     }
 

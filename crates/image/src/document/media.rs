@@ -33,13 +33,25 @@ pub(crate) fn kind(media_type: &str) -> Option<Kind> {
 
 /// Content types of servers that do not know what they serve.
 pub(crate) fn says_nothing(content_type: &str) -> bool {
-    matches!(content_type, "" | "application/json" | "application/octet-stream" | "text/plain" | "binary/octet-stream")
+    matches!(
+        content_type,
+        "" | "application/json" | "application/octet-stream" | "text/plain" | "binary/octet-stream"
+    )
 }
 
 /// Whether a manifest with this configuration is an image. Besides the two proper types there are those that registries
 /// of the past put in by mistake and that docker accepts.
 pub(crate) fn is_image_config(media_type: &str) -> bool {
-    matches!(media_type, OCI_CONFIG | DOCKER_CONFIG | "" | "application/octet-stream" | "application/json" | "text/html" | "text/plain")
+    matches!(
+        media_type,
+        OCI_CONFIG
+            | DOCKER_CONFIG
+            | ""
+            | "application/octet-stream"
+            | "application/json"
+            | "text/html"
+            | "text/plain"
+    )
 }
 
 /// Whether this is a layer that we can unpack.

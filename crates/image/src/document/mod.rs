@@ -75,22 +75,36 @@ impl Document {
     /// Parses `bytes`. `stated` are the media types that others claim for it (descriptor, Content-Type); `what` names it
     /// in errors.
     pub(crate) fn parse(bytes: &[u8], stated: &[Option<&str>], what: &str, limits: &Limits) -> Result<Self> {
-        let invalid = |reason: String| ImageError::invalid(format!("manifest of {what}"), printable(&reason, 300));
+        let invalid =
+            |reason: String| ImageError::invalid(format!("manifest of {what}"), printable(&reason, 300));
         let keys = strict::check(bytes).map_err(&invalid)?;
         let has = |key: &str| keys.contains(key);
         let own: Head = serde_json::from_slice(bytes).map_err(|e| invalid(e.to_string()))?;
 
         let mut media_type: Option<String> = None;
-        let statements = stated.iter().map(|s| s.map(base_type)).chain([own.media_type.as_deref().map(str::to_owned)]);
+        let statements = stated
+            .iter()
+            .map(|s| s.map(base_type))
+            .chain([own.media_type.as_deref().map(str::to_owned)]);
         for (position, statement) in statements.enumerate() {
-            let Some(statement) = statement.filter(|s| !media::says_nothing(s)) else { continue };
+            let Some(statement) = statement.filter(|s| !media::says_nothing(s)) else {
+                continue;
+            };
             match media::kind(&statement) {
-                Some(Kind::Schema1) => return Err(ImageError::Schema1 { reference: what.to_owned() }),
+                Some(Kind::Schema1) => {
+                    return Err(ImageError::Schema1 {
+                        reference: what.to_owned(),
+                    });
+                }
                 Some(_) => {}
                 None if position == stated.len() => {
                     return Err(not_an_image(what, &statement));
                 }
-                None => return Err(invalid(format!("media type {statement} is not one of a manifest"))),
+                None => {
+                    return Err(invalid(format!(
+                        "media type {statement} is not one of a manifest"
+                    )));
+                }
             }
             match &media_type {
                 Some(other) if *other != statement => {
@@ -100,7 +114,9 @@ impl Document {
             }
         }
         if own.schema_version == Some(1) || (has("fsLayers") && !has("layers") && !has("manifests")) {
-            return Err(ImageError::Schema1 { reference: what.to_owned() });
+            return Err(ImageError::Schema1 {
+                reference: what.to_owned(),
+            });
         }
         if own.schema_version != Some(2) {
             return Err(invalid("schemaVersion is not 2".into()));
@@ -117,14 +133,23 @@ impl Document {
         if kind == Kind::Index {
             let raw: OciImageIndex = serde_json::from_slice(bytes).map_err(|e| invalid(e.to_string()))?;
             if raw.manifests.len() > limits.index_entries {
-                return Err(ImageError::limit(format!("entries of the index of {what}"), to_u64(limits.index_entries)));
+                return Err(ImageError::limit(
+                    format!("entries of the index of {what}"),
+                    to_u64(limits.index_entries),
+                ));
             }
             let entries = raw.manifests.into_iter().map(entry).collect::<Result<_>>()?;
-            Ok(Self::Index(Index { media_type: media_type.unwrap_or_else(|| media::OCI_INDEX.to_owned()), entries }))
+            Ok(Self::Index(Index {
+                media_type: media_type.unwrap_or_else(|| media::OCI_INDEX.to_owned()),
+                entries,
+            }))
         } else {
             let raw: OciImageManifest = serde_json::from_slice(bytes).map_err(|e| invalid(e.to_string()))?;
             if raw.layers.len() > limits.layers {
-                return Err(ImageError::limit(format!("layers of {what}"), to_u64(limits.layers)));
+                return Err(ImageError::limit(
+                    format!("layers of {what}"),
+                    to_u64(limits.layers),
+                ));
             }
             let config = blob(raw.config)?;
             if !media::is_image_config(&config.media_type) {
@@ -135,11 +160,15 @@ impl Document {
                 if !media::is_layer(&layer.media_type) {
                     return Err(ImageError::Unsupported {
                         what: format!("layer type {} of {what}", printable(&layer.media_type, 200)),
-                        hint: "images with tar layers, plain or compressed with gzip or zstd, are supported".into(),
+                        hint: "images with tar layers, plain or compressed with gzip or zstd, are supported"
+                            .into(),
                     });
                 }
                 if layer.size > limits.blob_bytes {
-                    return Err(ImageError::limit(format!("size of layer {}", layer.digest), limits.blob_bytes));
+                    return Err(ImageError::limit(
+                        format!("size of layer {}", layer.digest),
+                        limits.blob_bytes,
+                    ));
                 }
             }
             Ok(Self::Manifest(Manifest {
@@ -166,7 +195,12 @@ fn not_an_image(what: &str, media_type: &str) -> ImageError {
 }
 
 fn base_type(content_type: &str) -> String {
-    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+    content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase()
 }
 
 fn to_u64(n: usize) -> u64 {
@@ -190,7 +224,8 @@ fn blob(raw: OciDescriptor) -> Result<Blob> {
 }
 
 fn size(raw: i64, of: &str) -> Result<u64> {
-    u64::try_from(raw).map_err(|_| ImageError::invalid(format!("descriptor of {}", printable(of, 150)), "negative size"))
+    u64::try_from(raw)
+        .map_err(|_| ImageError::invalid(format!("descriptor of {}", printable(of, 150)), "negative size"))
 }
 
 fn entry(raw: oci_client::manifest::ImageIndexEntry) -> Result<Entry> {
@@ -200,7 +235,12 @@ fn entry(raw: oci_client::manifest::ImageIndexEntry) -> Result<Entry> {
         .filter_map(|key| annotations.get(*key).cloned())
         .collect();
     let platform = raw.platform.map(|p| {
-        Platform::new(&p.os.to_string(), &p.architecture.to_string(), p.variant.as_deref(), p.os_version.as_deref())
+        Platform::new(
+            &p.os.to_string(),
+            &p.architecture.to_string(),
+            p.variant.as_deref(),
+            p.os_version.as_deref(),
+        )
     });
     let is_image = media::kind(&raw.media_type).is_some()
         && !annotations.contains_key("vnd.docker.reference.type")
@@ -238,9 +278,17 @@ impl Config {
         let mut value: Value = serde_json::from_slice(bytes).map_err(|e| invalid(e.to_string()))?;
         tolerate(&mut value);
         let parsed: ImageConfiguration = serde_json::from_value(value).map_err(|e| invalid(e.to_string()))?;
-        let diff_ids = parsed.rootfs().diff_ids().iter().map(|id| digest(id)).collect::<Result<Vec<_>>>()?;
+        let diff_ids = parsed
+            .rootfs()
+            .diff_ids()
+            .iter()
+            .map(|id| digest(id))
+            .collect::<Result<Vec<_>>>()?;
         if diff_ids.len() != layers {
-            return Err(invalid(format!("it has {} diff ids for {layers} layers", diff_ids.len())));
+            return Err(invalid(format!(
+                "it has {} diff ids for {layers} layers",
+                diff_ids.len()
+            )));
         }
         let platform = Platform::new(
             &parsed.os().to_string(),
@@ -248,7 +296,12 @@ impl Config {
             parsed.variant().as_deref(),
             parsed.os_version().as_deref(),
         );
-        Ok(Self { parsed, raw, platform, diff_ids })
+        Ok(Self {
+            parsed,
+            raw,
+            platform,
+            diff_ids,
+        })
     }
 }
 
@@ -256,7 +309,7 @@ impl Config {
 fn tolerate(value: &mut Value) {
     let Some(top) = value.as_object_mut() else { return };
     for (key, default) in [("architecture", "amd64"), ("os", "linux")] {
-        if !top.get(key).is_some_and(|v| v.as_str().is_some_and(|s| !s.is_empty())) {
+        if top.get(key).and_then(Value::as_str).is_none_or(str::is_empty) {
             top.insert(key.to_owned(), default.into());
         }
     }
@@ -294,14 +347,20 @@ mod tests {
     fn manifests_of_both_families_are_read() {
         for media_type in [media::OCI_MANIFEST, media::DOCKER_MANIFEST] {
             let text = manifest_text(&format!(r#","mediaType":"{media_type}""#));
-            let Document::Manifest(manifest) = parse(&text, Some(&format!("{media_type}; charset=utf-8"))).unwrap()
+            let Document::Manifest(manifest) =
+                parse(&text, Some(&format!("{media_type}; charset=utf-8"))).unwrap()
             else {
                 panic!("not a manifest")
             };
             assert_eq!(manifest.media_type, media_type);
             assert_eq!(manifest.layers[0].size, 3);
         }
-        assert_eq!(parse(&manifest_text(""), Some("application/json")).unwrap().media_type(), media::OCI_MANIFEST);
+        assert_eq!(
+            parse(&manifest_text(""), Some("application/json"))
+                .unwrap()
+                .media_type(),
+            media::OCI_MANIFEST
+        );
     }
 
     #[test]
@@ -314,8 +373,13 @@ mod tests {
             media::OCI_INDEX,
             m = media::OCI_MANIFEST
         );
-        let Document::Index(index) = parse(&text, None).unwrap() else { panic!("not an index") };
-        assert_eq!(index.entries[0].platform.as_ref().unwrap().to_string(), "windows(10.0.20348.1)/amd64");
+        let Document::Index(index) = parse(&text, None).unwrap() else {
+            panic!("not an index")
+        };
+        assert_eq!(
+            index.entries[0].platform.as_ref().unwrap().to_string(),
+            "windows(10.0.20348.1)/amd64"
+        );
         assert!(index.entries[0].is_image);
         assert!(!index.entries[1].is_image);
     }
@@ -323,7 +387,10 @@ mod tests {
     #[test]
     fn documents_that_two_readers_understand_differently_are_refused() {
         let both = manifest_text(r#","manifests":[]"#);
-        assert!(matches!(parse(&both, None), Err(ImageError::ManifestInvalid { .. })));
+        assert!(matches!(
+            parse(&both, None),
+            Err(ImageError::ManifestInvalid { .. })
+        ));
         let contradiction = manifest_text(&format!(r#","mediaType":"{}""#, media::OCI_MANIFEST));
         assert!(parse(&contradiction, Some(media::DOCKER_MANIFEST)).is_err());
         assert!(parse(&manifest_text(r#","schemaVersion":2"#), None).is_err());
@@ -338,35 +405,62 @@ mod tests {
         let error = parse(old, None).unwrap_err();
         assert!(matches!(error, ImageError::Schema1 { .. }));
         assert!(error.hint().is_some());
-        let by_type = parse("{}", Some("application/vnd.docker.distribution.manifest.v1+prettyjws"));
+        let by_type = parse(
+            "{}",
+            Some("application/vnd.docker.distribution.manifest.v1+prettyjws"),
+        );
         assert!(matches!(by_type, Err(ImageError::Schema1 { .. })));
     }
 
     #[test]
     fn digests_and_sizes_are_checked_before_use() {
-        for bad in ["sha256:../../x", "md5:0123", &format!("sha256:{}", HEX.to_uppercase()), "sha256:ab", "sha512:"] {
+        for bad in [
+            "sha256:../../x",
+            "md5:0123",
+            &format!("sha256:{}", HEX.to_uppercase()),
+            "sha256:ab",
+            "sha512:",
+        ] {
             let text = manifest_text("").replacen(&format!("sha256:{HEX}"), bad, 1);
-            assert!(matches!(parse(&text, None), Err(ImageError::InvalidDigest { .. })), "{bad}");
+            assert!(
+                matches!(parse(&text, None), Err(ImageError::InvalidDigest { .. })),
+                "{bad}"
+            );
         }
         let negative = manifest_text("").replace(r#""size":3"#, r#""size":-3"#);
         assert!(parse(&negative, None).is_err());
         let huge = manifest_text("").replace(r#""size":3"#, r#""size":9000000000000000"#);
-        assert!(matches!(parse(&huge, None), Err(ImageError::LimitExceeded { .. })));
+        assert!(matches!(
+            parse(&huge, None),
+            Err(ImageError::LimitExceeded { .. })
+        ));
     }
 
     #[test]
     fn counts_have_limits() {
-        let layer = format!(r#"{{"mediaType":"{}","digest":"sha256:{HEX}","size":3}}"#, media::OCI_LAYER_GZIP);
+        let layer = format!(
+            r#"{{"mediaType":"{}","digest":"sha256:{HEX}","size":3}}"#,
+            media::OCI_LAYER_GZIP
+        );
         let text = manifest_text("").replace(&layer, &vec![layer.clone(); 257].join(","));
-        assert!(matches!(parse(&text, None), Err(ImageError::LimitExceeded { .. })));
+        assert!(matches!(
+            parse(&text, None),
+            Err(ImageError::LimitExceeded { .. })
+        ));
     }
 
     #[test]
     fn artifacts_are_not_images() {
         let chart = manifest_text("").replace(media::OCI_CONFIG, "application/vnd.cncf.helm.config.v1+json");
         assert!(matches!(parse(&chart, None), Err(ImageError::Unsupported { .. })));
-        let encrypted = manifest_text("").replace(media::OCI_LAYER_GZIP, "application/vnd.oci.image.layer.v1.tar+gzip+encrypted");
-        assert!(matches!(parse(&encrypted, None), Err(ImageError::Unsupported { .. })));
+        let encrypted = manifest_text("").replace(
+            media::OCI_LAYER_GZIP,
+            "application/vnd.oci.image.layer.v1.tar+gzip+encrypted",
+        );
+        assert!(matches!(
+            parse(&encrypted, None),
+            Err(ImageError::Unsupported { .. })
+        ));
     }
 
     #[test]
@@ -379,10 +473,19 @@ mod tests {
         assert_eq!(config.platform.to_string(), "windows(10.0.1.2)/amd64");
         assert!(config.raw.get().contains("ArgsEscaped"));
         for layers in [0, 2] {
-            assert!(matches!(Config::parse(text.as_bytes(), layers, "x"), Err(ImageError::ManifestInvalid { .. })));
+            assert!(matches!(
+                Config::parse(text.as_bytes(), layers, "x"),
+                Err(ImageError::ManifestInvalid { .. })
+            ));
         }
         let no_platform = format!(r#"{{"rootfs":{{"type":"layers","diff_ids":["sha256:{HEX}"]}}}}"#);
-        assert_eq!(Config::parse(no_platform.as_bytes(), 1, "x").unwrap().platform.to_string(), "linux/amd64");
+        assert_eq!(
+            Config::parse(no_platform.as_bytes(), 1, "x")
+                .unwrap()
+                .platform
+                .to_string(),
+            "linux/amd64"
+        );
         assert!(Config::parse(b"{}", 0, "x").is_err());
     }
 }

@@ -13,7 +13,9 @@ const DEPTH_MAX: u32 = 64;
 pub(crate) fn check(bytes: &[u8]) -> Result<BTreeSet<String>, String> {
     let top = Cell::new(BTreeSet::new());
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    Walk { depth: 0, top: &top }.deserialize(&mut deserializer).map_err(|e| e.to_string())?;
+    Walk { depth: 0, top: &top }
+        .deserialize(&mut deserializer)
+        .map_err(|e| e.to_string())?;
     deserializer.end().map_err(|e| e.to_string())?;
     Ok(top.into_inner())
 }
@@ -29,11 +31,18 @@ impl Walk<'_> {
         if self.depth >= DEPTH_MAX {
             return Err(E::custom(format_args!("nested deeper than {DEPTH_MAX}")));
         }
-        Ok(Self { depth: self.depth + 1, top: self.top })
+        Ok(Self {
+            depth: self.depth + 1,
+            top: self.top,
+        })
     }
 
     fn scalar<E: de::Error>(self) -> Result<(), E> {
-        if self.depth == 0 { Err(E::custom("not an object")) } else { Ok(()) }
+        if self.depth == 0 {
+            Err(E::custom("not an object"))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -112,8 +121,16 @@ mod tests {
 
     #[test]
     fn ambiguous_deep_or_trailing_text_is_refused() {
-        assert!(check(br#"{"layers":[],"layers":[]}"#).unwrap_err().contains("occurs twice"));
-        assert!(check(br#"{"a":{"b":1,"\u0062":2}}"#).unwrap_err().contains("occurs twice"));
+        assert!(
+            check(br#"{"layers":[],"layers":[]}"#)
+                .unwrap_err()
+                .contains("occurs twice")
+        );
+        assert!(
+            check(br#"{"a":{"b":1,"\u0062":2}}"#)
+                .unwrap_err()
+                .contains("occurs twice")
+        );
         assert!(check(br#"{} {}"#).is_err());
         assert!(check(b"[]").is_err());
         assert!(check(b"3").is_err());

@@ -36,7 +36,12 @@ impl FromStr for WindowsVersion {
             part.parse::<u32>().map_err(|_| ())
         });
         let mut next = || parts.next().unwrap_or(Ok(0));
-        let version = Self { major: next()?, minor: next()?, build: next()?, revision: next()? };
+        let version = Self {
+            major: next()?,
+            minor: next()?,
+            build: next()?,
+            revision: next()?,
+        };
         if parts.next().is_some() || version.major == 0 {
             return Err(());
         }
@@ -46,7 +51,11 @@ impl FromStr for WindowsVersion {
 
 impl fmt::Display for WindowsVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}.{}", self.major, self.minor, self.build, self.revision)
+        write!(
+            f,
+            "{}.{}.{}.{}",
+            self.major, self.minor, self.build, self.revision
+        )
     }
 }
 
@@ -80,7 +89,16 @@ mod tests {
     fn versions_compare_as_numbers() {
         assert!(v("10.0.20348.999") < v("10.0.20348.1000"));
         assert!(v("10.0.9200") < v("10.0.17763.1"));
-        for text in ["", "x", "10.0.x", "10..1", "0.0.1", "10.0.1.2.3", "10.0.99999999999", "+1.0"] {
+        for text in [
+            "",
+            "x",
+            "10.0.x",
+            "10..1",
+            "0.0.1",
+            "10.0.1.2.3",
+            "10.0.99999999999",
+            "+1.0",
+        ] {
             assert!(text.parse::<WindowsVersion>().is_err(), "{text:?}");
         }
     }

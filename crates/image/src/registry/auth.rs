@@ -49,12 +49,19 @@ impl Challenge {
             }
             for challenge in ChallengeParser::new(text).map_while(Result::ok) {
                 let parameter = |name: &str| {
-                    challenge.params.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, v)| v.to_unescaped())
+                    challenge
+                        .params
+                        .iter()
+                        .find(|(key, _)| key.eq_ignore_ascii_case(name))
+                        .map(|(_, v)| v.to_unescaped())
                 };
                 if challenge.scheme.eq_ignore_ascii_case("bearer")
                     && let Some(realm) = parameter("realm")
                 {
-                    return Some(Self::Bearer { realm, service: parameter("service") });
+                    return Some(Self::Bearer {
+                        realm,
+                        service: parameter("service"),
+                    });
                 }
                 if challenge.scheme.eq_ignore_ascii_case("basic") {
                     basic = Some(Self::Basic);
@@ -106,12 +113,20 @@ pub(crate) async fn fetch_token(transport: &Transport, request: &Request<'_>) ->
     let plain_realm = match url.scheme() {
         "https" => false,
         "http" => true,
-        _ => return Err(request.unauthorized(format!("the token service {shown} is not reached by https"), None)),
+        _ => {
+            return Err(
+                request.unauthorized(format!("the token service {shown} is not reached by https"), None)
+            );
+        }
     };
     if plain_realm && !request.plain {
         return Err(request.unauthorized(format!("the token service {shown} is not encrypted"), None));
     }
-    let trusted = may_see_credentials(request.registry, url.host_str().unwrap_or_default(), &transport.config.token_hosts);
+    let trusted = may_see_credentials(
+        request.registry,
+        url.host_str().unwrap_or_default(),
+        &transport.config.token_hosts,
+    );
     let auth = request.auth.filter(|_| trusted);
     let hint = (request.auth.is_some() && !trusted).then(|| {
         format!("credentials were not sent to {shown}; list the host under token_hosts if it belongs to the registry")
@@ -132,7 +147,10 @@ pub(crate) async fn fetch_token(transport: &Transport, request: &Request<'_>) ->
         form = encoded.query().unwrap_or_default().to_owned();
         make_form = || Ok(reqwest::Body::from(form.clone()));
         call = Call::new(Method::POST, url).body(&make_form);
-        call.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        call.headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/x-www-form-urlencoded"),
+        );
     } else {
         {
             let mut query = url.query_pairs_mut();
@@ -173,7 +191,9 @@ async fn ask(
     if !response.status().is_success() {
         let complaint = Complaint::read(response, limits, &transport.config.timeouts).await;
         return Err(match complaint.status.as_u16() {
-            400 | 401 | 403 => Failure::Final(request.unauthorized(complaint.message, hint.map(str::to_owned))),
+            400 | 401 | 403 => {
+                Failure::Final(request.unauthorized(complaint.message, hint.map(str::to_owned)))
+            }
             _ => complaint.into_failure(),
         });
     }
@@ -188,16 +208,22 @@ fn parse_token(bytes: &[u8]) -> Result<Token, &'static str> {
     struct Life {
         expires_in: Option<u64>,
     }
-    let token: RegistryToken = serde_json::from_slice(bytes).map_err(|_| "the token service's answer has no token")?;
+    let token: RegistryToken =
+        serde_json::from_slice(bytes).map_err(|_| "the token service's answer has no token")?;
     let life: Life = serde_json::from_slice(bytes).unwrap_or(Life { expires_in: None });
     if token.token().is_empty() || token.token().len() > TOKEN_MAX {
         return Err("the token service's answer has no usable token");
     }
     // Refuses line ends and other control characters.
     let header = bearer(token.token()).ok_or("the token has characters that cannot be sent")?;
-    let life = life.expires_in.map_or(DEFAULT_LIFE, |s| Duration::from_secs(s.clamp(1, 24 * 3600)));
+    let life = life
+        .expires_in
+        .map_or(DEFAULT_LIFE, |s| Duration::from_secs(s.clamp(1, 24 * 3600)));
     // Used up a little early, so that it does not expire under way.
-    Ok(Token { header, until: Instant::now() + life.mul_f64(0.8) })
+    Ok(Token {
+        header,
+        until: Instant::now() + life.mul_f64(0.8),
+    })
 }
 
 /// The header for a token.
@@ -209,8 +235,11 @@ pub(crate) fn bearer(token: &str) -> Option<HeaderValue> {
 
 /// The header for user and password.
 pub(crate) fn basic(username: &str, password: &str) -> HeaderValue {
-    let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(format!("{username}:{password}"))))
-        .expect("base64 is printable ASCII");
+    let mut value = HeaderValue::from_str(&format!(
+        "Basic {}",
+        STANDARD.encode(format!("{username}:{password}"))
+    ))
+    .expect("base64 is printable ASCII");
     value.set_sensitive(true);
     value
 }
@@ -282,19 +311,27 @@ mod tests {
     #[test]
     fn challenges_are_read() {
         assert_eq!(
-            challenge(r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="a,b""#),
+            challenge(
+                r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="a,b""#
+            ),
             Some(Challenge::Bearer {
                 realm: "https://auth.docker.io/token".into(),
                 service: Some("registry.docker.io".into())
             })
         );
-        assert_eq!(challenge(r#"Basic realm="x", Bearer realm="https://y/""#).unwrap(), Challenge::Bearer {
-            realm: "https://y/".into(),
-            service: None
-        });
+        assert_eq!(
+            challenge(r#"Basic realm="x", Bearer realm="https://y/""#).unwrap(),
+            Challenge::Bearer {
+                realm: "https://y/".into(),
+                service: None
+            }
+        );
         assert_eq!(challenge("Basic realm=x"), Some(Challenge::Basic));
         assert_eq!(challenge("Bearer"), None);
-        assert_eq!(challenge(&format!("Basic realm=\"{}\"", "x".repeat(10_000))), None);
+        assert_eq!(
+            challenge(&format!("Basic realm=\"{}\"", "x".repeat(10_000))),
+            None
+        );
     }
 
     #[test]
@@ -310,21 +347,34 @@ mod tests {
         assert!(!sees("10.0.0.1", "10.0.0.2"));
         assert!(!sees("registry", "com"));
         assert!(!sees("docker.io.evil.example", "auth.docker.io"));
-        assert!(may_see_credentials("a.example", "tokens.example.net", &["tokens.example.net".into()]));
+        assert!(may_see_credentials(
+            "a.example",
+            "tokens.example.net",
+            &["tokens.example.net".into()]
+        ));
     }
 
     #[test]
     fn tokens_that_cannot_be_a_header_are_refused() {
         assert!(parse_token(br#"{"token":"abc","expires_in":300}"#).is_ok());
         assert!(parse_token(br#"{"access_token":"abc"}"#).is_ok());
-        for bad in [&b"nonsense"[..], b"{}", br#"{"token":""}"#, br#"{"token":"a\r\nX-Evil: 1"}"#, br#"{"token":3}"#] {
+        for bad in [
+            &b"nonsense"[..],
+            b"{}",
+            br#"{"token":""}"#,
+            br#"{"token":"a\r\nX-Evil: 1"}"#,
+            br#"{"token":3}"#,
+        ] {
             assert!(parse_token(bad).is_err());
         }
     }
 
     #[test]
     fn credentials_are_not_printed() {
-        let auth = Auth::Basic { username: "u".into(), password: "canary".into() };
+        let auth = Auth::Basic {
+            username: "u".into(),
+            password: "canary".into(),
+        };
         assert!(!format!("{auth:?}").contains("canary"));
         assert!(!format!("{:?}", basic("u", "canary")).contains("dTpjYW5hcnk"));
     }

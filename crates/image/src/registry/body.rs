@@ -28,7 +28,13 @@ pub(crate) struct Body {
 impl Body {
     pub(crate) fn new(response: Response, timeouts: &Timeouts) -> Self {
         let url = SafeUrl::new(response.url());
-        Self { response, url, timeouts: timeouts.clone(), waited: Duration::ZERO, in_window: 0 }
+        Self {
+            response,
+            url,
+            timeouts: timeouts.clone(),
+            waited: Duration::ZERO,
+            in_window: 0,
+        }
     }
 
     pub(crate) fn url(&self) -> &SafeUrl {
@@ -106,11 +112,20 @@ impl Complaint {
         };
         let (codes, message) = explain(&bytes);
         let message = if message.is_empty() {
-            status.canonical_reason().unwrap_or("no explanation").to_lowercase()
+            status
+                .canonical_reason()
+                .unwrap_or("no explanation")
+                .to_lowercase()
         } else {
             message
         };
-        Self { url, status, codes, message, after }
+        Self {
+            url,
+            status,
+            codes,
+            message,
+            after,
+        }
     }
 
     pub(crate) fn has(&self, code: &OciErrorCode) -> bool {
@@ -120,19 +135,43 @@ impl Complaint {
     /// The general form; callers look at status and codes first for what has a meaning to them.
     pub(crate) fn into_failure(self) -> Failure {
         let passing = retry::is_passing(self.status);
-        let error = ImageError::Registry { url: self.url, status: self.status.as_u16(), message: self.message };
-        if passing { Failure::Passing { error, after: self.after } } else { Failure::Final(error) }
+        let error = ImageError::Registry {
+            url: self.url,
+            status: self.status.as_u16(),
+            message: self.message,
+        };
+        if passing {
+            Failure::Passing {
+                error,
+                after: self.after,
+            }
+        } else {
+            Failure::Final(error)
+        }
     }
 }
 
 fn explain(bytes: &[u8]) -> (Vec<OciErrorCode>, String) {
     const SHOWN: usize = 1024;
     if let Ok(envelope) = serde_json::from_slice::<OciEnvelope>(bytes) {
-        let text = envelope.errors.iter().map(|e| e.message.as_str()).filter(|m| !m.is_empty());
+        let text = envelope
+            .errors
+            .iter()
+            .map(|e| e.message.as_str())
+            .filter(|m| !m.is_empty());
         let text = text.collect::<Vec<_>>().join("; ");
-        return (envelope.errors.into_iter().map(|e| e.code).collect(), printable(&text, SHOWN));
+        return (
+            envelope.errors.into_iter().map(|e| e.code).collect(),
+            printable(&text, SHOWN),
+        );
     }
-    (Vec::new(), printable(&String::from_utf8_lossy(&bytes[..bytes.len().min(4 * SHOWN)]), SHOWN))
+    (
+        Vec::new(),
+        printable(
+            &String::from_utf8_lossy(&bytes[..bytes.len().min(4 * SHOWN)]),
+            SHOWN,
+        ),
+    )
 }
 
 #[cfg(test)]
@@ -141,7 +180,8 @@ mod tests {
 
     #[test]
     fn explanations_are_understood_cut_and_escaped() {
-        let (codes, text) = explain(br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown\u001b[2J"}]}"#);
+        let (codes, text) =
+            explain(br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown\u001b[2J"}]}"#);
         assert_eq!(codes, [OciErrorCode::ManifestUnknown]);
         assert_eq!(text, "manifest unknown\\u{1b}[2J");
         let (codes, text) = explain("<html>".repeat(10_000).as_bytes());

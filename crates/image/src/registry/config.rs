@@ -147,6 +147,8 @@ pub type AddressClassifier = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
 pub struct RegistryConfig {
     /// Registries (`host[:port]`) that are spoken to over plain HTTP. Loopback registries always are.
     pub insecure: Vec<String>,
+    /// Loopback registries (`host[:port]`) that are spoken to over HTTPS all the same.
+    pub encrypted_loopback: Vec<String>,
     /// Hosts that may receive credentials as token services of other domains.
     pub token_hosts: Vec<String>,
     /// Additional certificate authorities, PEM.
@@ -171,6 +173,7 @@ impl Default for RegistryConfig {
     fn default() -> Self {
         Self {
             insecure: Vec::new(),
+            encrypted_loopback: Vec::new(),
             token_hosts: Vec::new(),
             extra_roots: Vec::new(),
             proxy: Proxy::default(),

@@ -24,7 +24,9 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 use oci_client::errors::OciErrorCode;
 use reqwest::{
     Method, Response, StatusCode, Url,
-    header::{ACCEPT, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, RANGE, TRANSFER_ENCODING},
+    header::{
+        ACCEPT, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, RANGE, TRANSFER_ENCODING,
+    },
 };
 use store::Digest;
 use tokio::sync::Mutex;
@@ -92,17 +94,30 @@ impl Opened {
 
     /// The failure of a stream that ended too early.
     pub(crate) fn cut(&self) -> Failure {
-        Failure::passing(transport::transport_error(self.body.url(), "the transfer ended early".to_owned(), None))
+        Failure::passing(transport::transport_error(
+            self.body.url(),
+            "the transfer ended early".to_owned(),
+            None,
+        ))
     }
 }
 
 impl Repository {
     pub(crate) fn new(transport: &Arc<Transport>, reference: &Reference, auth: Option<Auth>) -> Result<Self> {
         let registry = reference.registry();
-        let host = if registry == DEFAULT_REGISTRY { DEFAULT_REGISTRY_HOST } else { registry };
-        let plain = is_loopback(host) || transport.config.insecure.iter().any(|r| r.eq_ignore_ascii_case(registry));
+        let host = if registry == DEFAULT_REGISTRY {
+            DEFAULT_REGISTRY_HOST
+        } else {
+            registry
+        };
+        let listed = |list: &[String]| list.iter().any(|r| r.eq_ignore_ascii_case(registry));
+        let config = &transport.config;
+        let plain = listed(&config.insecure) || (is_loopback(host) && !listed(&config.encrypted_loopback));
         let scheme = if plain { "http" } else { "https" };
-        let unusable = || ImageError::InvalidReference { text: registry.to_owned(), reason: "the registry is not a host" };
+        let unusable = || ImageError::InvalidReference {
+            text: registry.to_owned(),
+            reason: "the registry is not a host",
+        };
         let base = Url::parse(&format!("{scheme}://{host}/v2/")).map_err(|_| unusable())?;
         let home = Origin::of(&base).ok_or_else(unusable)?;
         Ok(Self {
@@ -132,7 +147,9 @@ impl Repository {
 
     /// `path` is made of parsed names and digests only.
     fn url(&self, path: &str) -> Url {
-        self.base.join(&format!("{}/{path}", self.name)).expect("names and digests make a valid URL path")
+        self.base
+            .join(&format!("{}/{path}", self.name))
+            .expect("names and digests make a valid URL path")
     }
 
     fn pull_scope(&self) -> Vec<String> {
@@ -161,10 +178,14 @@ impl Repository {
             if tries >= TOKEN_TRIES {
                 return Err(self.denied(&complaint).into());
             }
-            let Some(challenge) = challenge else { return Err(self.denied(&complaint).into()) };
+            let Some(challenge) = challenge else {
+                return Err(self.denied(&complaint).into());
+            };
             let rejected = call.authorization.take();
             let renewed = self.answer(challenge, scopes, rejected.as_ref()).await?;
-            if renewed.is_none() || (renewed == rejected && !matches!(self.auth, None | Some(Auth::IdentityToken(_)))) {
+            if renewed.is_none()
+                || (renewed == rejected && !matches!(self.auth, None | Some(Auth::IdentityToken(_))))
+            {
                 return Err(self.denied(&complaint).into());
             }
             call.authorization = renewed;
@@ -173,7 +194,12 @@ impl Repository {
     }
 
     fn denied(&self, complaint: &Complaint) -> ImageError {
-        auth::denied(&self.registry, &self.shown, &complaint.message, self.auth.is_some())
+        auth::denied(
+            &self.registry,
+            &self.shown,
+            &complaint.message,
+            self.auth.is_some(),
+        )
     }
 
     /// Authorization that worked before, or can be made without being asked again.
@@ -256,14 +282,20 @@ impl Repository {
 
     async fn try_manifest(&self, selector: &str, what: &str) -> Result<RawManifest, Failure> {
         let mut call = Call::new(Method::GET, self.url(&format!("manifests/{selector}")));
-        call.headers.insert(ACCEPT, HeaderValue::from_str(&media::ACCEPTED.join(", ")).expect("media types are ASCII"));
+        call.headers.insert(
+            ACCEPT,
+            HeaderValue::from_str(&media::ACCEPTED.join(", ")).expect("media types are ASCII"),
+        );
         let response = self.call(call, &self.pull_scope()).await?;
         if !response.status().is_success() {
             return Err(self.manifest_failure(response, what).await);
         }
         let announced = content_digest(response.headers())?;
-        let content_type =
-            response.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).map(|text| printable(text, 200));
+        let content_type = response
+            .headers()
+            .get(CONTENT_TYPE)
+            .and_then(|v| v.to_str().ok())
+            .map(|text| printable(text, 200));
         let limit = self.config().limits.manifest_bytes;
         let bytes = read_to_limit(response, limit, &self.config().timeouts)
             .await?
@@ -279,7 +311,11 @@ impl Repository {
                 }));
             }
         }
-        Ok(RawManifest { bytes, digest, content_type })
+        Ok(RawManifest {
+            bytes,
+            digest,
+            content_type,
+        })
     }
 
     async fn manifest_failure(&self, response: Response, what: &str) -> Failure {
@@ -288,7 +324,9 @@ impl Repository {
             || complaint.has(&OciErrorCode::ManifestUnknown)
             || complaint.has(&OciErrorCode::NameUnknown);
         match complaint.status {
-            _ if unknown => Failure::Final(ImageError::ManifestUnknown { reference: what.to_owned() }),
+            _ if unknown => Failure::Final(ImageError::ManifestUnknown {
+                reference: what.to_owned(),
+            }),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Failure::Final(self.denied(&complaint)),
             _ => complaint.into_failure(),
         }
@@ -309,9 +347,14 @@ impl Repository {
         offset: u64,
         size: u64,
     ) -> Result<Opened, Failure> {
-        let parsed = Url::parse(url).ok().filter(|u| matches!(u.scheme(), "http" | "https"));
+        let parsed = Url::parse(url)
+            .ok()
+            .filter(|u| matches!(u.scheme(), "http" | "https"));
         let parsed = parsed.ok_or_else(|| {
-            ImageError::invalid(format!("address of layer {digest}"), format!("{} is not an http URL", printable(url, 200)))
+            ImageError::invalid(
+                format!("address of layer {digest}"),
+                format!("{} is not an http URL", printable(url, 200)),
+            )
         })?;
         let mut call = ranged(Call::new(Method::GET, parsed), offset);
         call.patience = Some(self.config().timeouts.first_byte);
@@ -319,9 +362,19 @@ impl Repository {
         self.opened(response, digest, offset, size).await
     }
 
-    async fn opened(&self, response: Response, digest: &Digest, offset: u64, size: u64) -> Result<Opened, Failure> {
+    async fn opened(
+        &self,
+        response: Response,
+        digest: &Digest,
+        offset: u64,
+        size: u64,
+    ) -> Result<Opened, Failure> {
         let wrong_size = |actual| {
-            Failure::Final(ImageError::SizeMismatch { what: format!("blob {digest}"), expected: size, actual })
+            Failure::Final(ImageError::SizeMismatch {
+                what: format!("blob {digest}"),
+                expected: size,
+                actual,
+            })
         };
         let length = response
             .headers()
@@ -333,19 +386,31 @@ impl Repository {
         match response.status() {
             StatusCode::OK => match length {
                 Some(length) if length != size => Err(wrong_size(length)),
-                _ => Ok(Opened { start: 0, framed, body: body(response) }),
+                _ => Ok(Opened {
+                    start: 0,
+                    framed,
+                    body: body(response),
+                }),
             },
             StatusCode::PARTIAL_CONTENT if offset > 0 => match content_range(response.headers()) {
                 Some((start, _, Some(total))) if start == offset && total != size => Err(wrong_size(total)),
-                Some((start, end, _)) if start == offset && end + 1 == size => {
-                    Ok(Opened { start: offset, framed, body: body(response) })
-                }
+                Some((start, end, _)) if start == offset && end + 1 == size => Ok(Opened {
+                    start: offset,
+                    framed,
+                    body: body(response),
+                }),
                 // The server does not do what it says: ask without a range.
-                _ => Ok(Opened { start: u64::MAX, framed, body: body(response) }),
+                _ => Ok(Opened {
+                    start: u64::MAX,
+                    framed,
+                    body: body(response),
+                }),
             },
-            StatusCode::RANGE_NOT_SATISFIABLE if offset > 0 => {
-                Ok(Opened { start: u64::MAX, framed, body: body(response) })
-            }
+            StatusCode::RANGE_NOT_SATISFIABLE if offset > 0 => Ok(Opened {
+                start: u64::MAX,
+                framed,
+                body: body(response),
+            }),
             _ => Err(self.failure(response).await),
         }
     }
@@ -368,26 +433,39 @@ impl Repository {
 
 fn ranged(mut call: Call<'_>, offset: u64) -> Call<'_> {
     if offset > 0 {
-        call.headers.insert(RANGE, HeaderValue::from_str(&format!("bytes={offset}-")).expect("digits are ASCII"));
+        call.headers.insert(
+            RANGE,
+            HeaderValue::from_str(&format!("bytes={offset}-")).expect("digits are ASCII"),
+        );
     }
     call
 }
 
 /// `Content-Range: bytes start-end/total`.
 fn content_range(headers: &HeaderMap) -> Option<(u64, u64, Option<u64>)> {
-    let text = headers.get(CONTENT_RANGE)?.to_str().ok()?.strip_prefix("bytes ")?;
+    let text = headers
+        .get(CONTENT_RANGE)?
+        .to_str()
+        .ok()?
+        .strip_prefix("bytes ")?;
     let (range, total) = text.split_once('/')?;
     let (start, end) = range.split_once('-')?;
     let total = match total {
         "*" => None,
         total => Some(total.parse().ok()?),
     };
-    Some((start.parse().ok()?, end.parse().ok().filter(|end| *end < u64::MAX)?, total))
+    Some((
+        start.parse().ok()?,
+        end.parse().ok().filter(|end| *end < u64::MAX)?,
+        total,
+    ))
 }
 
 /// The digest that the server announces, if it is of the kind that we can check.
 fn content_digest(headers: &HeaderMap) -> Result<Option<String>> {
-    let Some(value) = headers.get("docker-content-digest") else { return Ok(None) };
+    let Some(value) = headers.get("docker-content-digest") else {
+        return Ok(None);
+    };
     let text = String::from_utf8_lossy(value.as_bytes());
     if text.starts_with("sha512:") {
         return Ok(None);
@@ -415,10 +493,21 @@ mod tests {
 
     #[test]
     fn only_loopback_registries_are_plain_by_default() {
-        for plain in ["localhost", "localhost:5000", "127.0.0.1:5000", "127.9.9.9", "[::1]:5000"] {
+        for plain in [
+            "localhost",
+            "localhost:5000",
+            "127.0.0.1:5000",
+            "127.9.9.9",
+            "[::1]:5000",
+        ] {
             assert!(is_loopback(plain), "{plain}");
         }
-        for encrypted in ["registry-1.docker.io", "localhost.example:5000", "10.0.0.1:5000", "[fe80::1]"] {
+        for encrypted in [
+            "registry-1.docker.io",
+            "localhost.example:5000",
+            "10.0.0.1:5000",
+            "[fe80::1]",
+        ] {
             assert!(!is_loopback(encrypted), "{encrypted}");
         }
     }
@@ -432,7 +521,13 @@ mod tests {
         };
         assert_eq!(range("bytes 5-9/10"), Some((5, 9, Some(10))));
         assert_eq!(range("bytes 5-9/*"), Some((5, 9, None)));
-        for bad in ["bytes */10", "5-9/10", "bytes 5-9", "bytes a-9/10", "bytes 5-18446744073709551615/*"] {
+        for bad in [
+            "bytes */10",
+            "5-9/10",
+            "bytes 5-9",
+            "bytes a-9/10",
+            "bytes 5-18446744073709551615/*",
+        ] {
             assert_eq!(range(bad), None, "{bad}");
         }
     }

@@ -28,7 +28,6 @@ impl Failure {
     pub(crate) fn passing(error: ImageError) -> Self {
         Self::Passing { error, after: None }
     }
-
 }
 
 impl<E: Into<ImageError>> From<E> for Failure {
@@ -39,12 +38,22 @@ impl<E: Into<ImageError>> From<E> for Failure {
 
 /// Whether an answer with this status may be different next time.
 pub(crate) fn is_passing(status: StatusCode) -> bool {
-    matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS) || status.is_server_error()
+    matches!(
+        status,
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
+    ) || status.is_server_error()
 }
 
 /// `Retry-After` in seconds. Dates are not worth a parser: the usual pause serves as well.
 pub(crate) fn retry_after(headers: &header::HeaderMap) -> Option<Duration> {
-    headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+    headers
+        .get(header::RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+        .map(Duration::from_secs)
 }
 
 /// Pauses between tries.
@@ -56,7 +65,10 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     pub(crate) fn new(config: &Retry) -> Self {
-        Self { config: config.clone(), tries: 0 }
+        Self {
+            config: config.clone(),
+            tries: 0,
+        }
     }
 
     /// Tries made so far without progress.
@@ -82,7 +94,11 @@ impl Backoff {
         if self.tries >= self.config.attempts || after.is_some_and(|a| a > self.config.retry_after_max) {
             return Err(error);
         }
-        let ceiling = self.config.base.saturating_mul(1 << (self.tries - 1).min(16)).min(self.config.max);
+        let ceiling = self
+            .config
+            .base
+            .saturating_mul(1 << (self.tries - 1).min(16))
+            .min(self.config.max);
         let jittered = ceiling.mul_f64(rand::rng().random_range(0.0..=1.0));
         Ok((after.unwrap_or(jittered), error))
     }
@@ -101,7 +117,10 @@ mod tests {
     use super::*;
 
     fn broken(after: Option<u64>) -> Failure {
-        Failure::Passing { error: ImageError::limit("x", 1), after: after.map(Duration::from_secs) }
+        Failure::Passing {
+            error: ImageError::limit("x", 1),
+            after: after.map(Duration::from_secs),
+        }
     }
 
     #[test]

@@ -52,7 +52,10 @@ pub(crate) struct Route {
 impl Route {
     /// For what the registry with this origin, named by the user, asks us to fetch.
     pub(crate) fn new(home: Origin) -> Self {
-        Self { home, public: Arc::new(OnceLock::new()) }
+        Self {
+            home,
+            public: Arc::new(OnceLock::new()),
+        }
     }
 
     /// The registry that the user named.
@@ -84,7 +87,14 @@ pub(crate) struct Call<'a> {
 
 impl<'a> Call<'a> {
     pub(crate) fn new(method: Method, url: Url) -> Self {
-        Self { method, url, headers: HeaderMap::new(), authorization: None, body: None, patience: None }
+        Self {
+            method,
+            url,
+            headers: HeaderMap::new(),
+            authorization: None,
+            body: None,
+            patience: None,
+        }
     }
 
     pub(crate) fn body(mut self, body: BodySource<'a>) -> Self {
@@ -107,7 +117,9 @@ impl Transport {
             // Fails when the program has chosen a provider itself, which is as good.
             let _ = rustls::crypto::ring::default_provider().install_default();
         });
-        let guarded = Arc::new(GuardedResolver { is_private: Arc::clone(&config.is_private) });
+        let guarded = Arc::new(GuardedResolver {
+            is_private: Arc::clone(&config.is_private),
+        });
         Ok(Self {
             direct: build(&config, None)?,
             guarded: build(&config, Some(guarded))?,
@@ -128,12 +140,20 @@ impl Transport {
             if !response.status().is_redirection() {
                 return Ok(response);
             }
-            let Some(location) = response.headers().get(LOCATION) else { return Ok(response) };
+            let Some(location) = response.headers().get(LOCATION) else {
+                return Ok(response);
+            };
             let target = location
                 .to_str()
                 .ok()
                 .and_then(|text| url.join(text).ok())
-                .ok_or_else(|| refused(&start, SafeUrl::opaque("an unreadable location"), "it is not a URL"))?;
+                .ok_or_else(|| {
+                    refused(
+                        &start,
+                        SafeUrl::opaque("an unreadable location"),
+                        "it is not a URL",
+                    )
+                })?;
             self.check_redirect(call, &url, &target, owner.as_ref(), &start)?;
             url = target;
         }
@@ -186,7 +206,9 @@ impl Transport {
         // User info in a location would become credentials of the server's choice.
         let _ = clean.set_username("");
         let _ = clean.set_password(None);
-        let mut request = client.request(call.method.clone(), clean).headers(call.headers.clone());
+        let mut request = client
+            .request(call.method.clone(), clean)
+            .headers(call.headers.clone());
         if let Some(authorization) = &call.authorization
             && origin.as_ref() == owner
         {
@@ -217,7 +239,9 @@ impl Transport {
             // The connection is to the proxy and says nothing; names are taken for public ones.
             return response.url().host_str() != Some("localhost");
         }
-        response.remote_addr().is_none_or(|address| !(self.config.is_private)(address.ip()))
+        response
+            .remote_addr()
+            .is_none_or(|address| !(self.config.is_private)(address.ip()))
     }
 }
 
@@ -254,14 +278,19 @@ fn build(config: &RegistryConfig, resolver: Option<Arc<GuardedResolver>>) -> Res
         } else {
             builder = builder.tls_certs_merge(extra);
         }
-        let no_proxy = config.proxy.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
+        let no_proxy = config
+            .proxy
+            .no_proxy
+            .as_deref()
+            .and_then(reqwest::NoProxy::from_string);
         if let Some(url) = &config.proxy.http {
-            let proxy = reqwest::Proxy::http(url).map_err(|e| failed("the http proxy is not a URL", e.without_url()))?;
+            let proxy = reqwest::Proxy::http(url)
+                .map_err(|e| failed("the http proxy is not a URL", e.without_url()))?;
             builder = builder.proxy(proxy.no_proxy(no_proxy.clone()));
         }
         if let Some(url) = &config.proxy.https {
-            let proxy =
-                reqwest::Proxy::https(url).map_err(|e| failed("the https proxy is not a URL", e.without_url()))?;
+            let proxy = reqwest::Proxy::https(url)
+                .map_err(|e| failed("the https proxy is not a URL", e.without_url()))?;
             builder = builder.proxy(proxy.no_proxy(no_proxy));
         }
         if let Some(resolver) = &resolver {
@@ -274,17 +303,27 @@ fn build(config: &RegistryConfig, resolver: Option<Arc<GuardedResolver>>) -> Res
         Err(error) => {
             // A minimal Linux system may have no certificate authorities at all.
             tracing::warn!(error = %error, "the system's certificate authorities are not usable; using built-in ones");
-            builder(true)?.build().map_err(|e| failed("the HTTP client cannot be built", e))
+            builder(true)?
+                .build()
+                .map_err(|e| failed("the HTTP client cannot be built", e))
         }
     }
 }
 
 fn literal_address(url: &Url) -> Option<IpAddr> {
-    url.host_str()?.trim_start_matches('[').trim_end_matches(']').parse().ok()
+    url.host_str()?
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse()
+        .ok()
 }
 
 fn refused(from: &SafeUrl, to: SafeUrl, reason: impl Into<String>) -> ImageError {
-    ImageError::RefusedRedirect { from: from.clone(), to, reason: reason.into() }
+    ImageError::RefusedRedirect {
+        from: from.clone(),
+        to,
+        reason: reason.into(),
+    }
 }
 
 fn classify(start: &SafeUrl, url: &SafeUrl, error: reqwest::Error) -> Failure {
@@ -303,12 +342,12 @@ fn classify(start: &SafeUrl, url: &SafeUrl, error: reqwest::Error) -> Failure {
     broken(url, "no answer", error)
 }
 
-/// The error itself, or what an I/O error wraps without showing it as its source.
+/// The error itself, or what I/O errors wrap without showing it as their source.
 fn find<'a, E: std::error::Error + 'static>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a E> {
-    error.downcast_ref::<E>().or_else(|| {
-        let io = error.downcast_ref::<std::io::Error>()?;
-        io.get_ref()?.downcast_ref::<E>()
-    })
+    if let Some(found) = error.downcast_ref::<E>() {
+        return Some(found);
+    }
+    find(error.downcast_ref::<std::io::Error>()?.get_ref()?)
 }
 
 /// A connection that failed or broke.
@@ -324,9 +363,18 @@ pub(crate) fn broken(url: &SafeUrl, what: &str, error: reqwest::Error) -> Failur
 
 /// A server that is silent.
 pub(crate) fn stalled(url: &SafeUrl, after: Duration) -> Failure {
-    Failure::passing(transport_error(url, format!("no progress for {} seconds", after.as_secs().max(1)), None))
+    Failure::passing(transport_error(
+        url,
+        format!("no progress for {} seconds", after.as_secs().max(1)),
+        None,
+    ))
 }
 
 pub(crate) fn transport_error(url: &SafeUrl, reason: String, source: Option<BoxError>) -> ImageError {
-    ImageError::Transport { url: url.clone(), attempts: 1, reason, source }
+    ImageError::Transport {
+        url: url.clone(),
+        attempts: 1,
+        reason,
+        source,
+    }
 }

@@ -20,7 +20,12 @@ use reqwest::{
 use store::Digest;
 use tokio_util::io::ReaderStream;
 
-use super::{Repository, content_digest, retry::{Backoff, Failure}, transport::{self, Call, Origin}, url::SafeUrl};
+use super::{
+    Repository, content_digest,
+    retry::{Backoff, Failure},
+    transport::{self, Call, Origin},
+    url::SafeUrl,
+};
 use crate::error::{ImageError, Result};
 
 const CHUNK: usize = 256 << 10;
@@ -64,7 +69,9 @@ impl Repository {
         let mut url = self.url("blobs/uploads/");
         let mut scopes = self.push_scope();
         if let Some(from) = mount {
-            url.query_pairs_mut().append_pair("mount", blob.digest.as_str()).append_pair("from", from);
+            url.query_pairs_mut()
+                .append_pair("mount", blob.digest.as_str())
+                .append_pair("from", from);
             scopes.push(format!("repository:{from}:pull"));
         }
         let mut call = Call::new(Method::POST, url);
@@ -87,7 +94,11 @@ impl Repository {
     /// Where the registry wants the bytes.
     fn location(&self, response: &Response) -> Result<Url> {
         let from = SafeUrl::new(response.url());
-        let refuse = |to, reason: &str| ImageError::RefusedRedirect { from: from.clone(), to, reason: reason.to_owned() };
+        let refuse = |to, reason: &str| ImageError::RefusedRedirect {
+            from: from.clone(),
+            to,
+            reason: reason.to_owned(),
+        };
         let location = response
             .headers()
             .get(LOCATION)
@@ -102,12 +113,22 @@ impl Repository {
         Ok(location)
     }
 
-    async fn put(&self, blob: &BlobSource<'_>, mut location: Url, scopes: &[String]) -> Result<Response, Failure> {
-        location.query_pairs_mut().append_pair("digest", blob.digest.as_str());
+    async fn put(
+        &self,
+        blob: &BlobSource<'_>,
+        mut location: Url,
+        scopes: &[String],
+    ) -> Result<Response, Failure> {
+        location
+            .query_pairs_mut()
+            .append_pair("digest", blob.digest.as_str());
         let shown = SafeUrl::new(&location);
         let progress = Arc::new(AtomicU64::new(0));
         let body = || {
-            let failed = |source| ImageError::Io { operation: "read a blob for its upload", source };
+            let failed = |source| ImageError::Io {
+                operation: "read a blob for its upload",
+                source,
+            };
             let mut file = blob.file.try_clone().map_err(failed)?;
             std::io::Seek::rewind(&mut file).map_err(failed)?;
             let (sent, progress) = (Arc::clone(&blob.sent), Arc::clone(&progress));
@@ -122,7 +143,8 @@ impl Repository {
         };
         let mut call = Call::new(Method::PUT, location).body(&body);
         call.headers.insert(CONTENT_LENGTH, HeaderValue::from(blob.size));
-        call.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        call.headers
+            .insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         tokio::select! {
             response = self.call(call, scopes) => response,
             after = self.watch(&progress, blob.size) => Err(transport::stalled(&shown, after)),
@@ -175,9 +197,11 @@ impl Repository {
 
 fn check_announced(response: &Response, digest: &Digest, what: impl Fn() -> String) -> Result<()> {
     match content_digest(response.headers())? {
-        Some(announced) if announced != digest.as_str() => {
-            Err(ImageError::DigestMismatch { what: what(), expected: digest.to_string(), actual: announced })
-        }
+        Some(announced) if announced != digest.as_str() => Err(ImageError::DigestMismatch {
+            what: what(),
+            expected: digest.to_string(),
+            actual: announced,
+        }),
         _ => Ok(()),
     }
 }

@@ -1,7 +1,13 @@
 //! Shared by the suites: a scripted registry that can misbehave, images made by hand, an unpacker that records.
 //!
 //! The registry speaks HTTP/1.1 over raw sockets, so it can cut, stall, lie and babble. Each suite uses a part of this.
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each suite uses a part of the kit")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "each suite uses a part of the kit"
+)]
+#![allow(clippy::unwrap_used, reason = "a test may fail here")]
 
 use std::{
     collections::HashMap,
@@ -14,13 +20,13 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use image::{
-    BoxError, Images, Layer, LayerSink, LayerUnpacker, Platform, Progress, ProgressSink, PullOptions, Reference,
-    RegistryConfig, registry,
+    BoxError, Images, Layer, LayerSink, LayerUnpacker, Platform, Progress, ProgressSink, PullOptions,
+    Reference, RegistryConfig, registry,
 };
 use store::{Digest, Store};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpListener,
 };
 
 pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -71,7 +77,12 @@ pub struct Answer {
 
 impl Answer {
     pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, headers: Vec::new(), body: Body::Full(body.into()), length: None }
+        Self {
+            status,
+            headers: Vec::new(),
+            body: Body::Full(body.into()),
+            length: None,
+        }
     }
 
     pub fn header(mut self, name: &str, value: impl ToString) -> Self {
@@ -115,16 +126,50 @@ impl Server {
         content: Content,
         script: impl Fn(&Seen, usize) -> Option<Answer> + Send + Sync + 'static,
     ) -> Self {
+        Self::start_with(bind, None, content, script).await
+    }
+
+    /// The same over TLS, with a certificate of a test authority for `localhost` and 127.0.0.1.
+    pub async fn start_encrypted(bind: &str, content: Content) -> Self {
+        use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+
+        let certificate = CertificateDer::from_pem_slice(include_bytes!("../data/leaf.pem")).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(include_bytes!("../data/leaf.key")).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        Self::start_with(bind, Some(acceptor), content, |_, _| None).await
+    }
+
+    async fn start_with(
+        bind: &str,
+        tls: Option<tokio_rustls::TlsAcceptor>,
+        content: Content,
+        script: impl Fn(&Seen, usize) -> Option<Answer> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind(bind).await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
         let (log, script, content): (_, Script, _) = (seen.clone(), Arc::new(script), Arc::new(content));
         let task = tokio::spawn(async move {
             loop {
-                let Ok((stream, _)) = listener.accept().await else { continue };
-                let (log, script, content) = (log.clone(), script.clone(), content.clone());
+                let Ok((stream, _)) = listener.accept().await else {
+                    continue;
+                };
+                let (log, script, content, tls) = (log.clone(), script.clone(), content.clone(), tls.clone());
                 tokio::spawn(async move {
-                    let _ = serve(stream, &log, &script, &content).await;
+                    let _ = match tls {
+                        None => serve(stream, &log, &script, &content).await,
+                        Some(tls) => match tls.accept(stream).await {
+                            Ok(stream) => serve(stream, &log, &script, &content).await,
+                            Err(error) => Err(error),
+                        },
+                    };
                 });
             }
         });
@@ -137,7 +182,13 @@ impl Server {
     }
 
     pub fn requests(&self, part: &str) -> Vec<Seen> {
-        self.seen.lock().unwrap().iter().filter(|s| s.target.contains(part)).cloned().collect()
+        self.seen
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|s| s.target.contains(part))
+            .cloned()
+            .collect()
     }
 
     pub fn saw_nothing(&self) -> bool {
@@ -150,7 +201,7 @@ impl Server {
 }
 
 async fn serve(
-    mut stream: TcpStream,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
     log: &Mutex<Vec<Seen>>,
     script: &Script,
     content: &Content,
@@ -167,22 +218,36 @@ async fn serve(
     let head = String::from_utf8_lossy(&buffer[..end]).into_owned();
     let mut lines = head.lines();
     let mut words = lines.next().unwrap_or_default().split(' ');
-    let (method, target) = (words.next().unwrap_or_default().to_owned(), words.next().unwrap_or_default().to_owned());
+    let (method, target) = (
+        words.next().unwrap_or_default().to_owned(),
+        words.next().unwrap_or_default().to_owned(),
+    );
     let headers: HashMap<String, String> = lines
         .filter_map(|l| l.split_once(':'))
         .map(|(k, v)| (k.trim().to_lowercase(), v.trim().to_owned()))
         .collect();
-    let length: usize = headers.get("content-length").and_then(|v| v.parse().ok()).unwrap_or(0);
+    let length: usize = headers
+        .get("content-length")
+        .and_then(|v| v.parse().ok())
+        .unwrap_or(0);
     let mut body = buffer[end..].to_vec();
     while body.len() < length {
         if stream.read_buf(&mut body).await? == 0 {
             break;
         }
     }
-    let request = Seen { method, target, headers, body };
+    let request = Seen {
+        method,
+        target,
+        headers,
+        body,
+    };
     let earlier = {
         let mut log = log.lock().unwrap();
-        let earlier = log.iter().filter(|s| s.path() == request.path() && s.method == request.method).count();
+        let earlier = log
+            .iter()
+            .filter(|s| s.path() == request.path() && s.method == request.method)
+            .count();
         log.push(request.clone());
         earlier
     };
@@ -228,7 +293,8 @@ impl Content {
     /// Adds an image under a tag and its digest.
     pub fn image(mut self, tag: &str, image: &TestImage) -> Self {
         self = self.manifest(tag, OCI_MANIFEST, image.manifest.clone());
-        self.blobs.insert(Digest::of(&image.config).to_string(), image.config.clone());
+        self.blobs
+            .insert(Digest::of(&image.config).to_string(), image.config.clone());
         for layer in &image.layers {
             self.blobs.insert(Digest::of(layer).to_string(), layer.clone());
         }
@@ -236,7 +302,8 @@ impl Content {
     }
 
     pub fn manifest(mut self, tag: &str, media_type: &str, bytes: Vec<u8>) -> Self {
-        self.manifests.insert(Digest::of(&bytes).to_string(), (media_type.into(), bytes.clone()));
+        self.manifests
+            .insert(Digest::of(&bytes).to_string(), (media_type.into(), bytes.clone()));
         self.manifests.insert(tag.into(), (media_type.into(), bytes));
         self
     }
@@ -249,25 +316,38 @@ impl Content {
                 Some((media_type, bytes)) => Answer::new(200, bytes.clone())
                     .header("Content-Type", media_type)
                     .header("Docker-Content-Digest", Digest::of(bytes)),
-                None => Answer::new(404, r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#),
+                None => Answer::new(
+                    404,
+                    r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#,
+                ),
             };
         }
         match self.blobs.get(last) {
             Some(bytes) => ranged(request, bytes),
-            None => Answer::new(404, r#"{"errors":[{"code":"BLOB_UNKNOWN","message":"blob unknown"}]}"#),
+            None => Answer::new(
+                404,
+                r#"{"errors":[{"code":"BLOB_UNKNOWN","message":"blob unknown"}]}"#,
+            ),
         }
     }
 }
 
 /// Where a request wants to start.
 pub fn range_start(request: &Seen) -> Option<usize> {
-    request.header("range")?.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
+    request
+        .header("range")?
+        .strip_prefix("bytes=")?
+        .strip_suffix('-')?
+        .parse()
+        .ok()
 }
 
 pub fn ranged(request: &Seen, bytes: &[u8]) -> Answer {
     match range_start(request) {
-        Some(start) if start < bytes.len() => Answer::new(206, &bytes[start..])
-            .header("Content-Range", format!("bytes {start}-{}/{}", bytes.len() - 1, bytes.len())),
+        Some(start) if start < bytes.len() => Answer::new(206, &bytes[start..]).header(
+            "Content-Range",
+            format!("bytes {start}-{}/{}", bytes.len() - 1, bytes.len()),
+        ),
         Some(_) => Answer::new(416, "").header("Content-Range", format!("bytes */{}", bytes.len())),
         None => Answer::new(200, bytes),
     }
@@ -313,7 +393,12 @@ impl TestImage {
             .map(|l| serde_json::json!({"mediaType": OCI_LAYER_GZIP, "digest": Digest::of(l), "size": l.len()}))
             .collect();
         let manifest = Self::manifest_of(&config, &descriptors);
-        Self { manifest, config, layers, diff_ids }
+        Self {
+            manifest,
+            config,
+            layers,
+            diff_ids,
+        }
     }
 
     pub fn manifest_of(config: &[u8], layers: &[serde_json::Value]) -> Vec<u8> {
@@ -358,8 +443,10 @@ pub fn index_of(entries: &[(&TestImage, serde_json::Value)]) -> Vec<u8> {
                 "platform": platform})
         })
         .collect();
-    serde_json::to_vec(&serde_json::json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests}))
-        .unwrap()
+    serde_json::to_vec(
+        &serde_json::json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests}),
+    )
+    .unwrap()
 }
 
 pub fn tar_of(name: &str, body: &[u8]) -> Vec<u8> {
@@ -429,7 +516,11 @@ impl LayerSink for Sink {
     async fn finish(mut self: Box<Self>) -> Result<(), BoxError> {
         self.finished = true;
         let bytes = std::mem::take(&mut self.bytes);
-        self.recorder.unpacked.lock().unwrap().insert(self.diff_id.clone(), bytes);
+        self.recorder
+            .unpacked
+            .lock()
+            .unwrap()
+            .insert(self.diff_id.clone(), bytes);
         Ok(())
     }
 }
@@ -479,7 +570,13 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("root")).await.unwrap();
         let images = Images::new(store.clone(), config).unwrap();
-        Self { images, store, recorder: Arc::new(recorder), events: Arc::default(), dir }
+        Self {
+            images,
+            store,
+            recorder: Arc::new(recorder),
+            events: Arc::default(),
+            dir,
+        }
     }
 
     pub fn unpacker(&self) -> Option<Arc<dyn LayerUnpacker>> {
@@ -496,20 +593,30 @@ impl World {
     }
 
     pub async fn pull(&self, reference: &Reference) -> image::Result<image::Image> {
-        self.images.pull(reference, Self::options(), self.unpacker(), self.progress()).await
+        self.images
+            .pull(reference, Self::options(), self.unpacker(), self.progress())
+            .await
     }
 
     /// No blob, no name, and after a collection nothing at all.
     pub async fn assert_nothing_behind(&self) {
         assert!(self.images.list().await.unwrap().is_empty());
         assert!(self.store.references().await.unwrap().is_empty());
-        assert!(self.recorder.unpacked.lock().unwrap().is_empty(), "something was unpacked");
+        assert!(
+            self.recorder.unpacked.lock().unwrap().is_empty(),
+            "something was unpacked"
+        );
         self.store.collect().await.unwrap();
         assert!(self.store.blobs().await.unwrap().is_empty(), "blobs are left");
         assert!(self.store.leases().await.unwrap().is_empty(), "leases are left");
     }
 
     pub fn statuses(&self) -> Vec<String> {
-        self.events.lock().unwrap().iter().map(|e| e.status.to_string()).collect()
+        self.events
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|e| e.status.to_string())
+            .collect()
     }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use compute::{ComputeService, ComputeSystem, GuestListener, GuestStream};
 use gcs::host::{Bridge, Config};
@@ -20,6 +21,8 @@ use crate::SandboxSpec;
 use crate::document::machine::utility_vm;
 use crate::error::{ErrorKind, Result, TaskError};
 
+/// How long the end of a VM may be noticed after that of its connections.
+const SETTLE: Duration = Duration::from_millis(250);
 /// The longest line of the guest's log that is kept.
 const LOG_LINE: u64 = 8 << 10;
 /// How many of the last lines explain a failed boot.
@@ -107,10 +110,16 @@ async fn connect(
         };
         Ok::<_, TaskError>(Bridge::connect(Box::new(stream), bridge_config).await?)
     };
-    tokio::select! {
+    tokio::pin!(ended);
+    let negotiated = tokio::select! {
         biased;
-        bridge = negotiate => bridge,
-        failure = ended => failure,
+        negotiated = negotiate => negotiated,
+        failure = &mut ended => return failure,
+    };
+    match negotiated {
+        Ok(bridge) => Ok(bridge),
+        // That the VM ended says more than that its connections broke.
+        Err(error) => tokio::time::timeout(SETTLE, ended).await.unwrap_or(Err(error)),
     }
 }
 

@@ -129,7 +129,11 @@ impl Shared {
             }
             Err(error) => {
                 tracing::debug!(sandbox = self.spec.id, %error, "shim does not answer");
-                let reason = if self.told.load(Ordering::Acquire) { "shut down" } else { "its shim died" };
+                let reason = if self.told.load(Ordering::Acquire) {
+                    "shut down"
+                } else {
+                    "its shim died"
+                };
                 (reason.to_owned(), lost_exits(&self.dir))
             }
         };
@@ -137,7 +141,7 @@ impl Shared {
         self.closed.send_replace(Some(reason));
         // A shim that died, or that has no task left, does not hear it.
         let _ = tokio::time::timeout(END, calls.call::<()>(Call::Shutdown)).await;
-        if tokio::time::timeout(END, calls.ended()).await.is_err() || !gone(&self.dir).await {
+        if tokio::time::timeout(END, calls.ended()).await.is_err() || !gone(&self.dir, END).await {
             tracing::error!(sandbox = self.spec.id, "shim does not end");
             return;
         }
@@ -214,13 +218,13 @@ impl Shared {
 }
 
 /// Waits until a shim that hung up has ended. Its socket goes last.
-async fn gone(dir: &Path) -> bool {
+pub(crate) async fn gone(dir: &Path, limit: Duration) -> bool {
     let work = async {
         while !transport::is_dead(dir).await {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(END, work).await.is_ok()
+    tokio::time::timeout(limit, work).await.is_ok()
 }
 
 fn owned(exec: Option<&str>) -> Option<String> {

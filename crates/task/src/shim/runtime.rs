@@ -12,7 +12,7 @@ use tokio::io::BufReader;
 use tokio::process::{Child, Command};
 use tokio_util::task::TaskTracker;
 
-use super::client::{ShimSandbox, lost_exits, remove};
+use super::client::{ShimSandbox, gone, lost_exits, remove};
 use super::connection::Calls;
 use super::protocol::{Call, Hello, VERSION, read_line, unreadable};
 use super::{load_spec, transport};
@@ -22,6 +22,8 @@ use crate::{Runtime, Sandbox, SandboxSpec};
 
 /// How long a shim that runs may take to say hello.
 const HELLO: Duration = Duration::from_secs(5);
+/// How long one that hangs up may take to be gone.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// Removes what a dead sandbox left on the host: mounts, devices, processes. Called with its directory, on a thread
 /// that may block; the directory itself is removed afterwards. Called also when the sandbox has cleared up itself.
@@ -149,19 +151,21 @@ impl ShimRuntime {
                 return None;
             }
         };
-        if transport::is_dead(&dir).await {
-            let exits = lost_exits(&dir);
-            tracing::warn!(sandbox = spec.id, tasks = exits.len(), "sandbox died");
-            remove(dir.clone(), Arc::clone(&self.config.cleanup)).await;
-            return (!exits.is_empty()).then(|| ShimSandbox::dead(spec, dir, exits, &self.tracker));
-        }
-        match self.connect(&dir).await {
-            Ok(calls) => Some(self.sandbox(spec, dir, calls)),
-            Err(error) => {
-                tracing::error!(sandbox = spec.id, %error, "sandbox left alone");
-                None
+        if !transport::is_dead(&dir).await {
+            match self.connect(&dir).await {
+                Ok(calls) => return Some(self.sandbox(spec, dir, calls)),
+                // It may be about to die in this moment.
+                Err(error) if !gone(&dir, MOMENT).await => {
+                    tracing::error!(sandbox = spec.id, %error, "sandbox left alone");
+                    return None;
+                }
+                Err(_) => {}
             }
         }
+        let exits = lost_exits(&dir);
+        tracing::warn!(sandbox = spec.id, tasks = exits.len(), "sandbox died");
+        remove(dir.clone(), Arc::clone(&self.config.cleanup)).await;
+        (!exits.is_empty()).then(|| ShimSandbox::dead(spec, dir, exits, &self.tracker))
     }
 
     fn sandbox(&self, spec: SandboxSpec, dir: PathBuf, calls: Calls) -> ShimSandbox {

@@ -3,7 +3,11 @@
 //! Everything the host asks of the service and of the agent is written to one journal, in order, so that tests can
 //! say what must come before what. A line of the journal can be made to fail. Programs are words the agent knows:
 //! `echo TEXT`, `cat`, `exit N`, `hang`, `fill N`, `both`.
-#![allow(dead_code, clippy::allow_attributes, reason = "each test program uses a part of it")]
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "each test program uses a part of it"
+)]
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -11,11 +15,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use compute::{ComputeError, ComputeService, ComputeSystem, GuestListener, GuestStream, Process, SystemEvent};
+use compute::{
+    ComputeError, ComputeService, ComputeSystem, GuestListener, GuestStream, Process, SystemEvent,
+};
 use gcs::guest::{Agent, AgentError, Exit};
 use gcs::message::{
-    ContainerConfig, ExecuteSettings, ModifyRequest, NotificationKind, PropertyQuery, RequestType, ResizeConsole,
-    Resource, SignalProcess,
+    ContainerConfig, ExecuteSettings, ModifyRequest, NotificationKind, PropertyQuery, RequestType,
+    ResizeConsole, Resource, SignalProcess,
 };
 use gcs::{hresult, port};
 use hcs::HResult;
@@ -27,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 /// What happened, in order, and what is to go wrong.
 #[derive(Default)]
-pub struct Journal {
+pub(crate) struct Journal {
     lines: Mutex<Vec<String>>,
     failures: Mutex<Vec<String>>,
     holds: Mutex<HashMap<String, Arc<Notify>>>,
@@ -36,63 +42,86 @@ pub struct Journal {
 impl Journal {
     /// Writes a line; an error when a line like this is to fail.
     async fn enter(&self, line: String) -> Result<(), String> {
-        let hold = self.holds.lock().unwrap().iter().find(|(part, _)| line.contains(*part)).map(|(_, hold)| hold.clone());
+        let hold = self
+            .holds
+            .lock()
+            .unwrap()
+            .iter()
+            .find(|(part, _)| line.contains(*part))
+            .map(|(_, hold)| hold.clone());
         if let Some(hold) = hold {
             hold.notified().await;
         }
-        let fails = self.failures.lock().unwrap().iter().any(|part| line.contains(part));
-        let note = if fails { format!("{line} FAILS") } else { line.clone() };
+        let fails = self
+            .failures
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|part| line.contains(part));
+        let note = if fails {
+            format!("{line} FAILS")
+        } else {
+            line.clone()
+        };
         self.lines.lock().unwrap().push(note);
         if fails { Err(line) } else { Ok(()) }
     }
 
     /// Lines that contain the text fail from now on.
-    pub fn fail(&self, part: &str) {
+    pub(crate) fn fail(&self, part: &str) {
         self.failures.lock().unwrap().push(part.to_owned());
     }
 
     /// Nothing fails any more.
-    pub fn heal(&self) {
+    pub(crate) fn heal(&self) {
         self.failures.lock().unwrap().clear();
     }
 
     /// Lines that contain the text wait until [`Notify::notify_one`].
-    pub fn hold(&self, part: &str) -> Arc<Notify> {
+    pub(crate) fn hold(&self, part: &str) -> Arc<Notify> {
         let hold = Arc::new(Notify::new());
         self.holds.lock().unwrap().insert(part.to_owned(), hold.clone());
         hold
     }
 
     /// Everything since the last call.
-    pub fn take(&self) -> Vec<String> {
+    pub(crate) fn take(&self) -> Vec<String> {
         std::mem::take(&mut *self.lines.lock().unwrap())
     }
 
     /// How many lines contain the text.
-    pub fn count(&self, part: &str) -> usize {
-        self.lines.lock().unwrap().iter().filter(|line| line.contains(part)).count()
+    pub(crate) fn count(&self, part: &str) -> usize {
+        self.lines
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|line| line.contains(part))
+            .count()
     }
 }
 
 /// Where the first line with the text is.
-pub fn position(lines: &[String], part: &str) -> usize {
-    lines.iter().position(|line| line.contains(part)).unwrap_or_else(|| panic!("no {part:?} in {lines:#?}"))
+pub(crate) fn position(lines: &[String], part: &str) -> usize {
+    lines
+        .iter()
+        .position(|line| line.contains(part))
+        .unwrap_or_else(|| panic!("no {part:?} in {lines:#?}"))
 }
 
 type Ports = Mutex<HashMap<u32, mpsc::UnboundedSender<GuestStream>>>;
 
 /// The service.
 #[derive(Default)]
-pub struct FakeService {
-    pub journal: Arc<Journal>,
+pub(crate) struct FakeService {
+    pub(crate) journal: Arc<Journal>,
     /// The VM that was made last.
-    pub system: Mutex<Option<Arc<FakeSystem>>>,
+    pub(crate) system: Mutex<Option<Arc<FakeSystem>>>,
     /// The VM ends while it boots.
-    pub dies_at_boot: bool,
+    pub(crate) dies_at_boot: bool,
 }
 
 /// A virtual machine.
-pub struct FakeSystem {
+pub(crate) struct FakeSystem {
     id: String,
     journal: Arc<Journal>,
     ports: Arc<Ports>,
@@ -106,7 +135,10 @@ pub struct FakeSystem {
 impl ComputeService for FakeService {
     async fn create(&self, id: &str, document: &str) -> compute::Result<Arc<dyn ComputeSystem>> {
         let _: Value = serde_json::from_str(document).unwrap();
-        self.journal.enter("host create".to_owned()).await.map_err(|line| failure("create", &line))?;
+        self.journal
+            .enter("host create".to_owned())
+            .await
+            .map_err(|line| failure("create", &line))?;
         let system = Arc::new(FakeSystem {
             id: id.to_owned(),
             journal: self.journal.clone(),
@@ -135,12 +167,16 @@ fn failure(operation: &'static str, line: &str) -> ComputeError {
 
 impl FakeSystem {
     /// The VM ends without being asked.
-    pub fn crash(&self) {
-        let first = self.stopped.send_if_modified(|stopped| !std::mem::replace(stopped, true));
+    pub(crate) fn crash(&self) {
+        let first = self
+            .stopped
+            .send_if_modified(|stopped| !std::mem::replace(stopped, true));
         if first {
             self.power.cancel();
             self.ports.lock().unwrap().clear();
-            let _ = self.events.send(SystemEvent::Exited(hcs::SystemExitStatus::default()));
+            let _ = self
+                .events
+                .send(SystemEvent::Exited(hcs::SystemExitStatus::default()));
         }
     }
 
@@ -152,7 +188,9 @@ impl FakeSystem {
             entropy.read_to_end(&mut seed).await.unwrap();
             assert_eq!(seed.len(), port::ENTROPY_BYTES);
             let mut log = dial(&ports, port::LOG).unwrap();
-            log.write_all(b"{\"level\":\"info\",\"msg\":\"hello from the guest\"}\n").await.unwrap();
+            log.write_all(b"{\"level\":\"info\",\"msg\":\"hello from the guest\"}\n")
+                .await
+                .unwrap();
             let bridge = dial(&ports, port::BRIDGE).unwrap();
             let agent = Arc::new(FakeAgent {
                 journal,
@@ -162,7 +200,13 @@ impl FakeSystem {
                 processes: Mutex::default(),
                 power: power.clone(),
             });
-            let _ = power.run_until_cancelled(gcs::guest::serve(Box::new(bridge), agent, CancellationToken::new())).await;
+            let _ = power
+                .run_until_cancelled(gcs::guest::serve(
+                    Box::new(bridge),
+                    agent,
+                    CancellationToken::new(),
+                ))
+                .await;
             drop(log);
         });
     }
@@ -171,8 +215,12 @@ impl FakeSystem {
 fn dial(ports: &Ports, port: u32) -> Result<DuplexStream, AgentError> {
     let (guest, host) = tokio::io::duplex(4 << 10);
     let ports = ports.lock().unwrap();
-    let listener = ports.get(&port).ok_or_else(|| AgentError::fail(format!("nobody listens on {port}")))?;
-    listener.send(Box::new(host)).map_err(|_| AgentError::fail(format!("{port} is closed")))?;
+    let listener = ports
+        .get(&port)
+        .ok_or_else(|| AgentError::fail(format!("nobody listens on {port}")))?;
+    listener
+        .send(Box::new(host))
+        .map_err(|_| AgentError::fail(format!("{port} is closed")))?;
     Ok(guest)
 }
 
@@ -181,7 +229,10 @@ struct FakeListener(mpsc::UnboundedReceiver<GuestStream>);
 #[async_trait]
 impl GuestListener for FakeListener {
     async fn accept(&mut self) -> compute::Result<GuestStream> {
-        self.0.recv().await.ok_or_else(|| failure("accept", "VM has ended"))
+        self.0
+            .recv()
+            .await
+            .ok_or_else(|| failure("accept", "VM has ended"))
     }
 }
 
@@ -196,7 +247,10 @@ impl ComputeSystem for FakeSystem {
     }
 
     async fn start(&self) -> compute::Result<()> {
-        self.journal.enter("host start".to_owned()).await.map_err(|line| failure("start", &line))?;
+        self.journal
+            .enter("host start".to_owned())
+            .await
+            .map_err(|line| failure("start", &line))?;
         if self.dies_at_boot {
             let mut log = dial(&self.ports, port::LOG).unwrap();
             log.write_all(b"panic: \x1b[31mno init found\n").await.unwrap();
@@ -215,9 +269,16 @@ impl ComputeSystem for FakeSystem {
 
     async fn terminate(&self) -> compute::Result<()> {
         if *self.stopped.borrow() {
-            return Err(ComputeError::new("terminate", &self.id, HResult::SYSTEM_ALREADY_STOPPED));
+            return Err(ComputeError::new(
+                "terminate",
+                &self.id,
+                HResult::SYSTEM_ALREADY_STOPPED,
+            ));
         }
-        self.journal.enter("host terminate".to_owned()).await.map_err(|line| failure("terminate", &line))?;
+        self.journal
+            .enter("host terminate".to_owned())
+            .await
+            .map_err(|line| failure("terminate", &line))?;
         self.crash();
         Ok(())
     }
@@ -235,7 +296,12 @@ impl ComputeSystem for FakeSystem {
     }
 
     async fn properties(&self, _: &str) -> compute::Result<String> {
-        Ok(if *self.stopped.borrow() { json!({"Stopped": true}) } else { json!({}) }.to_string())
+        Ok(if *self.stopped.borrow() {
+            json!({"Stopped": true})
+        } else {
+            json!({})
+        }
+        .to_string())
     }
 
     async fn modify(&self, request: &str) -> compute::Result<()> {
@@ -243,8 +309,14 @@ impl ComputeSystem for FakeSystem {
         let path = request["ResourcePath"].as_str().unwrap();
         let resource = path.rsplit_once("/Devices/").unwrap().1;
         let detail = request["Settings"]["Path"].as_str().unwrap_or_default();
-        let line = format!("host {} {resource} {detail}", request["RequestType"].as_str().unwrap());
-        self.journal.enter(line.trim_end().to_owned()).await.map_err(|line| failure("modify", &line))
+        let line = format!(
+            "host {} {resource} {detail}",
+            request["RequestType"].as_str().unwrap()
+        );
+        self.journal
+            .enter(line.trim_end().to_owned())
+            .await
+            .map_err(|line| failure("modify", &line))
     }
 
     async fn create_process(&self, _: &str) -> compute::Result<Box<dyn Process>> {
@@ -291,16 +363,28 @@ struct FakeProcess {
 
 impl FakeAgent {
     async fn note(&self, line: String) -> Result<(), AgentError> {
-        self.journal.enter(line).await.map_err(|line| AgentError::fail(format!("told to fail: {line}")))
+        self.journal
+            .enter(line)
+            .await
+            .map_err(|line| AgentError::fail(format!("told to fail: {line}")))
     }
 }
 
 fn words(args: &Value) -> Vec<String> {
-    args.as_array().unwrap().iter().map(|word| word.as_str().unwrap().to_owned()).collect()
+    args.as_array()
+        .unwrap()
+        .iter()
+        .map(|word| word.as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// Runs a program: writes and reads until it ends or is signalled.
-async fn run(args: Vec<String>, stdin: Option<DuplexStream>, out: &mut Option<DuplexStream>, err: &mut Option<DuplexStream>) -> u32 {
+async fn run(
+    args: Vec<String>,
+    stdin: Option<DuplexStream>,
+    out: &mut Option<DuplexStream>,
+    err: &mut Option<DuplexStream>,
+) -> u32 {
     async fn put(stream: &mut Option<DuplexStream>, data: &[u8]) {
         if let Some(stream) = stream {
             let _ = stream.write_all(data).await;
@@ -346,11 +430,24 @@ impl Agent for FakeAgent {
     async fn create(&self, id: &str, config: ContainerConfig) -> Result<(), AgentError> {
         let sources: Vec<&str> = config.oci_specification["mounts"]
             .as_array()
-            .map(|mounts| mounts.iter().filter_map(|mount| mount["source"].as_str()).collect())
+            .map(|mounts| {
+                mounts
+                    .iter()
+                    .filter_map(|mount| mount["source"].as_str())
+                    .collect()
+            })
             .unwrap_or_default();
-        self.note(format!("guest create {id} {}", sources.join(" ")).trim_end().to_owned()).await?;
+        self.note(
+            format!("guest create {id} {}", sources.join(" "))
+                .trim_end()
+                .to_owned(),
+        )
+        .await?;
         let args = words(&config.oci_specification["process"]["args"]);
-        self.containers.lock().unwrap().insert(id.to_owned(), Container { args, init: None });
+        self.containers
+            .lock()
+            .unwrap()
+            .insert(id.to_owned(), Container { args, init: None });
         Ok(())
     }
 
@@ -359,15 +456,24 @@ impl Agent for FakeAgent {
     }
 
     async fn execute_process(&self, id: &str, settings: ExecuteSettings) -> Result<u32, AgentError> {
-        let ExecuteSettings { process_parameters: parameters, vsock_stdio_relay_settings: ports } = settings;
+        let ExecuteSettings {
+            process_parameters: parameters,
+            vsock_stdio_relay_settings: ports,
+        } = settings;
         let args = match &parameters.oci_process {
             Some(process) => words(&process["args"]),
             None => self.containers.lock().unwrap()[id].args.clone(),
         };
-        let kind = if parameters.oci_process.is_some() { "exec" } else { "init" };
+        let kind = if parameters.oci_process.is_some() {
+            "exec"
+        } else {
+            "init"
+        };
         self.note(format!("guest {kind} {id} {}", args.join(" "))).await?;
         let connect = |wanted: bool, port: Option<u32>| {
-            wanted.then(|| dial(&self.ports, port.expect("a port for every stream"))).transpose()
+            wanted
+                .then(|| dial(&self.ports, port.expect("a port for every stream")))
+                .transpose()
         };
         let stdin = connect(parameters.create_std_in_pipe, ports.stdin)?;
         let mut out = connect(parameters.create_std_out_pipe, ports.stdout)?;
@@ -405,13 +511,23 @@ impl Agent for FakeAgent {
     async fn wait_for_process(&self, _: &str, pid: u32) -> Result<Exit, AgentError> {
         let process = self.processes.lock().unwrap().get(&pid).cloned();
         let process = process.ok_or_else(|| AgentError::new(hresult::NOT_FOUND, "no such process"))?;
-        let code = process.exit.subscribe().wait_for(Option::is_some).await.unwrap().unwrap();
+        let code = process
+            .exit
+            .subscribe()
+            .wait_for(Option::is_some)
+            .await
+            .unwrap()
+            .unwrap();
         let announce = std::mem::take(&mut *process.announce.lock().unwrap());
-        Ok(Exit { code, announce: announce.then_some(NotificationKind::UnexpectedExit) })
+        Ok(Exit {
+            code,
+            announce: announce.then_some(NotificationKind::UnexpectedExit),
+        })
     }
 
     async fn signal_process(&self, id: &str, request: SignalProcess) -> Result<(), AgentError> {
-        self.note(format!("guest signal {id} {}", request.signal())).await?;
+        self.note(format!("guest signal {id} {}", request.signal()))
+            .await?;
         let process = self.processes.lock().unwrap().get(&request.process_id).cloned();
         let process = process.ok_or_else(|| AgentError::new(hresult::NOT_FOUND, "no such process"))?;
         process.signal.send_replace(Some(request.signal()));
@@ -419,7 +535,8 @@ impl Agent for FakeAgent {
     }
 
     async fn resize_console(&self, id: &str, request: ResizeConsole) -> Result<(), AgentError> {
-        self.note(format!("guest resize {id} {}x{}", request.width, request.height)).await
+        self.note(format!("guest resize {id} {}x{}", request.width, request.height))
+            .await
     }
 
     async fn shutdown(&self, id: &str, forced: bool) -> Result<(), AgentError> {
@@ -438,13 +555,23 @@ impl Agent for FakeAgent {
             _ => "update",
         };
         let line = match &request.resource {
-            Resource::MappedVirtualDisk(disk) => format!("guest {verb} disk {} {}", disk.lun, disk.mount_path),
+            Resource::MappedVirtualDisk(disk) => {
+                format!("guest {verb} disk {} {}", disk.lun, disk.mount_path)
+            }
             Resource::ScsiDevice(device) => format!("guest unplug {}", device.lun),
             Resource::CombinedLayers(layers) => {
                 let paths: Vec<&str> = layers.layers.iter().map(|layer| layer.path.as_str()).collect();
-                format!("guest {verb} overlay {} {}", layers.container_root_path, paths.join(":")).trim_end().to_owned()
+                format!(
+                    "guest {verb} overlay {} {}",
+                    layers.container_root_path,
+                    paths.join(":")
+                )
+                .trim_end()
+                .to_owned()
             }
-            Resource::MappedDirectory(share) => format!("guest {verb} share {} {}", share.share_name, share.mount_path),
+            Resource::MappedDirectory(share) => {
+                format!("guest {verb} share {} {}", share.share_name, share.mount_path)
+            }
             Resource::ContainerConstraints(limits) => format!("guest {verb} limits {id} {}", limits.linux),
             other => panic!("unexpected {other:?}"),
         };
@@ -463,27 +590,38 @@ impl Agent for FakeAgent {
 }
 
 /// A sandbox's spec in a directory.
-pub fn sandbox_spec(run_dir: &Path, id: &str) -> SandboxSpec {
-    SandboxSpec { id: id.to_owned(), run_dir: run_dir.to_owned(), ..SandboxSpec::default() }
+pub(crate) fn sandbox_spec(run_dir: &Path, id: &str) -> SandboxSpec {
+    SandboxSpec {
+        id: id.to_owned(),
+        run_dir: run_dir.to_owned(),
+        ..SandboxSpec::default()
+    }
 }
 
 /// A task that runs a program on two layers and logs into the directory.
-pub fn task_spec(dir: &Path, id: &str, args: &[&str]) -> TaskSpec {
+pub(crate) fn task_spec(dir: &Path, id: &str, args: &[&str]) -> TaskSpec {
     TaskSpec {
         id: id.to_owned(),
-        layers: vec![PathBuf::from("/layers/base.vhd"), PathBuf::from("/layers/top.vhd")],
+        layers: vec![
+            PathBuf::from("/layers/base.vhd"),
+            PathBuf::from("/layers/top.vhd"),
+        ],
         scratch: PathBuf::from(format!("/scratch/{id}.vhd")),
         oci_spec: json!({"ociVersion": "1.1.0", "process": {"args": args, "cwd": "/"}, "linux": {}}),
         shares: Vec::new(),
         terminal: false,
         stdin: false,
         stdin_once: false,
-        log: LogConfig { path: dir.join(format!("{id}.log")), max_bytes: 0, max_files: 0 },
+        log: LogConfig {
+            path: dir.join(format!("{id}.log")),
+            max_bytes: 0,
+            max_files: 0,
+        },
     }
 }
 
 /// An exec of a program.
-pub fn process_spec(args: &[&str]) -> ProcessSpec {
+pub(crate) fn process_spec(args: &[&str]) -> ProcessSpec {
     ProcessSpec {
         oci_process: json!({"args": args, "cwd": "/"}),
         terminal: false,
@@ -493,12 +631,16 @@ pub fn process_spec(args: &[&str]) -> ProcessSpec {
 }
 
 /// A share of a directory or file.
-pub fn share(source: &Path, read_only: bool, mount_index: usize) -> Share {
-    Share { source: source.to_owned(), read_only, mount_index }
+pub(crate) fn share(source: &Path, read_only: bool, mount_index: usize) -> Share {
+    Share {
+        source: source.to_owned(),
+        read_only,
+        mount_index,
+    }
 }
 
 /// Reads attach frames to the end: what came on each channel.
-pub async fn read_frames(mut stream: gcs::Stream) -> (String, String) {
+pub(crate) async fn read_frames(mut stream: gcs::Stream) -> (String, String) {
     let mut channels = [Vec::new(), Vec::new()];
     while let Ok(channel) = stream.read_u8().await {
         let length = stream.read_u32_le().await.unwrap();
@@ -511,8 +653,17 @@ pub async fn read_frames(mut stream: gcs::Stream) -> (String, String) {
 }
 
 /// The texts in a log file, with their streams.
-pub fn logged(path: &Path) -> Vec<(String, String)> {
+pub(crate) fn logged(path: &Path) -> Vec<(String, String)> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
-    let records = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    records.map(|record| (record["stream"].as_str().unwrap().into(), record["log"].as_str().unwrap().into())).collect()
+    let records = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    records
+        .map(|record| {
+            (
+                record["stream"].as_str().unwrap().into(),
+                record["log"].as_str().unwrap().into(),
+            )
+        })
+        .collect()
 }

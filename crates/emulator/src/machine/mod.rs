@@ -7,13 +7,15 @@
 //!
 //! Files named in the document are not looked at: that is the start's business, as on Windows.
 
+mod devices;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use hcs::{
-    Attachment, ComputeSystem, Devices, HvSocketServiceConfig, Plan9Share, SystemKind, VirtualMachine, scsi,
-};
+use hcs::{ComputeSystem, HvSocketServiceConfig, Plan9Share, SystemKind, VirtualMachine};
 
+pub(crate) use self::devices::{Controller, check_disk};
+use self::devices::{controllers, refuse_devices};
 use crate::boot;
 use crate::failure::{Failure, read as read_document};
 use crate::sockets;
@@ -57,15 +59,6 @@ pub(crate) const FULL_LIMIT: u64 = 100_000;
 /// The weight that Hyper-V gives by convention.
 pub(crate) const USUAL_WEIGHT: u64 = 100;
 const HIGHEST_WEIGHT: u64 = 10_000;
-
-/// A SCSI controller.
-#[derive(Debug, Clone)]
-pub(crate) struct Controller {
-    /// The name in documents: a GUID or any text.
-    pub(crate) name: String,
-    /// Disks by LUN.
-    pub(crate) disks: BTreeMap<u32, Attachment>,
-}
 
 /// Reads the document of a new compute system. `host_processors` bounds what it may ask for.
 pub(crate) fn read(document: &str, host_processors: u32) -> Result<MachineSpec, Failure> {
@@ -297,58 +290,6 @@ impl Processors {
     }
 }
 
-fn refuse_devices(devices: &Devices) -> Result<(), Failure> {
-    let pmem = devices
-        .virtual_pmem
-        .as_ref()
-        .is_some_and(|pmem| !pmem.devices.is_empty());
-    let smb = devices
-        .virtual_smb
-        .as_ref()
-        .is_some_and(|smb| !smb.shares.is_empty());
-    let memory = devices
-        .shared_memory
-        .as_ref()
-        .is_some_and(|memory| !memory.regions.is_empty());
-    refuse(
-        "VirtualMachine.Devices",
-        &[
-            (pmem, "VirtualPMem.Devices", "attach the images to Scsi"),
-            (smb, "VirtualSmb.Shares", "use Plan9"),
-            (memory, "SharedMemory.Regions", "use a socket"),
-            (
-                !devices.network_adapters.is_empty(),
-                "NetworkAdapters",
-                "the sandbox has no virtual network adapters",
-            ),
-            (
-                !devices.flexible_iov.is_empty(),
-                "FlexibleIov",
-                "it needs a Windows host",
-            ),
-            (
-                !devices.virtual_pci.is_empty(),
-                "VirtualPci",
-                "it needs a Windows host",
-            ),
-            (devices.video_monitor.is_some(), "VideoMonitor", "use ComPorts"),
-            (
-                devices.enhanced_mode_video.is_some(),
-                "EnhancedModeVideo",
-                "use ComPorts",
-            ),
-            (devices.keyboard.is_some(), "Keyboard", "use ComPorts"),
-            (devices.mouse.is_some(), "Mouse", "use ComPorts"),
-            (devices.battery.is_some(), "Battery", "it needs a Windows host"),
-            (
-                devices.guest_crash_reporting.is_some(),
-                "GuestCrashReporting",
-                "the guest is Linux",
-            ),
-        ],
-    )
-}
-
 /// Refuses the first field that is given and not supported, naming what to do instead.
 fn refuse(place: &str, fields: &[(bool, &str, &str)]) -> Result<(), Failure> {
     match fields.iter().find(|(given, ..)| *given) {
@@ -357,86 +298,6 @@ fn refuse(place: &str, fields: &[(bool, &str, &str)]) -> Result<(), Failure> {
         ))),
         None => Ok(()),
     }
-}
-
-/// Numbers the controllers: those with a well-known name get their number, the others the free ones in order of name.
-fn controllers(by_name: BTreeMap<String, hcs::Scsi>) -> Result<Vec<Controller>, Failure> {
-    let most = scsi::CONTROLLERS.len();
-    if by_name.len() > most {
-        return Err(Failure::invalid(format!(
-            "VirtualMachine.Devices.Scsi has {} controllers, at most {most} are possible",
-            by_name.len()
-        )));
-    }
-    let mut slots: Vec<Option<Controller>> = vec![None; most];
-    let mut unnumbered = Vec::new();
-    for (name, controller) in by_name {
-        for (lun, disk) in &controller.attachments {
-            check_disk(*lun, disk)?;
-        }
-        let number = scsi::controller_number(&name).and_then(|number| usize::try_from(number).ok());
-        let controller = Controller {
-            name,
-            disks: controller.attachments,
-        };
-        match number.and_then(|number| slots.get_mut(number)) {
-            Some(slot @ None) => *slot = Some(controller),
-            // The same controller under two names.
-            Some(Some(taken)) => {
-                return Err(Failure::json(format!(
-                    "VirtualMachine.Devices.Scsi: {} and {} are the same controller",
-                    taken.name, controller.name
-                )));
-            }
-            None => unnumbered.push(controller),
-        }
-    }
-    for controller in unnumbered {
-        let slot = slots
-            .iter_mut()
-            .find(|slot| slot.is_none())
-            .expect("there are at most as many as slots");
-        *slot = Some(controller);
-    }
-    // A number that the document skips is a controller that does not exist: it keeps its place without a name.
-    while slots.last().is_some_and(Option::is_none) {
-        slots.pop();
-    }
-    let empty = || Controller {
-        name: String::new(),
-        disks: BTreeMap::new(),
-    };
-    Ok(slots.into_iter().map(|slot| slot.unwrap_or_else(empty)).collect())
-}
-
-/// Checks one SCSI attachment of a create or modify document.
-pub(crate) fn check_disk(lun: u32, disk: &Attachment) -> Result<(), Failure> {
-    use hcs::AttachmentType as T;
-    if lun >= scsi::LUNS {
-        return Err(Failure::invalid(format!(
-            "LUN {lun} does not exist, a controller has 0 to {}",
-            scsi::LUNS - 1
-        )));
-    }
-    match disk.attachment_type {
-        Some(T::VirtualDisk) => {}
-        None => return Err(Failure::json("Attachment.Type is required")),
-        Some(other) => {
-            return Err(Failure::unsupported(format!(
-                "Attachment.Type {other} is not supported here, use VirtualDisk"
-            )));
-        }
-    }
-    if disk.path.is_empty() {
-        return Err(Failure::json("Attachment.Path is required"));
-    }
-    if !disk.path.starts_with('/') {
-        return Err(Failure::invalid(format!(
-            "Attachment.Path {:?} is not an absolute path",
-            disk.path
-        )));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,0 +1,187 @@
+//! A foreground container: its streams are ours until it ends or we detach.
+//!
+//! Input, output and signals are carried independently, so none holds up another. Bytes pass unchanged in both
+//! directions. With a terminal, keys are raw and signals to this program restore the terminal before it ends; without
+//! one, signals are handed on to the container.
+
+use std::io::IsTerminal;
+
+use api::message::{KillContainer, ResizeTerminal, TerminalSize};
+use api::{ByteStream, Channel, Client, Containers, Context, Control, Frame, StreamReceiver, StreamSender};
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use crate::detach::DetachKeys;
+use crate::failure::Failure;
+use crate::signals::{PATIENCE, Signals};
+use crate::terminal::{self, Raw, Resized};
+
+/// How the foreground ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The output ended: the process has, too, or soon will.
+    Over,
+    /// The user left.
+    Detached,
+    /// We were told to end, by a signal or by too many interrupts; with our exit code.
+    GaveUp(i32),
+}
+
+/// What is carried.
+pub(crate) struct Foreground<'a> {
+    pub(crate) client: &'a Client,
+    /// The container, or an exec's id: what is resized and gets signals.
+    pub(crate) target: &'a str,
+    pub(crate) tty: bool,
+    pub(crate) stdin: bool,
+    pub(crate) detach: DetachKeys,
+    /// Present when signals are ours to handle: those of a container without a terminal are handed on.
+    pub(crate) signals: Option<Signals>,
+    /// Make the program in the terminal draw itself again.
+    pub(crate) redraw: bool,
+}
+
+/// Refuses `-it` where standard input is no terminal.
+pub(crate) fn check_terminal(tty: bool, stdin: bool) -> Result<(), Failure> {
+    if tty && stdin && !std::io::stdin().is_terminal() {
+        return Err(Failure::new("the input device is not a TTY").hint("leave out -t when the input comes from a pipe or a file"));
+    }
+    Ok(())
+}
+
+impl Foreground<'_> {
+    /// Carries until the end.
+    pub(crate) async fn carry(self, stream: ByteStream) -> Result<End, Failure> {
+        let (sender, receiver) = stream.split();
+        let Self { client, target, tty, stdin, detach, signals, redraw } = self;
+        let raw = tty && stdin && std::io::stdin().is_terminal();
+        let guard = if raw { Some(Raw::enable().map_err(|error| Failure::io("cannot use the terminal", &error))?) } else { None };
+        let input = async {
+            if stdin && carry_input(sender.clone(), if raw { Some(detach) } else { None }).await {
+                return End::Detached;
+            }
+            std::future::pending().await
+        };
+        let size = async {
+            follow_size(client, target, tty, redraw).await;
+            std::future::pending().await
+        };
+        let end = tokio::select! {
+            biased;
+            end = carry_output(receiver) => end,
+            end = input => Ok(end),
+            end = handle_signals(client, target, tty, signals) => Ok(end),
+            end = size => Ok(end),
+        };
+        drop(guard);
+        end
+    }
+}
+
+/// True when the user typed the detach keys; false at the end of the input.
+async fn carry_input(sender: StreamSender, mut detach: Option<DetachKeys>) -> bool {
+    let mut stdin = tokio::io::stdin();
+    let mut buffer = BytesMut::new();
+    loop {
+        buffer.reserve(32 * 1024);
+        match stdin.read_buf(&mut buffer).await {
+            Ok(0) | Err(_) => break,
+            Ok(_) => {}
+        }
+        let read = buffer.split().freeze();
+        let (bytes, left) = match &mut detach {
+            Some(keys) => {
+                let typed = keys.typed(&read);
+                (Bytes::from(typed.bytes), typed.detach)
+            }
+            None => (read, false),
+        };
+        if sender.send(Channel::Stdin, bytes).await.is_err() {
+            return false;
+        }
+        if left {
+            return true;
+        }
+    }
+    let _ = sender.end(Channel::Stdin).await;
+    false
+}
+
+async fn carry_output(mut receiver: StreamReceiver) -> Result<End, Failure> {
+    let (mut stdout, mut stderr) = (tokio::io::stdout(), tokio::io::stderr());
+    while let Some(frame) = receiver.recv().await {
+        match frame {
+            Frame::Data(Channel::Stderr, bytes) => put(&mut stderr, &bytes, "standard error").await?,
+            Frame::Data(_, bytes) => put(&mut stdout, &bytes, "standard output").await?,
+            Frame::Control(Control::Error(status)) => return Err(status.into()),
+            Frame::Control(_) | Frame::End(_) => {}
+        }
+    }
+    Ok(End::Over)
+}
+
+async fn put(output: &mut (impl AsyncWrite + Unpin), bytes: &[u8], name: &str) -> Result<(), Failure> {
+    let written = async {
+        output.write_all(bytes).await?;
+        output.flush().await
+    };
+    written.await.map_err(|error| Failure::io(format!("cannot write to {name}"), &error))
+}
+
+/// Keeps the size of the container's terminal equal to ours.
+async fn follow_size(client: &Client, target: &str, tty: bool, redraw: bool) {
+    if !tty {
+        return;
+    }
+    let mut resized = Resized::new();
+    if redraw && let Some(size) = terminal::size() {
+        // Programs draw themselves when the size changes, so it must change.
+        resize(client, target, TerminalSize { height: size.height.saturating_add(1), ..size }).await;
+    }
+    loop {
+        if let Some(size) = terminal::size() {
+            resize(client, target, size).await;
+        }
+        resized.next().await;
+    }
+}
+
+async fn resize(client: &Client, target: &str, size: TerminalSize) {
+    let request = ResizeTerminal { target: target.to_owned(), height: size.height, width: size.width };
+    // Before its start and after its end a process has no terminal; the size of its start came with its creation.
+    let _ = client.resize(Context::new(), request).await;
+}
+
+async fn handle_signals(client: &Client, container: &str, tty: bool, signals: Option<Signals>) -> End {
+    let Some(mut signals) = signals else { return std::future::pending().await };
+    let mut interrupts = 0;
+    loop {
+        let signal = signals.next().await;
+        if tty {
+            match exit_code(signal) {
+                Some(code) => return End::GaveUp(code),
+                None => continue,
+            }
+        }
+        if signal == "INT" {
+            interrupts += 1;
+            if interrupts >= PATIENCE {
+                return End::GaveUp(1);
+            }
+        }
+        let request = KillContainer { container: container.to_owned(), signal: Some(signal.to_owned()) };
+        // A container that has ended meanwhile needs no signal.
+        let _ = client.kill(Context::new(), request).await;
+    }
+}
+
+/// The exit code of a program that this signal ended.
+fn exit_code(signal: &str) -> Option<i32> {
+    match signal {
+        "HUP" => Some(129),
+        "INT" => Some(130),
+        "QUIT" => Some(131),
+        "TERM" => Some(143),
+        _ => None,
+    }
+}

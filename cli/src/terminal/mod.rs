@@ -1,0 +1,25 @@
+//! The user's terminal: its size, and raw keys while a container owns it.
+//!
+//! [`Raw`] is a guard; what it found is restored when it is dropped, and by a panic hook where panics do not unwind.
+
+use api::message::TerminalSize;
+
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
+
+#[cfg(unix)]
+use unix as system;
+#[cfg(windows)]
+use windows as system;
+
+pub(crate) use system::Raw;
+
+/// The size of the terminal that we write to; `None` when there is none.
+pub(crate) fn size() -> Option<TerminalSize> {
+    system::size().filter(|size| size.height > 0 && size.width > 0)
+}
+
+/// Resolves whenever the size may have changed.
+pub(crate) use system::Resized;

@@ -1,0 +1,48 @@
+//! `ctr-like rm`.
+
+use api::message::RemoveContainer;
+use api::{Code, Containers, Context, Status};
+use clap::Args;
+
+use super::each;
+use crate::connect::Session;
+use crate::failure::Outcome;
+
+/// Remove containers
+#[derive(Debug, Args)]
+pub(crate) struct Rm {
+    /// Also when they run: they are killed first. One that does not exist is no failure
+    #[arg(short, long)]
+    force: bool,
+    /// With their anonymous volumes
+    #[arg(short, long)]
+    volumes: bool,
+    /// Remove a link instead
+    #[arg(short, long)]
+    link: bool,
+    /// Containers
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+impl Rm {
+    pub(crate) async fn run(self, session: &Session) -> Outcome {
+        if self.link {
+            let status = Status::unimplemented("links between containers are not supported");
+            return Err(status.hint("join the containers to one network: they find each other by name").into());
+        }
+        let client = session.connect().await?;
+        each(&self.containers, |container| async {
+            let request = RemoveContainer { container: container.clone(), force: self.force, volumes: self.volumes };
+            match client.remove(Context::new(), request).await {
+                Err(status) if self.force && status.code == Code::NotFound => {
+                    // Told, as docker does, but what was asked for is true.
+                    crate::failure::report(Err(status.into()));
+                    Ok(container)
+                }
+                outcome => outcome.map(|_| container),
+            }
+        })
+        .await
+    }
+}
