@@ -13,7 +13,12 @@ use crate::verbs;
 
 /// Containers for Linux and Windows, side by side
 #[derive(Debug, Parser)]
-#[command(name = "ctr-like", version, disable_help_subcommand = true, arg_required_else_help = true)]
+#[command(
+    name = "ctr-like",
+    version,
+    disable_help_subcommand = true,
+    arg_required_else_help = true
+)]
 pub(crate) struct CommandLine {
     #[command(flatten)]
     globals: Globals,
@@ -86,7 +91,9 @@ verbs! {
 
 /// Does what was typed and gives the exit code.
 pub(crate) fn run(arguments: &[OsString]) -> i32 {
-    let parsed = command().try_get_matches_from(arguments).and_then(|matches| CommandLine::from_arg_matches(&matches));
+    let parsed = command()
+        .try_get_matches_from(arguments)
+        .and_then(|matches| CommandLine::from_arg_matches(&matches));
     let CommandLine { globals, verb } = match parsed {
         Ok(parsed) => parsed,
         Err(error) => return explain(&error),
@@ -106,7 +113,9 @@ fn explain(error: &clap::Error) -> i32 {
     // Nobody to tell when the stream is closed.
     let _ = error.print();
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => 0,
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => 0,
         _ => ENGINE,
     }
 }
@@ -119,8 +128,13 @@ pub(crate) fn command() -> Command {
 
 fn adapt(command: Command) -> Command {
     let command = command.args_override_self(true).mut_args(switch);
-    let names: Vec<String> = command.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
-    names.into_iter().fold(command, |command, name| command.mut_subcommand(name, adapt))
+    let names: Vec<String> = command
+        .get_subcommands()
+        .map(|verb| verb.get_name().to_owned())
+        .collect();
+    names
+        .into_iter()
+        .fold(command, |command, name| command.mut_subcommand(name, adapt))
 }
 
 fn switch(argument: Arg) -> Arg {
@@ -137,4 +151,72 @@ fn switch(argument: Arg) -> Arg {
         .value_name("BOOL")
         .hide_possible_values(true)
         .hide_default_value(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Verb, ErrorKind> {
+        let matches = command()
+            .try_get_matches_from(line.split(' '))
+            .map_err(|error| error.kind())?;
+        Ok(CommandLine::from_arg_matches(&matches).unwrap().verb)
+    }
+
+    #[test]
+    fn lines_that_orchestrators_type_are_understood() {
+        for line in [
+            "ctr-like create --name n --network name=x,alias=a --mount type=volume,target=/t -p 127.0.0.1::80/TCP -e A=1 --restart=always --pull never -it i a b",
+            "ctr-like run --detach i",
+            "ctr-like exec --workdir /w -e N=V c cmd -x --y",
+            "ctr-like container ls --no-trunc --all --filter label=k=v --format {{json_.}}",
+            "ctr-like container ls -n 1",
+            "ctr-like container ls --last 1 --quiet",
+            "ctr-like container inspect --format x c d",
+            "ctr-like container start c d",
+            "ctr-like container stop --time 10 c",
+            "ctr-like container stop -t 10 c",
+            "ctr-like container rm -v --force c",
+            "ctr-like container logs --follow --timestamps c",
+            "ctr-like events --filter type=container --format x",
+            "ctr-like image inspect --format x i",
+            "ctr-like image pull --quiet i",
+            "ctr-like image rm --force i",
+            "ctr-like image ls -q",
+            "ctr-like attach c",
+            "ctr-like version -f json",
+            "ctr-like run --rm=false -d=true -it --rm --rm i",
+            "ctr-like run -h host i",
+            "ctr-like -H unix:///x --no-start ps",
+            "ctr-like ps -H unix:///x --no-start",
+        ] {
+            assert!(parse(line).is_ok(), "{line}: {:?}", parse(line).err());
+        }
+    }
+
+    #[test]
+    fn switches_take_values_and_may_be_bundled() {
+        let Verb::Run(_) = parse("ctr-like run -itd --rm=false i").unwrap() else {
+            panic!("another verb")
+        };
+        assert_eq!(
+            parse("ctr-like run --rm=maybe i").err(),
+            Some(ErrorKind::ValueValidation)
+        );
+    }
+
+    #[test]
+    fn unknown_flags_before_the_image_are_errors() {
+        assert_eq!(
+            parse("ctr-like run --bogus i").err(),
+            Some(ErrorKind::UnknownArgument)
+        );
+        assert_eq!(
+            parse("ctr-like run").err(),
+            Some(ErrorKind::MissingRequiredArgument)
+        );
+        assert_eq!(parse("ctr-like bogus").err(), Some(ErrorKind::InvalidSubcommand));
+        assert_eq!(parse("ctr-like run --help").err(), Some(ErrorKind::DisplayHelp));
+    }
 }

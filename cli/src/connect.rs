@@ -35,14 +35,28 @@ impl Session {
     pub(crate) fn new(host: Option<&str>, start: bool) -> Result<Self, Failure> {
         let start = start && env::var(env::NO_START).is_none_or(|value| value == "0");
         if let Some(host) = host {
-            let endpoint = host.parse().map_err(|error: EndpointError| Failure::usage(error.to_string()))?;
-            return Ok(Self { places: vec![endpoint], named: true, start });
+            let endpoint = host
+                .parse()
+                .map_err(|error: EndpointError| Failure::usage(error.to_string()))?;
+            return Ok(Self {
+                places: vec![endpoint],
+                named: true,
+                start,
+            });
         }
         if let Some(dir) = env::var(env::RUN_DIR).filter(|_| cfg!(unix)) {
-            return Ok(Self { places: vec![Endpoint::Unix(PathBuf::from(dir).join("ctr-like.sock"))], named: false, start });
+            return Ok(Self {
+                places: vec![Endpoint::Unix(PathBuf::from(dir).join("ctr-like.sock"))],
+                named: false,
+                start,
+            });
         }
         let user = env::var(env::XDG_RUNTIME_DIR).map(PathBuf::from);
-        Ok(Self { places: Endpoint::defaults(is_root(), user.as_deref()), named: false, start })
+        Ok(Self {
+            places: Endpoint::defaults(is_root(), user.as_deref()),
+            named: false,
+            start,
+        })
     }
 
     /// A connection to the daemon; starts one where that is allowed.
@@ -55,7 +69,9 @@ impl Session {
 
     /// A connection to a daemon that runs.
     pub(crate) async fn connect_running(&self) -> Result<Client, Failure> {
-        self.connect_only().await.map_err(|status| self.unreachable(status))
+        self.connect_only()
+            .await
+            .map_err(|status| self.unreachable(status))
     }
 
     /// As [`Self::connect_running`], with the plain status: the caller tells "no daemon" from other failures.
@@ -86,15 +102,18 @@ impl Session {
         let program = daemon_program()?;
         let (log, log_path) = self.log_file();
         let mut command = Command::new(&program);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.map_or_else(Stdio::null, Stdio::from));
+        command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log.map_or_else(Stdio::null, Stdio::from));
         if self.named
             && let Some(endpoint) = self.endpoint()
         {
             command.arg("--host").arg(endpoint.to_string());
         }
-        let mut child = spawn_detached(&mut command).map_err(|error| {
-            Failure::io(format!("cannot start the daemon {}", program.display()), &error)
-        })?;
+        let mut child = spawn_detached(&mut command)
+            .map_err(|error| Failure::io(format!("cannot start the daemon {}", program.display()), &error))?;
         let client = self.await_daemon(&mut child).await.map_err(|reason| {
             let failure = Failure::new(reason);
             match &log_path {
@@ -103,7 +122,10 @@ impl Session {
             }
         })?;
         let place = self.endpoint().map(ToString::to_string).unwrap_or_default();
-        render::note(&format!("ctr-like: started the daemon (pid {}) at {place}", child.id()));
+        render::note(&format!(
+            "ctr-like: started the daemon (pid {}) at {place}",
+            child.id()
+        ));
         Ok(client)
     }
 
@@ -120,10 +142,16 @@ impl Session {
             };
             if let Ok(Some(exit)) = child.try_wait() {
                 // Perhaps another process was faster: then its daemon answers.
-                return self.connect_only().await.map_err(|_| format!("the daemon ended at once ({exit})"));
+                return self
+                    .connect_only()
+                    .await
+                    .map_err(|_| format!("the daemon ended at once ({exit})"));
             }
             if Instant::now() > end {
-                return Err(format!("the daemon did not answer within {} seconds: {status}", PATIENCE.as_secs()));
+                return Err(format!(
+                    "the daemon did not answer within {} seconds: {status}",
+                    PATIENCE.as_secs()
+                ));
             }
         }
     }
@@ -145,14 +173,19 @@ impl Session {
         if !nobody_listens(&status) && status.code != Code::PermissionDenied {
             return status.into();
         }
-        let reason = status.causes.first().map_or_else(String::new, |cause| format!(": {cause}"));
+        let reason = status
+            .causes
+            .first()
+            .map_or_else(String::new, |cause| format!(": {cause}"));
         let place = self.endpoint().map(ToString::to_string).unwrap_or_default();
         let denied = status.code == Code::PermissionDenied;
         status.message = format!("error during connect: no daemon can be reached at {place}{reason}");
         status.causes.clear();
         let failure = Failure::from(status);
         match (denied, self.start) {
-            (true, _) => failure.hint("run as root, or as a member of the group that the daemon's socket belongs to"),
+            (true, _) => {
+                failure.hint("run as root, or as a member of the group that the daemon's socket belongs to")
+            }
             (false, true) => failure,
             (false, false) => failure.hint("start it with: ctr-like daemon start"),
         }
@@ -173,8 +206,13 @@ fn daemon_program() -> Result<PathBuf, Failure> {
     if program.exists() {
         return Ok(program);
     }
-    Err(Failure::new("error during connect: no daemon is running, and there is none to start")
-        .hint(format!("install ctr-liked as {}, or name it in {}", program.display(), env::DAEMON)))
+    Err(
+        Failure::new("error during connect: no daemon is running, and there is none to start").hint(format!(
+            "install ctr-liked as {}, or name it in {}",
+            program.display(),
+            env::DAEMON
+        )),
+    )
 }
 
 #[cfg(unix)]

@@ -40,17 +40,27 @@ pub(crate) fn find(reference: &str) -> Option<Auth> {
 fn lookup(text: &str, reference: &str) -> Option<Auth> {
     let mut config: Config = serde_json::from_str(text).ok()?;
     let registry = registry(reference);
-    let found = config.auths.iter().find(|(name, _)| host(name) == registry).map(|(name, _)| name.clone())?;
+    let found = config
+        .auths
+        .iter()
+        .find(|(name, _)| host(name) == registry)
+        .map(|(name, _)| name.clone())?;
     let entry = config.auths.remove(&found)?;
     let (username, password) = if entry.auth.is_empty() {
         (entry.username, entry.password)
     } else {
-        let decoded = base64::engine::general_purpose::STANDARD.decode(entry.auth.trim()).ok()?;
+        let decoded = base64::engine::general_purpose::STANDARD
+            .decode(entry.auth.trim())
+            .ok()?;
         let decoded = String::from_utf8(decoded).ok()?;
         let (username, password) = decoded.trim_end_matches('\0').split_once(':')?;
         (username.to_owned(), password.to_owned())
     };
-    let auth = Auth { username, password, identity_token: entry.identitytoken.filter(|token| !token.is_empty()) };
+    let auth = Auth {
+        username,
+        password,
+        identity_token: entry.identitytoken.filter(|token| !token.is_empty()),
+    };
     (auth != Auth::default()).then_some(auth)
 }
 
@@ -66,7 +76,10 @@ fn registry(reference: &str) -> &str {
 }
 
 fn host(name: &str) -> &str {
-    let name = name.strip_prefix("https://").or_else(|| name.strip_prefix("http://")).unwrap_or(name);
+    let name = name
+        .strip_prefix("https://")
+        .or_else(|| name.strip_prefix("http://"))
+        .unwrap_or(name);
     name.split('/').next().unwrap_or(name)
 }
 
@@ -88,7 +101,10 @@ mod tests {
         assert_eq!(user("docker.io/library/busybox:1"), user("busybox"));
         assert_eq!(user("team/app"), user("busybox"));
         assert_eq!(user("127.0.0.1:5000/x"), Some(("u".to_owned(), "p".to_owned())));
-        assert_eq!(lookup(CONFIG, "ghcr.io/a/b").unwrap().identity_token.as_deref(), Some("t"));
+        assert_eq!(
+            lookup(CONFIG, "ghcr.io/a/b").unwrap().identity_token.as_deref(),
+            Some("t")
+        );
         assert_eq!(user("empty.example/x"), None);
         assert_eq!(user("quay.io/x"), None);
     }
@@ -96,6 +112,12 @@ mod tests {
     #[test]
     fn file_that_is_damaged_means_no_login() {
         assert_eq!(lookup("{", "busybox"), None);
-        assert_eq!(lookup(r#"{"auths":{"https://index.docker.io/v1/":{"auth":"%%"}}}"#, "busybox"), None);
+        assert_eq!(
+            lookup(
+                r#"{"auths":{"https://index.docker.io/v1/":{"auth":"%%"}}}"#,
+                "busybox"
+            ),
+            None
+        );
     }
 }

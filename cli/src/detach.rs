@@ -25,7 +25,9 @@ impl DetachKeys {
         let mut keys = Vec::new();
         for name in text.split(',').filter(|_| !text.is_empty()) {
             keys.push(key(name).ok_or_else(|| {
-                Failure::usage(format!("invalid detach keys {text:?}: write for example ctrl-p,ctrl-q"))
+                Failure::usage(format!(
+                    "invalid detach keys {text:?}: write for example ctrl-p,ctrl-q"
+                ))
             })?);
         }
         Ok(Self { keys, seen: 0 })
@@ -39,7 +41,10 @@ impl DetachKeys {
             while self.seen > 0 && self.keys.get(self.seen) != Some(byte) {
                 bytes.push(self.keys[0]);
                 let held = &self.keys[1..self.seen];
-                self.seen = (0..=held.len()).rev().find(|length| held.ends_with(&self.keys[..*length])).unwrap_or(0);
+                self.seen = (0..=held.len())
+                    .rev()
+                    .find(|length| held.ends_with(&self.keys[..*length]))
+                    .unwrap_or(0);
                 bytes.extend_from_slice(&held[..held.len() - self.seen]);
             }
             if self.keys.get(self.seen) == Some(byte) {
@@ -86,17 +91,29 @@ mod tests {
 
     #[test]
     fn sequence_is_found_and_everything_else_is_sent() {
-        assert_eq!(typed("ctrl-p,ctrl-q", &[b"ls\n\x10\x11rest"]), (b"ls\n".to_vec(), true));
+        assert_eq!(
+            typed("ctrl-p,ctrl-q", &[b"ls\n\x10\x11rest"]),
+            (b"ls\n".to_vec(), true)
+        );
         assert_eq!(typed("ctrl-p,ctrl-q", &[b"\x10", b"\x11"]), (vec![], true));
-        assert_eq!(typed("ctrl-p,ctrl-q", &[b"\x10x\x10\x10\x11"]), (b"\x10x\x10".to_vec(), true));
-        assert_eq!(typed("ctrl-p,ctrl-q", &[b"\x10", b"x"]), (b"\x10x".to_vec(), false));
+        assert_eq!(
+            typed("ctrl-p,ctrl-q", &[b"\x10x\x10\x10\x11"]),
+            (b"\x10x\x10".to_vec(), true)
+        );
+        assert_eq!(
+            typed("ctrl-p,ctrl-q", &[b"\x10", b"x"]),
+            (b"\x10x".to_vec(), false)
+        );
         assert_eq!(typed("a,a,b", &[b"aaab"]), (b"a".to_vec(), true));
         assert_eq!(typed("", &[b"\x10\x11"]), (b"\x10\x11".to_vec(), false));
     }
 
     #[test]
     fn keys_are_letters_or_control_keys() {
-        assert_eq!(DetachKeys::parse("ctrl-a,x,ctrl-@,ctrl-[,ctrl-_").unwrap().keys, [1, b'x', 0, 0x1b, 0x1f]);
+        assert_eq!(
+            DetachKeys::parse("ctrl-a,x,ctrl-@,ctrl-[,ctrl-_").unwrap().keys,
+            [1, b'x', 0, 0x1b, 0x1f]
+        );
         for text in ["ctrl-", "ctrl-A", "alt-x", ",", "ctrl-1"] {
             assert!(DetachKeys::parse(text).is_err(), "{text}");
         }

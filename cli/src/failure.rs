@@ -67,7 +67,10 @@ impl Failure {
 
     /// The exit code of a process that could not be started, as docker has it.
     pub(crate) fn of_start(status: Status, otherwise: i32) -> Self {
-        let command = status.resource.as_ref().is_some_and(|resource| resource.kind == "command");
+        let command = status
+            .resource
+            .as_ref()
+            .is_some_and(|resource| resource.kind == "command");
         let code = match status.code {
             Code::NotFound if command => 127,
             _ if command => 126,
@@ -79,7 +82,10 @@ impl Failure {
 
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
-        Self { code: 1, status: Some(Box::new(status)) }
+        Self {
+            code: 1,
+            status: Some(Box::new(status)),
+        }
     }
 }
 
@@ -110,8 +116,14 @@ pub(crate) fn lines(status: &Status) -> Vec<String> {
         above = cause;
     }
     if let Some(hcs) = &status.hcs {
-        let name = hcs.name.as_deref().map_or_else(String::new, |name| format!(" ({name})"));
-        lines.push(format!("  compute service: {} failed with {}{name}", hcs.operation, hcs.hresult));
+        let name = hcs
+            .name
+            .as_deref()
+            .map_or_else(String::new, |name| format!(" ({name})"));
+        lines.push(format!(
+            "  compute service: {} failed with {}{name}",
+            hcs.operation, hcs.hresult
+        ));
     }
     lines.extend(status.hints.iter().map(|hint| format!("hint: {hint}")));
     lines

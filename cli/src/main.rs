@@ -23,6 +23,8 @@ mod flags;
 mod progress;
 mod pull;
 mod quantity;
+#[cfg(test)]
+mod reference;
 mod render;
 mod signals;
 mod streams;
@@ -38,9 +40,14 @@ const VERSION_LINE: &str = concat!("ctr-like version ", env!("CARGO_PKG_VERSION"
 fn main() {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let code = match arguments.get(1..) {
-        Some([only]) if only == "--version" || only == "-v" => failure::report(render::line(VERSION_LINE).map(|()| 0)),
+        Some([only]) if only == "--version" || only == "-v" => {
+            failure::report(render::line(VERSION_LINE).map(|()| 0))
+        }
         _ => arguments::run(&arguments),
     };
-    #[expect(clippy::exit, reason = "a thread may still wait for standard input, and Windows exit codes have 32 bits")]
+    #[expect(
+        clippy::exit,
+        reason = "a thread may still wait for standard input, and Windows exit codes have 32 bits"
+    )]
     std::process::exit(code)
 }

@@ -11,8 +11,13 @@ use crate::render;
 /// Shows what it is told.
 pub(crate) enum Show {
     Nothing,
-    Lines { last: HashMap<String, String> },
-    Bars { all: MultiProgress, bars: HashMap<String, ProgressBar> },
+    Lines {
+        last: HashMap<String, String>,
+    },
+    Bars {
+        all: MultiProgress,
+        bars: HashMap<String, ProgressBar>,
+    },
 }
 
 impl Show {
@@ -20,7 +25,10 @@ impl Show {
     pub(crate) fn new(quiet: bool) -> Self {
         match (quiet, std::io::stderr().is_terminal()) {
             (true, _) => Self::Nothing,
-            (false, true) => Self::Bars { all: MultiProgress::new(), bars: HashMap::new() },
+            (false, true) => Self::Bars {
+                all: MultiProgress::new(),
+                bars: HashMap::new(),
+            },
             (false, false) => Self::Lines { last: HashMap::new() },
         }
     }
@@ -38,7 +46,11 @@ impl Show {
                 let id = render::escape(&progress.id);
                 let bar = bars.entry(progress.id.clone()).or_insert_with(|| {
                     let bar = all.add(ProgressBar::no_length());
-                    bar.set_prefix(if id.is_empty() { String::new() } else { format!("{id}: ") });
+                    bar.set_prefix(if id.is_empty() {
+                        String::new()
+                    } else {
+                        format!("{id}: ")
+                    });
                     bar
                 });
                 bar.set_message(render::escape(&progress.status));
@@ -74,7 +86,11 @@ fn changed(last: &mut HashMap<String, String>, progress: &Progress) -> Option<St
         return None;
     }
     last.insert(id.clone(), status.clone());
-    Some(if id.is_empty() { status.clone() } else { format!("{id}: {status}") })
+    Some(if id.is_empty() {
+        status.clone()
+    } else {
+        format!("{id}: {status}")
+    })
 }
 
 fn moving() -> ProgressStyle {
@@ -94,7 +110,15 @@ mod tests {
     fn lines_tell_changes_of_state_only() {
         let mut last = HashMap::new();
         let mut tell = |id: &str, status: &str, current| {
-            changed(&mut last, &Progress { id: id.to_owned(), status: status.to_owned(), current: Some(current), total: Some(9) })
+            changed(
+                &mut last,
+                &Progress {
+                    id: id.to_owned(),
+                    status: status.to_owned(),
+                    current: Some(current),
+                    total: Some(9),
+                },
+            )
         };
         assert_eq!(tell("a", "Downloading", 1).as_deref(), Some("a: Downloading"));
         assert_eq!(tell("a", "Downloading", 2), None);

@@ -10,7 +10,12 @@ use crate::progress::Show;
 use crate::render;
 
 /// Pulls with progress on standard error.
-pub(crate) async fn pull(client: &Client, reference: &str, platform: Option<&str>, quiet: bool) -> Result<Transferred, Failure> {
+pub(crate) async fn pull(
+    client: &Client,
+    reference: &str,
+    platform: Option<&str>,
+    quiet: bool,
+) -> Result<Transferred, Failure> {
     let request = PullImage {
         reference: reference.to_owned(),
         platform: platform.map(ToOwned::to_owned),
@@ -20,7 +25,10 @@ pub(crate) async fn pull(client: &Client, reference: &str, platform: Option<&str
 }
 
 /// Shows a transfer until it is done.
-pub(crate) async fn transfer(mut items: ItemStream<TransferItem>, quiet: bool) -> Result<Transferred, Failure> {
+pub(crate) async fn transfer(
+    mut items: ItemStream<TransferItem>,
+    quiet: bool,
+) -> Result<Transferred, Failure> {
     let mut show = Show::new(quiet);
     let mut done = None;
     let outcome = loop {
@@ -44,7 +52,11 @@ pub(crate) struct Policy<'a> {
 }
 
 /// Makes a container. Warnings go to standard error.
-pub(crate) async fn create(client: &Client, request: CreateContainer, policy: Policy<'_>) -> Result<Created, Failure> {
+pub(crate) async fn create(
+    client: &Client,
+    request: CreateContainer,
+    policy: Policy<'_>,
+) -> Result<Created, Failure> {
     let bring = || pull(client, &request.image, request.platform.as_deref(), policy.quiet);
     if policy.pull == "always" {
         bring().await?;
@@ -66,5 +78,9 @@ pub(crate) async fn create(client: &Client, request: CreateContainer, policy: Po
 }
 
 fn image_is_missing(status: &Status) -> bool {
-    status.code == Code::NotFound && status.resource.as_ref().is_some_and(|resource| resource.kind == "image")
+    status.code == Code::NotFound
+        && status
+            .resource
+            .as_ref()
+            .is_some_and(|resource| resource.kind == "image")
 }

@@ -12,9 +12,14 @@ pub(crate) fn bytes(text: &str) -> Result<i64, String> {
         return Ok(-1);
     }
     let lower = text.trim().to_lowercase();
-    let digits = lower.trim_end_matches(|letter: char| letter.is_ascii_alphabetic()).trim_end();
+    let digits = lower
+        .trim_end_matches(|letter: char| letter.is_ascii_alphabetic())
+        .trim_end();
     let unit = lower[digits.len()..].trim_start();
-    let unit = unit.strip_suffix("ib").or_else(|| unit.strip_suffix('b')).unwrap_or(unit);
+    let unit = unit
+        .strip_suffix("ib")
+        .or_else(|| unit.strip_suffix('b'))
+        .unwrap_or(unit);
     let shift = match unit {
         "" => 0,
         "k" => 10,
@@ -28,12 +33,18 @@ pub(crate) fn bytes(text: &str) -> Result<i64, String> {
         let bytes = u128::from(whole) << shift;
         return i64::try_from(bytes).map_err(|_| invalid());
     }
+    if digits.contains(|letter: char| !letter.is_ascii_digit() && letter != '.') {
+        return Err(invalid());
+    }
     let number: f64 = digits.parse().map_err(|_| invalid())?;
     let bytes = number * f64::from(2_u32).powi(shift);
     if !(0.0..9.0e18).contains(&bytes) {
         return Err(invalid());
     }
-    #[expect(clippy::cast_possible_truncation, reason = "the range was checked; a fraction of a byte means nothing")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the range was checked; a fraction of a byte means nothing"
+    )]
     Ok(bytes as i64)
 }
 
@@ -52,9 +63,13 @@ pub(crate) fn duration(text: &str) -> Result<i128, String> {
     }
     let mut nanoseconds = 0.0_f64;
     while !rest.is_empty() {
-        let digits = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.').ok_or_else(invalid)?;
+        let digits = rest
+            .find(|letter: char| !letter.is_ascii_digit() && letter != '.')
+            .ok_or_else(invalid)?;
         let (number, after) = rest.split_at(digits);
-        let letters = after.find(|letter: char| letter.is_ascii_digit() || letter == '.').unwrap_or(after.len());
+        let letters = after
+            .find(|letter: char| letter.is_ascii_digit() || letter == '.')
+            .unwrap_or(after.len());
         let (unit, after) = after.split_at(letters);
         let scale = match unit {
             "ns" => 1.0,
@@ -71,7 +86,10 @@ pub(crate) fn duration(text: &str) -> Result<i128, String> {
     if nanoseconds > 9.0e18 {
         return Err(invalid());
     }
-    #[expect(clippy::cast_possible_truncation, reason = "the range was checked; docker rounds to nanoseconds, too")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the range was checked; docker rounds to nanoseconds, too"
+    )]
     let nanoseconds = nanoseconds.round() as i128;
     Ok(if negative { -nanoseconds } else { nanoseconds })
 }
@@ -109,7 +127,8 @@ pub(crate) fn instant(text: &str, now: OffsetDateTime) -> Result<String, Failure
 }
 
 fn invalid_instant(text: &str) -> Failure {
-    Failure::usage(format!("invalid time {text:?}")).hint("write 2026-01-02T15:04:05Z, seconds since 1970, or how long ago: 10m")
+    Failure::usage(format!("invalid time {text:?}"))
+        .hint("write 2026-01-02T15:04:05Z, seconds since 1970, or how long ago: 10m")
 }
 
 #[cfg(test)]
@@ -118,17 +137,31 @@ mod tests {
 
     #[test]
     fn sizes_are_binary() {
-        for (text, bytes) in [("512", 512), ("64k", 65536), ("1.5g", 1_610_612_736), ("2GiB", 2 << 30), ("3mb", 3 << 20), ("0", 0), ("-1", -1)] {
-            assert_eq!(super::bytes(text), Ok(bytes), "{text}");
+        for (text, expected) in [
+            ("512", 512),
+            ("64k", 65536),
+            ("1.5g", 1_610_612_736),
+            ("2GiB", 2 << 30),
+            ("3mb", 3 << 20),
+            ("0", 0),
+            ("-1", -1),
+        ] {
+            assert_eq!(bytes(text), Ok(expected), "{text}");
         }
         for text in ["", "m", "1x", "-2", "9999999p", "1e3", "nan", "inf", "é"] {
-            assert!(super::bytes(text).is_err(), "{text}");
+            assert!(bytes(text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn durations_are_gos() {
-        for (text, expected) in [("1500ms", 1_500_000_000), ("1m30s", 90_000_000_000), ("0", 0), ("1.5h", 5_400_000_000_000), ("-1s", -1_000_000_000)] {
+        for (text, expected) in [
+            ("1500ms", 1_500_000_000),
+            ("1m30s", 90_000_000_000),
+            ("0", 0),
+            ("1.5h", 5_400_000_000_000),
+            ("-1s", -1_000_000_000),
+        ] {
             assert_eq!(duration(text), Ok(expected), "{text}");
         }
         for text in ["", "5", "s", "5x", "-", "1s5", "99999999999h"] {

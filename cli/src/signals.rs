@@ -48,7 +48,9 @@ mod unix {
     impl Signals {
         pub(crate) fn new() -> Self {
             let listen = |(number, name): &(i32, &'static str)| {
-                signal(SignalKind::from_raw(*number)).ok().map(|signal| Named(signal, name).into_future())
+                signal(SignalKind::from_raw(*number))
+                    .ok()
+                    .map(|signal| Named(signal, name).into_future())
             };
             Self(NAMES.iter().filter_map(listen).collect())
         }
@@ -78,7 +80,10 @@ mod windows {
 
     impl Signals {
         pub(crate) fn new() -> Self {
-            Self { interrupt: ctrl_c().ok(), stop: ctrl_break().ok() }
+            Self {
+                interrupt: ctrl_c().ok(),
+                stop: ctrl_break().ok(),
+            }
         }
 
         /// The name of the next signal. Cancel-safe.

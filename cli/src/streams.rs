@@ -44,7 +44,8 @@ pub(crate) struct Foreground<'a> {
 /// Refuses `-it` where standard input is no terminal.
 pub(crate) fn check_terminal(tty: bool, stdin: bool) -> Result<(), Failure> {
     if tty && stdin && !std::io::stdin().is_terminal() {
-        return Err(Failure::new("the input device is not a TTY").hint("leave out -t when the input comes from a pipe or a file"));
+        return Err(Failure::new("the input device is not a TTY")
+            .hint("leave out -t when the input comes from a pipe or a file"));
     }
     Ok(())
 }
@@ -53,9 +54,21 @@ impl Foreground<'_> {
     /// Carries until the end.
     pub(crate) async fn carry(self, stream: ByteStream) -> Result<End, Failure> {
         let (sender, receiver) = stream.split();
-        let Self { client, target, tty, stdin, detach, signals, redraw } = self;
+        let Self {
+            client,
+            target,
+            tty,
+            stdin,
+            detach,
+            signals,
+            redraw,
+        } = self;
         let raw = tty && stdin && std::io::stdin().is_terminal();
-        let guard = if raw { Some(Raw::enable().map_err(|error| Failure::io("cannot use the terminal", &error))?) } else { None };
+        let guard = if raw {
+            Some(Raw::enable().map_err(|error| Failure::io("cannot use the terminal", &error))?)
+        } else {
+            None
+        };
         let input = async {
             if stdin && carry_input(sender.clone(), if raw { Some(detach) } else { None }).await {
                 return End::Detached;
@@ -125,7 +138,9 @@ async fn put(output: &mut (impl AsyncWrite + Unpin), bytes: &[u8], name: &str) -
         output.write_all(bytes).await?;
         output.flush().await
     };
-    written.await.map_err(|error| Failure::io(format!("cannot write to {name}"), &error))
+    written
+        .await
+        .map_err(|error| Failure::io(format!("cannot write to {name}"), &error))
 }
 
 /// Keeps the size of the container's terminal equal to ours.
@@ -136,7 +151,15 @@ async fn follow_size(client: &Client, target: &str, tty: bool, redraw: bool) {
     let mut resized = Resized::new();
     if redraw && let Some(size) = terminal::size() {
         // Programs draw themselves when the size changes, so it must change.
-        resize(client, target, TerminalSize { height: size.height.saturating_add(1), ..size }).await;
+        resize(
+            client,
+            target,
+            TerminalSize {
+                height: size.height.saturating_add(1),
+                ..size
+            },
+        )
+        .await;
     }
     loop {
         if let Some(size) = terminal::size() {
@@ -147,13 +170,19 @@ async fn follow_size(client: &Client, target: &str, tty: bool, redraw: bool) {
 }
 
 async fn resize(client: &Client, target: &str, size: TerminalSize) {
-    let request = ResizeTerminal { target: target.to_owned(), height: size.height, width: size.width };
+    let request = ResizeTerminal {
+        target: target.to_owned(),
+        height: size.height,
+        width: size.width,
+    };
     // Before its start and after its end a process has no terminal; the size of its start came with its creation.
     let _ = client.resize(Context::new(), request).await;
 }
 
 async fn handle_signals(client: &Client, container: &str, tty: bool, signals: Option<Signals>) -> End {
-    let Some(mut signals) = signals else { return std::future::pending().await };
+    let Some(mut signals) = signals else {
+        return std::future::pending().await;
+    };
     let mut interrupts = 0;
     loop {
         let signal = signals.next().await;
@@ -169,7 +198,10 @@ async fn handle_signals(client: &Client, container: &str, tty: bool, signals: Op
                 return End::GaveUp(1);
             }
         }
-        let request = KillContainer { container: container.to_owned(), signal: Some(signal.to_owned()) };
+        let request = KillContainer {
+            container: container.to_owned(),
+            signal: Some(signal.to_owned()),
+        };
         // A container that has ended meanwhile needs no signal.
         let _ = client.kill(Context::new(), request).await;
     }

@@ -25,10 +25,10 @@ fn an_image_of_several_layers_is_pulled_listed_and_removed_and_the_disk_comes_ba
     daemon.cli(["tag", &image, "other:1"]).ok();
     daemon.cli(["rmi", &image]).ok();
     assert_eq!(daemon.cli(["run", "--rm", "other:1", "python3", "-c", "print(1)"]).ok(), "1");
-    daemon.cli(["create", "--name", "c", "other:1"]).ok();
+    daemon.cli(["create", "--name", "box", "other:1"]).ok();
     let used = daemon.cli(["rmi", "other:1"]).code(1);
     assert!(used.stderr.contains("using"), "{}", used.stderr);
-    daemon.cli(["rm", "c"]).ok();
+    daemon.cli(["rm", "box"]).ok();
     daemon.cli(["rmi", "other:1"]).ok();
     assert_eq!(daemon.cli(["images", "-q"]).ok(), "");
     let blobs: Vec<_> = std::fs::read_dir(daemon.root().join("blobs/sha256")).unwrap().collect();

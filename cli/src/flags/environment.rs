@@ -17,12 +17,18 @@ pub(crate) fn variables(files: &[PathBuf], flags: &[String]) -> Result<Vec<Strin
             if name.is_empty() || name.contains(char::is_whitespace) {
                 return Err(invalid(file, &line));
             }
-            variables.extend(if line.contains('=') { Some(line) } else { ours(&line) });
+            variables.extend(if line.contains('=') {
+                Some(line)
+            } else {
+                ours(&line)
+            });
         }
     }
     for flag in flags {
         if flag.starts_with('=') || flag.is_empty() {
-            return Err(Failure::usage(format!("invalid variable {flag:?}: write NAME=VALUE or NAME")));
+            return Err(Failure::usage(format!(
+                "invalid variable {flag:?}: write NAME=VALUE or NAME"
+            )));
         }
         let own = if flag.contains('=') { None } else { ours(flag) };
         variables.push(own.unwrap_or_else(|| flag.clone()));
@@ -52,7 +58,9 @@ pub(crate) fn labels(files: &[PathBuf], flags: &[String]) -> Result<BTreeMap<Str
     }
     for flag in flags {
         if !insert(flag) {
-            return Err(Failure::usage(format!("invalid label {flag:?}: write KEY=VALUE or KEY")));
+            return Err(Failure::usage(format!(
+                "invalid label {flag:?}: write KEY=VALUE or KEY"
+            )));
         }
     }
     Ok(labels)
@@ -63,10 +71,16 @@ fn lines(file: &Path) -> Result<Vec<String>, Failure> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| Failure::io(format!("cannot read {}", file.display()), &error).exit(ENGINE))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let lines = text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let lines = text
+        .lines()
+        .map(str::trim_start)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
     Ok(lines.map(ToOwned::to_owned).collect())
 }
 
 fn invalid(file: &Path, line: &str) -> Failure {
-    Failure::usage(format!("{}: invalid line {line:?}: write NAME=VALUE or NAME", file.display()))
+    Failure::usage(format!(
+        "{}: invalid line {line:?}: write NAME=VALUE or NAME",
+        file.display()
+    ))
 }

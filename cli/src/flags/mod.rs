@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use api::message::{
-    CreateContainer, HealthCheck, Isolation, LogOptions, NetworkAttachment, RestartName, RestartPolicy, Ulimit,
+    CreateContainer, HealthCheck, Isolation, LogOptions, NetworkAttachment, RestartName, RestartPolicy,
+    Ulimit,
 };
 use clap::Args;
 
@@ -125,7 +126,12 @@ pub(crate) struct ContainerFlags {
     #[arg(long, visible_alias = "net", value_name = "NETWORK", help_heading = "Network")]
     network: Vec<String>,
     /// Another name on the network
-    #[arg(long, visible_alias = "net-alias", value_name = "NAME", help_heading = "Network")]
+    #[arg(
+        long,
+        visible_alias = "net-alias",
+        value_name = "NAME",
+        help_heading = "Network"
+    )]
     network_alias: Vec<String>,
     /// IPv4 address
     #[arg(long, value_name = "ADDRESS", help_heading = "Network")]
@@ -140,7 +146,12 @@ pub(crate) struct ContainerFlags {
     #[arg(long, value_name = "ADDRESS", help_heading = "Network")]
     mac_address: Option<String>,
     /// Publish a port
-    #[arg(short, long, value_name = "[[IP:]HOST:]PORT[/PROTOCOL]", help_heading = "Network")]
+    #[arg(
+        short,
+        long,
+        value_name = "[[IP:]HOST:]PORT[/PROTOCOL]",
+        help_heading = "Network"
+    )]
     publish: Vec<String>,
     /// Publish all exposed ports
     #[arg(short = 'P', long, help_heading = "Network")]
@@ -155,7 +166,12 @@ pub(crate) struct ContainerFlags {
     #[arg(long, value_name = "DOMAIN", help_heading = "Network")]
     dns_search: Vec<String>,
     /// Resolver option
-    #[arg(long, visible_alias = "dns-opt", value_name = "OPTION", help_heading = "Network")]
+    #[arg(
+        long,
+        visible_alias = "dns-opt",
+        value_name = "OPTION",
+        help_heading = "Network"
+    )]
     dns_option: Vec<String>,
     /// Add a host name
     #[arg(long, value_name = "NAME:ADDRESS", help_heading = "Network")]
@@ -180,7 +196,12 @@ pub(crate) struct ContainerFlags {
     #[arg(long, value_name = "MICROSECONDS", help_heading = "Resources")]
     cpu_period: Option<i64>,
     /// Processor time in a period
-    #[arg(long, value_name = "MICROSECONDS", allow_negative_numbers = true, help_heading = "Resources")]
+    #[arg(
+        long,
+        value_name = "MICROSECONDS",
+        allow_negative_numbers = true,
+        help_heading = "Resources"
+    )]
     cpu_quota: Option<i64>,
     /// Processors to run on
     #[arg(long, value_name = "LIST", help_heading = "Resources")]
@@ -204,7 +225,12 @@ pub(crate) struct ContainerFlags {
     #[arg(long, value_name = "WEIGHT", help_heading = "Resources")]
     blkio_weight: Option<u16>,
     /// Processes at most; -1 is without limit
-    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, help_heading = "Resources")]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        allow_negative_numbers = true,
+        help_heading = "Resources"
+    )]
     pids_limit: Option<i64>,
     /// Size of /dev/shm
     #[arg(long, value_name = "BYTES", value_parser = quantity::bytes, help_heading = "Resources")]
@@ -213,7 +239,12 @@ pub(crate) struct ContainerFlags {
     #[arg(long, value_name = "NAME=SOFT[:HARD]", help_heading = "Resources")]
     ulimit: Vec<String>,
     /// Preference of the out-of-memory killer
-    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, help_heading = "Resources")]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        allow_negative_numbers = true,
+        help_heading = "Resources"
+    )]
     oom_score_adj: Option<i64>,
     /// Keep the out-of-memory killer away
     #[arg(long, help_heading = "Resources")]
@@ -309,7 +340,13 @@ impl ContainerFlags {
             platform: self.platform.clone(),
             isolation: isolation(self.isolation.as_deref()),
             command: command.to_vec(),
-            entrypoint: self.entrypoint.as_ref().map(|entry| Some(entry).filter(|entry| !entry.is_empty()).into_iter().cloned().collect()),
+            entrypoint: self.entrypoint.as_ref().map(|entry| {
+                Some(entry)
+                    .filter(|entry| !entry.is_empty())
+                    .into_iter()
+                    .cloned()
+                    .collect()
+            }),
             env: environment::variables(&self.env_file, &self.env)?,
             workdir: self.workdir.clone(),
             user: self.user.clone(),
@@ -330,7 +367,10 @@ impl ContainerFlags {
             stop_signal: self.stop_signal.clone(),
             stop_timeout: self.stop_timeout,
             health: self.health()?,
-            log: LogOptions { driver: self.log_driver.clone(), options: pairs("--log-opt", &self.log_opt)? },
+            log: LogOptions {
+                driver: self.log_driver.clone(),
+                options: pairs("--log-opt", &self.log_opt)?,
+            },
             mounts: mounts::all(&self.volume, &self.mount, &self.tmpfs)?,
             volumes_from: self.volumes_from.clone(),
             storage_options: pairs("--storage-opt", &self.storage_opt)?,
@@ -362,11 +402,19 @@ impl ContainerFlags {
             shm_size: self.shm_size,
             oom_score_adj: self.oom_score_adj,
             oom_kill_disable: self.oom_kill_disable,
-            ulimits: self.ulimit.iter().map(|text| ulimit(text)).collect::<Result<_, _>>()?,
+            ulimits: self
+                .ulimit
+                .iter()
+                .map(|text| ulimit(text))
+                .collect::<Result<_, _>>()?,
             cap_add: self.cap_add.clone(),
             cap_drop: self.cap_drop.clone(),
             privileged: self.privileged,
-            security_options: self.security_opt.iter().map(|text| security(text)).collect::<Result<_, _>>()?,
+            security_options: self
+                .security_opt
+                .iter()
+                .map(|text| security(text))
+                .collect::<Result<_, _>>()?,
             init: self.init.then_some(true),
             sysctls: pairs("--sysctl", &self.sysctl)?,
             devices: self.device.clone(),
@@ -398,7 +446,11 @@ impl ContainerFlags {
 
     fn health(&self) -> Result<Option<HealthCheck>, Failure> {
         let check = HealthCheck {
-            test: self.health_cmd.iter().flat_map(|command| ["CMD-SHELL".to_owned(), command.clone()]).collect(),
+            test: self
+                .health_cmd
+                .iter()
+                .flat_map(|command| ["CMD-SHELL".to_owned(), command.clone()])
+                .collect(),
             interval_ms: self.health_interval.unwrap_or_default(),
             timeout_ms: self.health_timeout.unwrap_or_default(),
             retries: self.health_retries.unwrap_or_default(),
@@ -409,9 +461,14 @@ impl ContainerFlags {
             return Ok((check != HealthCheck::default()).then_some(check));
         }
         if check != HealthCheck::default() {
-            return Err(Failure::usage("--no-healthcheck conflicts with --health-* options"));
+            return Err(Failure::usage(
+                "--no-healthcheck conflicts with --health-* options",
+            ));
         }
-        Ok(Some(HealthCheck { test: vec!["NONE".to_owned()], ..HealthCheck::default() }))
+        Ok(Some(HealthCheck {
+            test: vec!["NONE".to_owned()],
+            ..HealthCheck::default()
+        }))
     }
 }
 
@@ -419,7 +476,9 @@ impl ContainerFlags {
 pub(crate) fn streams(names: &[String]) -> Result<Vec<String>, Failure> {
     let known = |name: &String| match name.to_lowercase() {
         name if ["stdin", "stdout", "stderr"].contains(&name.as_str()) => Ok(name),
-        _ => Err(Failure::usage(format!("invalid stream {name:?}: write stdin, stdout or stderr"))),
+        _ => Err(Failure::usage(format!(
+            "invalid stream {name:?}: write stdin, stdout or stderr"
+        ))),
     };
     names.iter().map(known).collect()
 }
@@ -434,9 +493,17 @@ fn isolation(name: Option<&str>) -> Isolation {
 }
 
 fn restart(policy: Option<&str>) -> Result<RestartPolicy, Failure> {
-    let Some(policy) = policy else { return Ok(RestartPolicy::default()) };
-    let invalid = || Failure::usage(format!("invalid restart policy {policy:?}: write no, on-failure[:MAX], always or unless-stopped"));
-    let (name, maximum) = policy.split_once(':').map_or((policy, None), |(name, maximum)| (name, Some(maximum)));
+    let Some(policy) = policy else {
+        return Ok(RestartPolicy::default());
+    };
+    let invalid = || {
+        Failure::usage(format!(
+            "invalid restart policy {policy:?}: write no, on-failure[:MAX], always or unless-stopped"
+        ))
+    };
+    let (name, maximum) = policy
+        .split_once(':')
+        .map_or((policy, None), |(name, maximum)| (name, Some(maximum)));
     let name = match name {
         "no" | "" => RestartName::No,
         "on-failure" => RestartName::OnFailure,
@@ -448,12 +515,17 @@ fn restart(policy: Option<&str>) -> Result<RestartPolicy, Failure> {
         return Err(invalid());
     }
     let maximum_retry_count = maximum.map_or(Ok(0), str::parse).map_err(|_| invalid())?;
-    Ok(RestartPolicy { name, maximum_retry_count })
+    Ok(RestartPolicy {
+        name,
+        maximum_retry_count,
+    })
 }
 
 fn cpus(number: Option<f64>) -> Result<Option<f64>, Failure> {
     match number {
-        Some(number) if !number.is_finite() || number < 0.0 => Err(Failure::usage(format!("invalid number of processors: {number}"))),
+        Some(number) if !number.is_finite() || number < 0.0 => {
+            Err(Failure::usage(format!("invalid number of processors: {number}")))
+        }
         number => Ok(number),
     }
 }
@@ -461,21 +533,38 @@ fn cpus(number: Option<f64>) -> Result<Option<f64>, Failure> {
 fn ulimit(text: &str) -> Result<Ulimit, Failure> {
     let parse = || {
         let (name, limits) = text.split_once('=')?;
-        let limit = |text: &str| if text == "unlimited" { Some(-1) } else { text.parse().ok() };
+        let limit = |text: &str| {
+            if text == "unlimited" {
+                Some(-1)
+            } else {
+                text.parse().ok()
+            }
+        };
         let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
         let (soft, hard) = (limit(soft)?, limit(hard)?);
-        let valid = !name.is_empty() && soft >= -1 && hard >= -1 && (hard == -1 || (soft != -1 && soft <= hard));
-        valid.then(|| Ulimit { name: name.to_owned(), soft, hard })
+        let valid =
+            !name.is_empty() && soft >= -1 && hard >= -1 && (hard == -1 || (soft != -1 && soft <= hard));
+        valid.then(|| Ulimit {
+            name: name.to_owned(),
+            soft,
+            hard,
+        })
     };
-    parse().ok_or_else(|| Failure::usage(format!("invalid ulimit {text:?}: write NAME=SOFT[:HARD], the soft limit not above the hard one")))
+    parse().ok_or_else(|| {
+        Failure::usage(format!(
+            "invalid ulimit {text:?}: write NAME=SOFT[:HARD], the soft limit not above the hard one"
+        ))
+    })
 }
 
 /// `seccomp=FILE` sends the file's content: the daemon reads no files of users.
 fn security(text: &str) -> Result<String, Failure> {
     match text.split_once('=') {
         Some(("seccomp", file)) if !matches!(file, "unconfined" | "builtin") => {
-            let profile = std::fs::read_to_string(file)
-                .map_err(|error| Failure::io(format!("cannot read the seccomp profile {file}"), &error).exit(crate::failure::ENGINE))?;
+            let profile = std::fs::read_to_string(file).map_err(|error| {
+                Failure::io(format!("cannot read the seccomp profile {file}"), &error)
+                    .exit(crate::failure::ENGINE)
+            })?;
             Ok(format!("seccomp={profile}"))
         }
         _ => Ok(text.to_owned()),
@@ -485,10 +574,15 @@ fn security(text: &str) -> Result<String, Failure> {
 fn hosts(entries: &[String]) -> Result<Vec<String>, Failure> {
     let check = |entry: &String| {
         // Docker takes both NAME:ADDRESS and NAME=ADDRESS, the latter for IPv6.
-        let (name, address) = entry.split_once('=').or_else(|| entry.split_once(':')).unwrap_or_default();
+        let (name, address) = entry
+            .split_once('=')
+            .or_else(|| entry.split_once(':'))
+            .unwrap_or_default();
         let address = address.trim_start_matches('[').trim_end_matches(']');
         if name.is_empty() || (address != "host-gateway" && address.parse::<std::net::IpAddr>().is_err()) {
-            return Err(Failure::usage(format!("invalid host {entry:?}: write NAME:ADDRESS or NAME:host-gateway")));
+            return Err(Failure::usage(format!(
+                "invalid host {entry:?}: write NAME:ADDRESS or NAME:host-gateway"
+            )));
         }
         Ok(format!("{name}:{address}"))
     };
@@ -499,7 +593,9 @@ fn hosts(entries: &[String]) -> Result<Vec<String>, Failure> {
 pub(crate) fn pairs(flag: &str, options: &[String]) -> Result<BTreeMap<String, String>, Failure> {
     let pair = |option: &String| match option.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err(Failure::usage(format!("invalid {flag} {option:?}: write NAME=VALUE"))),
+        _ => Err(Failure::usage(format!(
+            "invalid {flag} {option:?}: write NAME=VALUE"
+        ))),
     };
     options.iter().map(pair).collect()
 }

@@ -26,7 +26,12 @@ fn volume(text: &str) -> Result<Mount, Failure> {
     if !absolute(target) || source.is_some_and(str::is_empty) {
         return Err(invalid());
     }
-    let mut mount = Mount { kind: MountKind::Volume, target: target.to_owned(), mode: mode.to_owned(), ..Mount::default() };
+    let mut mount = Mount {
+        kind: MountKind::Volume,
+        target: target.to_owned(),
+        mode: mode.to_owned(),
+        ..Mount::default()
+    };
     if let Some(source) = source {
         mount.source = Some(source.to_owned());
         if source.starts_with(r"\\.\pipe\") {
@@ -42,8 +47,14 @@ fn volume(text: &str) -> Result<Mount, Failure> {
             "ro" | "readonly" => mount.read_only = true,
             "rw" | "z" | "Z" | "consistent" | "cached" | "delegated" => {}
             "nocopy" => mount.no_copy = true,
-            "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave" => mount.propagation = Some(option.to_owned()),
-            _ => return Err(Failure::usage(format!("invalid volume {text:?}: unknown option {option:?}"))),
+            "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave" => {
+                mount.propagation = Some(option.to_owned())
+            }
+            _ => {
+                return Err(Failure::usage(format!(
+                    "invalid volume {text:?}: unknown option {option:?}"
+                )));
+            }
         }
     }
     Ok(mount)
@@ -75,7 +86,12 @@ fn absolute(path: &str) -> bool {
 }
 
 fn is_path(source: &str) -> bool {
-    absolute(source) || source == "." || source == ".." || source.starts_with("./") || source.starts_with("../") || source.starts_with('~')
+    absolute(source)
+        || source == "."
+        || source == ".."
+        || source.starts_with("./")
+        || source.starts_with("../")
+        || source.starts_with('~')
         || (cfg!(windows) && (source.starts_with(".\\") || source.starts_with("..\\")))
 }
 
@@ -84,7 +100,8 @@ fn resolve(source: &str) -> Result<String, Failure> {
     if drive(source) && cfg!(unix) {
         return Ok(source.to_owned());
     }
-    let path = std::path::absolute(source).map_err(|error| Failure::io(format!("cannot use the path {source:?}"), &error))?;
+    let path = std::path::absolute(source)
+        .map_err(|error| Failure::io(format!("cannot use the path {source:?}"), &error))?;
     // Without `.` and `..`, as docker's client sends it.
     let mut clean = std::path::PathBuf::new();
     for part in path.components() {
@@ -95,23 +112,37 @@ fn resolve(source: &str) -> Result<String, Failure> {
             part => clean.push(part),
         }
     }
-    clean.into_os_string().into_string().map_err(|_| Failure::usage(format!("the path {source:?} is not Unicode")))
+    clean
+        .into_os_string()
+        .into_string()
+        .map_err(|_| Failure::usage(format!("the path {source:?} is not Unicode")))
 }
 
 /// `type=bind,source=...,target=...[,readonly]`, as comma-separated values with quotes.
 fn mount(text: &str) -> Result<Mount, Failure> {
     let invalid = |why: String| Failure::usage(format!("invalid mount {text:?}: {why}"));
-    let mut mount = Mount { kind: MountKind::Volume, ..Mount::default() };
+    let mut mount = Mount {
+        kind: MountKind::Volume,
+        ..Mount::default()
+    };
     for field in fields(text).ok_or_else(|| invalid("a quote is not closed".to_owned()))? {
-        let (name, value) = field.split_once('=').map_or((field.as_str(), None), |(name, value)| (name, Some(value)));
-        let needed = || value.map(ToOwned::to_owned).ok_or_else(|| invalid(format!("{name} needs a value")));
+        let (name, value) = field
+            .split_once('=')
+            .map_or((field.as_str(), None), |(name, value)| (name, Some(value)));
+        let needed = || {
+            value
+                .map(ToOwned::to_owned)
+                .ok_or_else(|| invalid(format!("{name} needs a value")))
+        };
         let flag = || match value {
             None | Some("true" | "1") => Ok(true),
             Some("false" | "0") => Ok(false),
             Some(other) => Err(invalid(format!("{name} is true or false, not {other:?}"))),
         };
         let pair = || {
-            let (key, value) = value.and_then(|value| value.split_once('=')).unwrap_or((value.unwrap_or_default(), ""));
+            let (key, value) = value
+                .and_then(|value| value.split_once('='))
+                .unwrap_or((value.unwrap_or_default(), ""));
             (key.to_owned(), value.to_owned())
         };
         match name.trim().to_lowercase().as_str() {
@@ -135,9 +166,17 @@ fn mount(text: &str) -> Result<Mount, Failure> {
             "volume-opt" => mount.volume_options.extend([pair()]),
             "volume-label" => mount.volume_labels.extend([pair()]),
             "tmpfs-size" => {
-                mount.tmpfs_size = Some(quantity::bytes(&needed()?).ok().and_then(|bytes| u64::try_from(bytes).ok()).ok_or_else(|| invalid("bad tmpfs-size".to_owned()))?);
+                mount.tmpfs_size = Some(
+                    quantity::bytes(&needed()?)
+                        .ok()
+                        .and_then(|bytes| u64::try_from(bytes).ok())
+                        .ok_or_else(|| invalid("bad tmpfs-size".to_owned()))?,
+                );
             }
-            "tmpfs-mode" => mount.tmpfs_mode = Some(octal(&needed()?).ok_or_else(|| invalid("bad tmpfs-mode".to_owned()))?),
+            "tmpfs-mode" => {
+                mount.tmpfs_mode =
+                    Some(octal(&needed()?).ok_or_else(|| invalid("bad tmpfs-mode".to_owned()))?)
+            }
             "consistency" => {}
             other => return Err(invalid(format!("unknown key {other:?}"))),
         }
@@ -147,7 +186,9 @@ fn mount(text: &str) -> Result<Mount, Failure> {
     }
     match (mount.kind, &mount.source) {
         (MountKind::Bind, Some(source)) => mount.source = Some(resolve(source)?),
-        (MountKind::Bind | MountKind::Npipe | MountKind::Image, None) => return Err(invalid("a source is required".to_owned())),
+        (MountKind::Bind | MountKind::Npipe | MountKind::Image, None) => {
+            return Err(invalid("a source is required".to_owned()));
+        }
         (MountKind::Tmpfs, Some(_)) => return Err(invalid("a tmpfs has no source".to_owned())),
         _ => {}
     }
@@ -177,17 +218,27 @@ fn fields(text: &str) -> Option<Vec<String>> {
 
 /// `PATH[:OPTIONS]`.
 fn memory(text: &str) -> Result<Mount, Failure> {
-    let invalid = || Failure::usage(format!("invalid tmpfs {text:?}: write PATH[:size=64m,mode=1777,...]"));
+    let invalid = || {
+        Failure::usage(format!(
+            "invalid tmpfs {text:?}: write PATH[:size=64m,mode=1777,...]"
+        ))
+    };
     let (target, options) = text.split_once(':').unwrap_or((text, ""));
     if !target.starts_with('/') {
         return Err(invalid());
     }
-    let mut mount = Mount { kind: MountKind::Tmpfs, target: target.to_owned(), ..Mount::default() };
+    let mut mount = Mount {
+        kind: MountKind::Tmpfs,
+        target: target.to_owned(),
+        ..Mount::default()
+    };
     for option in options.split(',').filter(|option| !option.is_empty()) {
         match option.split_once('=') {
             Some(("size", size)) if size.ends_with('%') => mount.tmpfs_options.push(option.to_owned()),
             Some(("size", size)) => {
-                let size = quantity::bytes(size).ok().and_then(|bytes| u64::try_from(bytes).ok());
+                let size = quantity::bytes(size)
+                    .ok()
+                    .and_then(|bytes| u64::try_from(bytes).ok());
                 mount.tmpfs_size = Some(size.ok_or_else(invalid)?);
             }
             Some(("mode", mode)) => mount.tmpfs_mode = Some(octal(mode).ok_or_else(invalid)?),

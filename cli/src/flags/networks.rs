@@ -11,7 +11,10 @@ pub(super) fn all(networks: &[String]) -> Result<Vec<NetworkAttachment>, Failure
 
 /// Gives the first network (or the default one) what the flags of their own say.
 pub(super) fn add(networks: &mut Vec<NetworkAttachment>, extra: NetworkAttachment) {
-    let nothing = NetworkAttachment { network: extra.network.clone(), ..NetworkAttachment::default() };
+    let nothing = NetworkAttachment {
+        network: extra.network.clone(),
+        ..NetworkAttachment::default()
+    };
     if extra == nothing {
         return;
     }
@@ -30,11 +33,17 @@ fn network(text: &str) -> Result<NetworkAttachment, Failure> {
     let mut attachment = NetworkAttachment::default();
     if !text.contains('=') {
         attachment.network = text.to_owned();
-        return if text.is_empty() { Err(Failure::usage("a network needs a name")) } else { Ok(attachment) };
+        return if text.is_empty() {
+            Err(Failure::usage("a network needs a name"))
+        } else {
+            Ok(attachment)
+        };
     }
     for field in text.split(',') {
         let Some((name, value)) = field.split_once('=') else {
-            return Err(Failure::usage(format!("invalid network {text:?}: write name=NETWORK,alias=NAME,...")));
+            return Err(Failure::usage(format!(
+                "invalid network {text:?}: write name=NETWORK,alias=NAME,..."
+            )));
         };
         match name.trim().to_lowercase().as_str() {
             "name" => attachment.network = value.to_owned(),
@@ -47,11 +56,17 @@ fn network(text: &str) -> Result<NetworkAttachment, Failure> {
                 let (key, value) = value.split_once('=').unwrap_or((value, ""));
                 attachment.driver_options.insert(key.to_owned(), value.to_owned());
             }
-            other => return Err(Failure::usage(format!("invalid network {text:?}: unknown key {other:?}"))),
+            other => {
+                return Err(Failure::usage(format!(
+                    "invalid network {text:?}: unknown key {other:?}"
+                )));
+            }
         }
     }
     if attachment.network.is_empty() {
-        return Err(Failure::usage(format!("invalid network {text:?}: name=NETWORK is missing")));
+        return Err(Failure::usage(format!(
+            "invalid network {text:?}: name=NETWORK is missing"
+        )));
     }
     Ok(attachment)
 }

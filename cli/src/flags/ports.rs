@@ -11,7 +11,9 @@ pub(super) fn published(ports: &[String]) -> Result<Vec<PortMapping>, Failure> {
     let mut mappings = Vec::new();
     for text in ports {
         mappings.extend(publish(text).ok_or_else(|| {
-            Failure::usage(format!("invalid port {text:?}: write [[IP:]HOST:]PORT[/tcp|udp|sctp], a range as 8000-8010"))
+            Failure::usage(format!(
+                "invalid port {text:?}: write [[IP:]HOST:]PORT[/tcp|udp|sctp], a range as 8000-8010"
+            ))
         })?);
     }
     Ok(mappings)
@@ -26,14 +28,18 @@ pub(super) fn exposed(ports: &[String]) -> Result<Vec<String>, Failure> {
             let (first, last) = range(port).filter(|(first, _)| *first > 0)?;
             Some((first..=last).map(move |port| format!("{port}/{protocol}")))
         };
-        exposed.extend(parse().ok_or_else(|| Failure::usage(format!("invalid port {text:?}: write PORT[/PROTOCOL]")))?);
+        exposed.extend(
+            parse().ok_or_else(|| Failure::usage(format!("invalid port {text:?}: write PORT[/PROTOCOL]")))?,
+        );
     }
     Ok(exposed)
 }
 
 fn publish(text: &str) -> Option<Vec<PortMapping>> {
     let (text, protocol) = protocol(text)?;
-    let (rest, container) = text.rsplit_once(':').map_or((None, text), |(rest, container)| (Some(rest), container));
+    let (rest, container) = text
+        .rsplit_once(':')
+        .map_or((None, text), |(rest, container)| (Some(rest), container));
     let (first, last) = range(container).filter(|(first, _)| *first > 0)?;
     let (ip, host) = match rest {
         None => (None, None),
@@ -42,7 +48,9 @@ fn publish(text: &str) -> Option<Vec<PortMapping>> {
                 let (ip, host) = bracketed.split_once("]:")?;
                 (Some(ip), Some(host))
             }
-            None => rest.rsplit_once(':').map_or((None, Some(rest)), |(ip, host)| (Some(ip), Some(host))),
+            None => rest
+                .rsplit_once(':')
+                .map_or((None, Some(rest)), |(ip, host)| (Some(ip), Some(host))),
         },
     };
     let host_ip = match ip.filter(|ip| !ip.is_empty()) {
@@ -59,7 +67,9 @@ fn publish(text: &str) -> Option<Vec<PortMapping>> {
     let mapping = |port: u16| PortMapping {
         host_ip: host_ip.clone(),
         // Zero is docker's other word for "any free one".
-        host_port: host.map(|(low, _)| low + (port - first)).filter(|port| *port != 0),
+        host_port: host
+            .map(|(low, _)| low + (port - first))
+            .filter(|port| *port != 0),
         container_port: port,
         protocol: protocol.clone(),
     };
@@ -68,8 +78,14 @@ fn publish(text: &str) -> Option<Vec<PortMapping>> {
 
 /// The protocol in lower case, and the text before it.
 fn protocol(text: &str) -> Option<(&str, String)> {
-    let (port, protocol) = text.split_once('/').map_or((text, "tcp".to_owned()), |(port, protocol)| (port, protocol.to_lowercase()));
-    ["tcp", "udp", "sctp"].contains(&protocol.as_str()).then_some((port, protocol))
+    let (port, protocol) = text
+        .split_once('/')
+        .map_or((text, "tcp".to_owned()), |(port, protocol)| {
+            (port, protocol.to_lowercase())
+        });
+    ["tcp", "udp", "sctp"]
+        .contains(&protocol.as_str())
+        .then_some((port, protocol))
 }
 
 fn range(text: &str) -> Option<(u16, u16)> {

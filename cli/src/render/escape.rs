@@ -12,7 +12,11 @@ pub(crate) fn escape(text: &str) -> String {
                 let _ = write!(escaped, "\\x{:02x}", u32::from(letter));
             }
             // C1 controls, and what changes the direction of text.
-            '\u{80}'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            '\u{80}'..='\u{9f}'
+            | '\u{200e}'
+            | '\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}' => {
                 let _ = write!(escaped, "\\u{{{:x}}}", u32::from(letter));
             }
             _ => escaped.push(letter),
@@ -32,7 +36,10 @@ mod tests {
 
     #[test]
     fn escape_sequences_become_visible() {
-        assert_eq!(escape("a\x1b[31mred\x07\u{9b}\u{202e}\n\tgrün"), "a\\x1b[31mred\\x07\\u{9b}\\u{202e}\n\tgrün");
+        assert_eq!(
+            escape("a\x1b[31mred\x07\u{9b}\u{202e}\n\tgrün"),
+            "a\\x1b[31mred\\x07\\u{9b}\\u{202e}\n\tgrün"
+        );
         assert_eq!(cell("a\nb\tc"), "a\\nb c");
     }
 }

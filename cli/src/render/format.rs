@@ -48,7 +48,11 @@ fn parse(text: &str) -> Result<Template, Failure> {
 
 impl From<TemplateError> for Failure {
     fn from(error: TemplateError) -> Self {
-        let code = if matches!(error, TemplateError::Syntax(_)) { TEMPLATE } else { 1 };
+        let code = if matches!(error, TemplateError::Syntax(_)) {
+            TEMPLATE
+        } else {
+            1
+        };
         Self::new(error.to_string()).exit(code)
     }
 }
@@ -74,29 +78,53 @@ impl List {
     }
 
     fn header(&self, field: &str) -> &'static str {
-        self.headers.iter().find(|(name, _)| *name == field).map_or("", |(_, header)| *header)
+        self.headers
+            .iter()
+            .find(|(name, _)| *name == field)
+            .map_or("", |(_, header)| *header)
     }
 
     /// The lines that [`List::print`] prints.
     pub(crate) fn lines(self, format: &Format) -> Result<Vec<String>, Failure> {
         match format {
             Format::Table => {
-                let cell = |row: &Map<String, Value>, field: &str| row.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
-                let rows: Vec<Vec<String>> =
-                    self.rows.iter().map(|row| self.columns.iter().map(|field| cell(row, field)).collect()).collect();
+                let cell = |row: &Map<String, Value>, field: &str| {
+                    row.get(field)
+                        .and_then(Value::as_str)
+                        .unwrap_or_default()
+                        .to_owned()
+                };
+                let rows: Vec<Vec<String>> = self
+                    .rows
+                    .iter()
+                    .map(|row| self.columns.iter().map(|field| cell(row, field)).collect())
+                    .collect();
                 let header: Vec<&str> = self.columns.iter().map(|field| self.header(field)).collect();
                 Ok(table::table(&header, &rows))
             }
             Format::Columns(template) => {
-                let names = self.headers.iter().map(|(field, header)| ((*field).to_owned(), Value::from(*header)));
+                let names = self
+                    .headers
+                    .iter()
+                    .map(|(field, header)| ((*field).to_owned(), Value::from(*header)));
                 let header = template.render(&Value::Object(names.collect()))?;
                 let mut rows = Vec::new();
                 for row in self.rows {
-                    rows.push(template.render(&Value::Object(row))?.split('\t').map(ToOwned::to_owned).collect());
+                    rows.push(
+                        template
+                            .render(&Value::Object(row))?
+                            .split('\t')
+                            .map(ToOwned::to_owned)
+                            .collect(),
+                    );
                 }
                 Ok(table::table(&header.split('\t').collect::<Vec<_>>(), &rows))
             }
-            format => self.rows.into_iter().map(|row| format.object(&Value::Object(row))).collect(),
+            format => self
+                .rows
+                .into_iter()
+                .map(|row| format.object(&Value::Object(row)))
+                .collect(),
         }
     }
 }
@@ -108,7 +136,10 @@ mod tests {
     use super::*;
 
     fn list() -> List {
-        let rows = [json!({"ID": "1", "Name": "web"}), json!({"ID": "2", "Name": "db"})];
+        let rows = [
+            json!({"ID": "1", "Name": "web"}),
+            json!({"ID": "2", "Name": "db"}),
+        ];
         List {
             columns: vec!["ID", "Name"],
             headers: &[("ID", "CONTAINER ID"), ("Name", "NAMES")],

@@ -5,7 +5,9 @@ use time::format_description::well_known::Rfc3339;
 
 /// A time of the wire; `None` when it stands for "not yet" or cannot be read.
 pub(crate) fn parse(time: &str) -> Option<OffsetDateTime> {
-    OffsetDateTime::parse(time, &Rfc3339).ok().filter(|time| time.year() > 1)
+    OffsetDateTime::parse(time, &Rfc3339)
+        .ok()
+        .filter(|time| time.year() > 1)
 }
 
 /// How long ago `time` was, in words: `2 hours`.
@@ -21,7 +23,9 @@ pub(crate) fn ago(time: &str, now: OffsetDateTime) -> String {
 
 /// `2026-01-02 15:04:05 +0000 UTC`, as the field `CreatedAt` has it.
 pub(crate) fn timestamp(time: &str) -> String {
-    let Some(time) = parse(time) else { return "N/A".to_owned() };
+    let Some(time) = parse(time) else {
+        return "N/A".to_owned();
+    };
     let utc = time.to_offset(time::UtcOffset::UTC);
     format!(
         "{:04}-{:02}-{:02} {:02}:{:02}:{:02} +0000 UTC",
@@ -76,7 +80,11 @@ pub(crate) fn size(bytes: u64) -> String {
 
 /// The first twelve digits of an id, without the algorithm.
 pub(crate) fn short(id: &str) -> String {
-    id.strip_prefix("sha256:").unwrap_or(id).chars().take(12).collect()
+    id.strip_prefix("sha256:")
+        .unwrap_or(id)
+        .chars()
+        .take(12)
+        .collect()
 }
 
 /// At most `limit` characters, the last one an ellipsis where something is missing.
@@ -96,19 +104,42 @@ mod tests {
     #[test]
     fn ages_are_dockers() {
         for (seconds, text) in [
-            (0, "Less than a second"), (1, "1 second"), (59, "59 seconds"), (60, "About a minute"), (119, "About a minute"),
-            (120, "2 minutes"), (3599, "59 minutes"), (3600, "About an hour"), (2 * 3600, "2 hours"), (47 * 3600, "47 hours"),
-            (48 * 3600, "2 days"), (14 * 86400, "2 weeks"), (60 * 86400, "2 months"), (800 * 86400, "2 years"),
+            (0, "Less than a second"),
+            (1, "1 second"),
+            (59, "59 seconds"),
+            (60, "About a minute"),
+            (119, "About a minute"),
+            (120, "2 minutes"),
+            (3599, "59 minutes"),
+            (3600, "About an hour"),
+            (2 * 3600, "2 hours"),
+            (47 * 3600, "47 hours"),
+            (48 * 3600, "2 days"),
+            (14 * 86400, "2 weeks"),
+            (60 * 86400, "2 months"),
+            (800 * 86400, "2 years"),
         ] {
             assert_eq!(duration(seconds), text, "{seconds}");
         }
         assert_eq!(ago(api::message::ZERO_TIME, OffsetDateTime::now_utc()), "N/A");
-        assert_eq!(timestamp("2026-01-02T03:04:05.6+01:00"), "2026-01-02 02:04:05 +0000 UTC");
+        assert_eq!(
+            timestamp("2026-01-02T03:04:05.6+01:00"),
+            "2026-01-02 02:04:05 +0000 UTC"
+        );
     }
 
     #[test]
     fn sizes_have_three_digits() {
-        for (bytes, text) in [(0, "0B"), (999, "999B"), (1000, "1kB"), (1_234_567, "1.23MB"), (12_345_678, "12.3MB"), (123_456_789, "123MB"), (4_260_000, "4.26MB"), (1_000_000_000, "1GB")] {
+        for (bytes, text) in [
+            (0, "0B"),
+            (999, "999B"),
+            (1000, "1kB"),
+            (1_234_567, "1.23MB"),
+            (12_345_678, "12.3MB"),
+            (123_456_789, "123MB"),
+            (4_260_000, "4.26MB"),
+            (1_000_000_000, "1GB"),
+        ] {
             assert_eq!(size(bytes), text, "{bytes}");
         }
     }

@@ -27,12 +27,19 @@ pub(crate) fn line(text: &str) -> Result<(), Failure> {
     let mut bytes = Vec::with_capacity(text.len() + 1);
     bytes.extend_from_slice(text.as_bytes());
     bytes.push(b'\n');
-    stdout.write_all(&bytes).and_then(|()| stdout.flush()).map_err(|error| Failure::io("cannot write to standard output", &error))
+    stdout
+        .write_all(&bytes)
+        .and_then(|()| stdout.flush())
+        .map_err(|error| Failure::io("cannot write to standard output", &error))
 }
 
 /// Says something that is not data. Nobody hears it when standard error is closed.
 pub(crate) fn note(text: &str) {
     let mut stderr = io::stderr().lock();
-    let text = if stderr.is_terminal() { escape(text) } else { text.to_owned() };
+    let text = if stderr.is_terminal() {
+        escape(text)
+    } else {
+        text.to_owned()
+    };
     let _ = stderr.write_all(format!("{text}\n").as_bytes());
 }

@@ -7,7 +7,10 @@ use super::{Node, Pipeline, TemplateError, Term, functions};
 type Result<T> = std::result::Result<T, TemplateError>;
 
 pub(super) fn render(nodes: &[Node], data: &Value) -> Result<String> {
-    let mut run = Run { variables: vec![(String::new(), data.clone())], output: String::new() };
+    let mut run = Run {
+        variables: vec![(String::new(), data.clone())],
+        output: String::new(),
+    };
     run.nodes(nodes, data)?;
     Ok(run.output)
 }
@@ -54,25 +57,39 @@ impl Run {
                 }
                 self.nodes(otherwise, dot)?;
             }
-            Node::With { name, value, body, otherwise } => {
+            Node::With {
+                name,
+                value,
+                body,
+                otherwise,
+            } => {
                 let value = self.pipeline(value, dot)?;
                 if !functions::truth(&value) {
                     return self.nodes(otherwise, dot);
                 }
                 let scope = self.variables.len();
-                self.variables.extend(name.iter().map(|name| (name.clone(), value.clone())));
+                self.variables
+                    .extend(name.iter().map(|name| (name.clone(), value.clone())));
                 self.nodes(body, &value)?;
                 self.variables.truncate(scope);
             }
-            Node::Range { key, value, over, body, otherwise } => {
+            Node::Range {
+                key,
+                value,
+                over,
+                body,
+                otherwise,
+            } => {
                 let items = items(self.pipeline(over, dot)?)?;
                 if items.is_empty() {
                     return self.nodes(otherwise, dot);
                 }
                 for (index, item) in items {
                     let scope = self.variables.len();
-                    self.variables.extend(key.iter().map(|name| (name.clone(), index.clone())));
-                    self.variables.extend(value.iter().map(|name| (name.clone(), item.clone())));
+                    self.variables
+                        .extend(key.iter().map(|name| (name.clone(), index.clone())));
+                    self.variables
+                        .extend(value.iter().map(|name| (name.clone(), item.clone())));
                     self.nodes(body, &item)?;
                     self.variables.truncate(scope);
                 }
@@ -115,7 +132,12 @@ impl Run {
             Term::Group(pipeline, path) => walk(&self.pipeline(pipeline, dot)?, path),
             Term::Variable(name, path) => {
                 let found = self.variables.iter().rev().find(|(known, _)| known == name);
-                walk(&found.ok_or_else(|| data(format!("undefined variable \"${name}\"")))?.1, path)
+                walk(
+                    &found
+                        .ok_or_else(|| data(format!("undefined variable \"${name}\"")))?
+                        .1,
+                    path,
+                )
             }
         }
     }
@@ -126,8 +148,14 @@ fn walk(value: &Value, path: &[String]) -> Result<Value> {
     let mut value = value;
     for name in path {
         value = match value {
-            Value::Object(fields) => fields.get(name).ok_or_else(|| data(format!("no field {name:?}")))?,
-            _ => return Err(data(format!("can't evaluate field {name} in a value that is not an object"))),
+            Value::Object(fields) => fields
+                .get(name)
+                .ok_or_else(|| data(format!("no field {name:?}")))?,
+            _ => {
+                return Err(data(format!(
+                    "can't evaluate field {name} in a value that is not an object"
+                )));
+            }
         };
     }
     Ok(value.clone())
@@ -137,12 +165,19 @@ fn walk(value: &Value, path: &[String]) -> Result<Value> {
 fn items(value: Value) -> Result<Vec<(Value, Value)>> {
     match value {
         Value::Null => Ok(Vec::new()),
-        Value::Array(items) => Ok(items.into_iter().enumerate().map(|(index, item)| (index.into(), item)).collect()),
+        Value::Array(items) => Ok(items
+            .into_iter()
+            .enumerate()
+            .map(|(index, item)| (index.into(), item))
+            .collect()),
         Value::Object(fields) => {
             let mut items: Vec<_> = fields.into_iter().collect();
             items.sort_by(|left, right| left.0.cmp(&right.0));
             Ok(items.into_iter().map(|(key, item)| (key.into(), item)).collect())
         }
-        other => Err(data(format!("range can't iterate over {}", functions::text(&other)))),
+        other => Err(data(format!(
+            "range can't iterate over {}",
+            functions::text(&other)
+        ))),
     }
 }

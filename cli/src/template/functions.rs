@@ -10,8 +10,8 @@ use super::eval::data;
 type Result<T> = std::result::Result<T, TemplateError>;
 
 const NAMES: &[&str] = &[
-    "and", "eq", "ge", "gt", "index", "join", "json", "le", "len", "lower", "lt", "ne", "not", "or", "pad", "print",
-    "printf", "println", "slice", "split", "title", "truncate", "upper",
+    "and", "eq", "ge", "gt", "index", "join", "json", "le", "len", "lower", "lt", "ne", "not", "or", "pad",
+    "print", "printf", "println", "slice", "split", "title", "truncate", "upper",
 ];
 
 /// The widest field that `printf` and `pad` make.
@@ -25,21 +25,35 @@ pub(super) fn call(name: &str, arguments: Vec<Value>) -> Result<Value> {
     let wrong = || data(format!("wrong arguments for {name}"));
     let text_at = |index: usize| arguments.get(index).map(text).ok_or_else(wrong);
     let count_at = |index: usize| {
-        let count = arguments.get(index).and_then(Value::as_u64).and_then(|count| usize::try_from(count).ok());
+        let count = arguments
+            .get(index)
+            .and_then(Value::as_u64)
+            .and_then(|count| usize::try_from(count).ok());
         count.ok_or_else(wrong)
     };
     Ok(match name {
-        "json" => serde_json::to_string(arguments.first().ok_or_else(wrong)?).map_err(|_| wrong())?.into(),
+        "json" => serde_json::to_string(arguments.first().ok_or_else(wrong)?)
+            .map_err(|_| wrong())?
+            .into(),
         "lower" => text_at(0)?.to_lowercase().into(),
         "upper" => text_at(0)?.to_uppercase().into(),
         "title" => title(&text_at(0)?).into(),
         "join" => {
             let items = arguments.first().and_then(Value::as_array).ok_or_else(wrong)?;
-            items.iter().map(text).collect::<Vec<_>>().join(&text_at(1)?).into()
+            items
+                .iter()
+                .map(text)
+                .collect::<Vec<_>>()
+                .join(&text_at(1)?)
+                .into()
         }
         "split" => {
             let (whole, separator) = (text_at(0)?, text_at(1)?);
-            whole.split(&separator).map(Value::from).collect::<Vec<_>>().into()
+            whole
+                .split(&separator)
+                .map(Value::from)
+                .collect::<Vec<_>>()
+                .into()
         }
         "pad" => {
             let (before, after) = (count_at(1)?.min(WIDEST), count_at(2)?.min(WIDEST));
@@ -62,15 +76,26 @@ pub(super) fn call(name: &str, arguments: Vec<Value>) -> Result<Value> {
         "and" | "or" => {
             let wanted = name == "or";
             let last = arguments.last().ok_or_else(wrong)?;
-            arguments.iter().find(|value| truth(value) == wanted).unwrap_or(last).clone()
+            arguments
+                .iter()
+                .find(|value| truth(value) == wanted)
+                .unwrap_or(last)
+                .clone()
         }
         "eq" | "ne" => {
-            let (first, others) = arguments.split_first().filter(|(_, others)| !others.is_empty()).ok_or_else(wrong)?;
-            let equal = others.iter().any(|other| compare(first, other) == Some(Ordering::Equal));
+            let (first, others) = arguments
+                .split_first()
+                .filter(|(_, others)| !others.is_empty())
+                .ok_or_else(wrong)?;
+            let equal = others
+                .iter()
+                .any(|other| compare(first, other) == Some(Ordering::Equal));
             (equal == (name == "eq")).into()
         }
         "lt" | "le" | "gt" | "ge" => {
-            let [left, right] = arguments.as_slice() else { return Err(wrong()) };
+            let [left, right] = arguments.as_slice() else {
+                return Err(wrong());
+            };
             let order = compare(left, right).ok_or_else(|| data("incompatible types for comparison"))?;
             let holds = match name {
                 "lt" => order.is_lt(),
@@ -91,7 +116,10 @@ pub(super) fn text(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Array(items) => format!("[{}]", items.iter().map(text).collect::<Vec<_>>().join(" ")),
         Value::Object(fields) => {
-            let mut items: Vec<String> = fields.iter().map(|(key, value)| format!("{key}:{}", text(value))).collect();
+            let mut items: Vec<String> = fields
+                .iter()
+                .map(|(key, value)| format!("{key}:{}", text(value)))
+                .collect();
             items.sort();
             format!("map[{}]", items.join(" "))
         }
@@ -135,14 +163,17 @@ fn compare(left: &Value, right: &Value) -> Option<Ordering> {
 }
 
 fn index(arguments: &[Value]) -> Result<Value> {
-    let (first, keys) = arguments.split_first().ok_or_else(|| data("wrong arguments for index"))?;
+    let (first, keys) = arguments
+        .split_first()
+        .ok_or_else(|| data("wrong arguments for index"))?;
     let mut value = first;
     for key in keys {
         value = match (value, key) {
             (Value::Object(fields), Value::String(key)) => fields.get(key).unwrap_or(&Value::Null),
             (Value::Array(items), Value::Number(number)) => {
                 let at = number.as_u64().and_then(|at| usize::try_from(at).ok());
-                at.and_then(|at| items.get(at)).ok_or_else(|| data(format!("index out of range: {number}")))?
+                at.and_then(|at| items.get(at))
+                    .ok_or_else(|| data(format!("index out of range: {number}")))?
             }
             (Value::Null, _) => return Err(data("index of untyped nil")),
             _ => return Err(data("can't index item of this type")),
@@ -153,11 +184,20 @@ fn index(arguments: &[Value]) -> Result<Value> {
 
 fn slice(arguments: &[Value]) -> Option<Value> {
     let (value, bounds) = arguments.split_first()?;
-    let bound = |index: usize| bounds.get(index).map(|bound| usize::try_from(bound.as_u64()?).ok());
+    let bound = |index: usize| {
+        bounds
+            .get(index)
+            .map(|bound| usize::try_from(bound.as_u64()?).ok())
+    };
     let start = bound(0).unwrap_or(Some(0))?;
     match value {
         Value::String(text) => Some(text.get(start..bound(1).unwrap_or(Some(text.len()))?)?.into()),
-        Value::Array(items) => Some(items.get(start..bound(1).unwrap_or(Some(items.len()))?)?.to_vec().into()),
+        Value::Array(items) => Some(
+            items
+                .get(start..bound(1).unwrap_or(Some(items.len()))?)?
+                .to_vec()
+                .into(),
+        ),
         _ => None,
     }
 }
@@ -166,7 +206,11 @@ fn title(text: &str) -> String {
     let mut fresh = true;
     text.chars()
         .map(|letter| {
-            let shown = if fresh { letter.to_uppercase().next().unwrap_or(letter) } else { letter };
+            let shown = if fresh {
+                letter.to_uppercase().next().unwrap_or(letter)
+            } else {
+                letter
+            };
             fresh = letter.is_whitespace();
             shown
         })
@@ -193,12 +237,16 @@ fn printf(arguments: &[Value]) -> Result<String> {
                 return Err(data("field of printf is too wide"));
             }
         }
-        let verb = letters.next().ok_or_else(|| data("printf ends in the middle of a verb"))?;
+        let verb = letters
+            .next()
+            .ok_or_else(|| data("printf ends in the middle of a verb"))?;
         if verb == '%' {
             output.push('%');
             continue;
         }
-        let value = values.next().ok_or_else(|| data("printf has more verbs than values"))?;
+        let value = values
+            .next()
+            .ok_or_else(|| data("printf has more verbs than values"))?;
         let shown = match verb {
             's' | 'v' | 'd' | 't' => text(value),
             'q' => format!("{:?}", text(value)),

@@ -14,7 +14,10 @@ pub(super) enum Part {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Token {
     /// `.` or `.A`, with whether it follows another token without a space (`(x).A`).
-    Dot { name: Option<String>, glued: bool },
+    Dot {
+        name: Option<String>,
+        glued: bool,
+    },
     Variable(String),
     Word(String),
     Constant(Value),
@@ -49,12 +52,16 @@ pub(super) fn parts(text: &str) -> Result<Vec<Part>, TemplateError> {
         }
         push_text(&mut parts, before);
         if let Some(comment) = action.trim_start().strip_prefix("/*") {
-            let (_, after) = comment.split_once("*/").ok_or_else(|| syntax("unclosed comment"))?;
+            let (_, after) = comment
+                .split_once("*/")
+                .ok_or_else(|| syntax("unclosed comment"))?;
             (trim_next, rest) = close(after.trim_start(), after.starts_with(char::is_whitespace))?;
             continue;
         }
         let (tokens, after) = tokens(action)?;
-        let spaced = action.strip_suffix(after).is_some_and(|tokens| tokens.ends_with(char::is_whitespace));
+        let spaced = action
+            .strip_suffix(after)
+            .is_some_and(|tokens| tokens.ends_with(char::is_whitespace));
         (trim_next, rest) = close(after, spaced)?;
         parts.push(Part::Action(tokens));
     }
@@ -100,12 +107,20 @@ fn tokens(mut text: &str) -> Result<(Vec<Token>, &str), TemplateError> {
             ':' if text.starts_with(":=") => (Token::Declare, &text[2..]),
             '"' => quoted(text)?,
             '`' => {
-                let (raw, rest) = text[1..].split_once('`').ok_or_else(|| syntax("unterminated raw string"))?;
+                let (raw, rest) = text[1..]
+                    .split_once('`')
+                    .ok_or_else(|| syntax("unterminated raw string"))?;
                 (Token::Constant(raw.into()), rest)
             }
             '.' => {
                 let (name, rest) = word(&text[1..]);
-                (Token::Dot { name: (!name.is_empty()).then(|| name.to_owned()), glued }, rest)
+                (
+                    Token::Dot {
+                        name: (!name.is_empty()).then(|| name.to_owned()),
+                        glued,
+                    },
+                    rest,
+                )
             }
             '$' => {
                 let (name, rest) = word(&text[1..]);
@@ -130,7 +145,9 @@ fn tokens(mut text: &str) -> Result<(Vec<Token>, &str), TemplateError> {
 }
 
 fn word(text: &str) -> (&str, &str) {
-    let end = text.find(|letter: char| !letter.is_alphanumeric() && letter != '_').unwrap_or(text.len());
+    let end = text
+        .find(|letter: char| !letter.is_alphanumeric() && letter != '_')
+        .unwrap_or(text.len());
     text.split_at(end)
 }
 

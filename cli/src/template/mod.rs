@@ -34,10 +34,28 @@ pub(crate) enum TemplateError {
 enum Node {
     Text(String),
     Print(Pipeline),
-    Set { name: String, declare: bool, value: Pipeline },
-    If { branches: Vec<(Pipeline, Vec<Self>)>, otherwise: Vec<Self> },
-    Range { key: Option<String>, value: Option<String>, over: Pipeline, body: Vec<Self>, otherwise: Vec<Self> },
-    With { name: Option<String>, value: Pipeline, body: Vec<Self>, otherwise: Vec<Self> },
+    Set {
+        name: String,
+        declare: bool,
+        value: Pipeline,
+    },
+    If {
+        branches: Vec<(Pipeline, Vec<Self>)>,
+        otherwise: Vec<Self>,
+    },
+    Range {
+        key: Option<String>,
+        value: Option<String>,
+        over: Pipeline,
+        body: Vec<Self>,
+        otherwise: Vec<Self>,
+    },
+    With {
+        name: Option<String>,
+        value: Pipeline,
+        body: Vec<Self>,
+        otherwise: Vec<Self>,
+    },
 }
 
 /// Commands; each gets the result of the one before as its last argument.
@@ -93,28 +111,55 @@ mod tests {
             ("{{.Id}}", "abc"),
             ("{{ .Id }}:{{.Config.Labels.b}}", "abc:two"),
             ("{{json .Config.Env}}", r#"["A=1","B=2"]"#),
-            ("{{.Config.Env}} {{.On}} {{.Size}} {{.None}}", "[A=1 B=2] true 12 <no value>"),
+            (
+                "{{.Config.Env}} {{.On}} {{.Size}} {{.None}}",
+                "[A=1 B=2] true 12 <no value>",
+            ),
             (r#"{{index .Config.Labels "com.x"}}"#, "1"),
             (r#"{{index .Config.Labels "none"}}"#, "<no value>"),
-            (r#"{{(index (index .NetworkSettings.Ports "80/tcp") 0).HostPort}}"#, "8080"),
-            ("{{range $k, $v := .NetworkSettings.Networks}}{{$k}}={{$v.IPAddress}};{{end}}", "back=10.1.0.2;bridge=10.0.0.2;"),
-            ("{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}", "10.1.0.2 10.0.0.2 "),
-            ("{{range $i, $e := .Config.Env}}{{if $i}},{{end}}{{$e}}{{end}}", "A=1,B=2"),
+            (
+                r#"{{(index (index .NetworkSettings.Ports "80/tcp") 0).HostPort}}"#,
+                "8080",
+            ),
+            (
+                "{{range $k, $v := .NetworkSettings.Networks}}{{$k}}={{$v.IPAddress}};{{end}}",
+                "back=10.1.0.2;bridge=10.0.0.2;",
+            ),
+            (
+                "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}",
+                "10.1.0.2 10.0.0.2 ",
+            ),
+            (
+                "{{range $i, $e := .Config.Env}}{{if $i}},{{end}}{{$e}}{{end}}",
+                "A=1,B=2",
+            ),
             ("{{range .Config.Cmd}}x{{else}}none{{end}}", "none"),
             (r#"{{join .Config.Env ", "}}"#, "A=1, B=2"),
             (r#"{{range split .Name "/"}}[{{.}}]{{end}}"#, "[][web]"),
             ("{{.Name | upper | printf \"%s!\"}}", "/WEB!"),
-            ("{{lower \"ABC\"}} {{title \"abc def\"}} {{truncate .Id 2}} {{pad .Id 1 2}}|", "abc Abc Def ab  abc  |"),
+            (
+                "{{lower \"ABC\"}} {{title \"abc def\"}} {{truncate .Id 2}} {{pad .Id 1 2}}|",
+                "abc Abc Def ab  abc  |",
+            ),
             ("{{if eq .Id \"abc\" \"x\"}}yes{{else}}no{{end}}", "yes"),
-            ("{{if and .On (gt .Size 10)}}big{{else if .On}}small{{else}}off{{end}}", "big"),
-            ("{{if not .Config.Cmd}}empty{{end}}{{if or .None .Id}} some{{end}}", "empty some"),
+            (
+                "{{if and .On (gt .Size 10)}}big{{else if .On}}small{{else}}off{{end}}",
+                "big",
+            ),
+            (
+                "{{if not .Config.Cmd}}empty{{end}}{{if or .None .Id}} some{{end}}",
+                "empty some",
+            ),
             ("{{with .Config.Labels}}{{.b}}{{$.Id}}{{end}}", "twoabc"),
             ("{{with $x := .Id}}{{$x}}{{end}}", "abc"),
             ("{{$n := len .Config.Env}}{{$n}}{{$n = 7}}{{$n}}", "27"),
             ("a  {{- .Id -}}  b", "aabcb"),
             ("{{/* note */}}{{- /* note */ -}}x", "x"),
             ("{{slice .Name 1}} {{slice .Name 1 3}}", "web we"),
-            (r#"{{printf "%-5s|%5d|%q|%v|%%" .Id .Size .Id .Config.Env}}"#, r#"abc  |   12|"abc"|[A=1 B=2]|%"#),
+            (
+                r#"{{printf "%-5s|%5d|%q|%v|%%" .Id .Size .Id .Config.Env}}"#,
+                r#"abc  |   12|"abc"|[A=1 B=2]|%"#,
+            ),
             (r#"{{println .Id "x"}}"#, "abc x\n"),
             (r#"{{.Label "b"}}{{.Label "none"}}"#, "x=y"),
             ("{{\"{{\"}} {{`raw\\n`}}", "{{ raw\\n"),
@@ -125,8 +170,26 @@ mod tests {
 
     #[test]
     fn text_that_is_no_template_is_a_syntax_error() {
-        for template in ["{{", "{{.Id", "{{nope .Id}}", "{{end}}", "{{if .Id}}", "{{.Id | }}", "{{\"x}}", "{{range}}{{end}}", "{{(.Id}}", "{{else}}", "{{$x}}", "{{template \"x\"}}", "{{.Id)}}"] {
-            assert!(matches!(render(template), Err(TemplateError::Syntax(_))), "{template} {:?}", render(template));
+        for template in [
+            "{{",
+            "{{.Id",
+            "{{nope .Id}}",
+            "{{end}}",
+            "{{if .Id}}",
+            "{{.Id | }}",
+            "{{\"x}}",
+            "{{range}}{{end}}",
+            "{{(.Id}}",
+            "{{else}}",
+            "{{$x}}",
+            "{{template \"x\"}}",
+            "{{.Id)}}",
+        ] {
+            assert!(
+                matches!(render(template), Err(TemplateError::Syntax(_))),
+                "{template} {:?}",
+                render(template)
+            );
         }
         let deep = format!("{{{{{}.Id{}}}}}", "(".repeat(100_000), ")".repeat(100_000));
         assert!(matches!(render(&deep), Err(TemplateError::Syntax(_))));
@@ -134,8 +197,21 @@ mod tests {
 
     #[test]
     fn data_that_does_not_fit_is_a_data_error() {
-        for template in ["{{.Nope}}", "{{.Id.Nope}}", "{{index .Config.Env 9}}", "{{len 3}}", "{{range .Size}}{{end}}", "{{join .Id}}", "{{slice .Name 9}}", "{{printf \"%-99999999999s\" .Id}}"] {
-            assert!(matches!(render(template), Err(TemplateError::Data(_))), "{template} {:?}", render(template));
+        for template in [
+            "{{.Nope}}",
+            "{{.Id.Nope}}",
+            "{{index .Config.Env 9}}",
+            "{{len 3}}",
+            "{{range .Size}}{{end}}",
+            "{{join .Id}}",
+            "{{slice .Name 9}}",
+            "{{printf \"%-99999999999s\" .Id}}",
+        ] {
+            assert!(
+                matches!(render(template), Err(TemplateError::Data(_))),
+                "{template} {:?}",
+                render(template)
+            );
         }
     }
 }

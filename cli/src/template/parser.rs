@@ -11,7 +11,11 @@ const DEPTH: usize = 64;
 type Result<T> = std::result::Result<T, TemplateError>;
 
 pub(super) fn parse(text: &str) -> Result<Vec<Node>> {
-    let mut parser = Parser { parts: lexer::parts(text)?.into_iter(), variables: BTreeSet::new(), depth: 0 };
+    let mut parser = Parser {
+        parts: lexer::parts(text)?.into_iter(),
+        variables: BTreeSet::new(),
+        depth: 0,
+    };
     let (nodes, end) = parser.block()?;
     match end {
         End::Template => Ok(nodes),
@@ -47,7 +51,9 @@ impl Parser {
         }
         let mut nodes = Vec::new();
         let end = loop {
-            let Some(part) = self.parts.next() else { break End::Template };
+            let Some(part) = self.parts.next() else {
+                break End::Template;
+            };
             let tokens = match part {
                 Part::Text(text) => {
                     nodes.push(Node::Text(text));
@@ -84,14 +90,25 @@ impl Parser {
                 let name = self.declaration(&mut tokens)?.pop();
                 let value = self.whole(tokens)?;
                 let (body, otherwise) = self.bodies()?;
-                Ok(Node::With { name, value, body, otherwise })
+                Ok(Node::With {
+                    name,
+                    value,
+                    body,
+                    otherwise,
+                })
             }
             _ => {
                 let mut names = self.declaration(&mut tokens)?;
                 let over = self.whole(tokens)?;
                 let (body, otherwise) = self.bodies()?;
                 let value = names.pop();
-                Ok(Node::Range { key: names.pop(), value, over, body, otherwise })
+                Ok(Node::Range {
+                    key: names.pop(),
+                    value,
+                    over,
+                    body,
+                    otherwise,
+                })
             }
         }
     }
@@ -103,7 +120,12 @@ impl Parser {
             let (body, end) = self.block()?;
             branches.push((condition, body));
             match end {
-                End::End => return Ok(Node::If { branches, otherwise: Vec::new() }),
+                End::End => {
+                    return Ok(Node::If {
+                        branches,
+                        otherwise: Vec::new(),
+                    });
+                }
                 End::Template => return Err(syntax("{{if}} without {{end}}")),
                 End::Else(mut tokens) => match tokens.next() {
                     Some(Token::Word(word)) if word == "if" => condition = self.whole(tokens)?,
@@ -134,7 +156,13 @@ impl Parser {
     fn declaration(&mut self, tokens: &mut Tokens) -> Result<Vec<String>> {
         let names = match tokens.rest() {
             [Token::Variable(one), Token::Declare, ..] => vec![one.clone()],
-            [Token::Variable(one), Token::Comma, Token::Variable(two), Token::Declare, ..] => vec![one.clone(), two.clone()],
+            [
+                Token::Variable(one),
+                Token::Comma,
+                Token::Variable(two),
+                Token::Declare,
+                ..,
+            ] => vec![one.clone(), two.clone()],
             _ => return Ok(Vec::new()),
         };
         tokens.at += names.len() * 2;
@@ -145,7 +173,9 @@ impl Parser {
     fn action(&mut self, mut tokens: Tokens) -> Result<Node> {
         let set = match tokens.rest() {
             [Token::Variable(name), Token::Declare, ..] => Some((name.clone(), true)),
-            [Token::Variable(name), Token::Assign, ..] if self.variables.contains(name) => Some((name.clone(), false)),
+            [Token::Variable(name), Token::Assign, ..] if self.variables.contains(name) => {
+                Some((name.clone(), false))
+            }
             _ => None,
         };
         let Some((name, declare)) = set else {
@@ -220,7 +250,11 @@ impl Parser {
 /// `.A.B` right after another term.
 fn fields(tokens: &mut Tokens) -> Vec<String> {
     let mut names = Vec::new();
-    while let Some(Token::Dot { name: Some(name), glued: true }) = tokens.peek() {
+    while let Some(Token::Dot {
+        name: Some(name),
+        glued: true,
+    }) = tokens.peek()
+    {
         names.push(name.clone());
         tokens.next();
     }

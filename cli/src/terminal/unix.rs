@@ -48,8 +48,13 @@ fn restore() {
 }
 
 pub(super) fn size() -> Option<TerminalSize> {
-    let size = tcgetwinsize(io::stdout()).or_else(|_| tcgetwinsize(io::stdin())).ok()?;
-    Some(TerminalSize { height: size.ws_row, width: size.ws_col })
+    let size = tcgetwinsize(io::stdout())
+        .or_else(|_| tcgetwinsize(io::stdin()))
+        .ok()?;
+    Some(TerminalSize {
+        height: size.ws_row,
+        width: size.ws_col,
+    })
 }
 
 /// Tells of SIGWINCH.

@@ -17,7 +17,10 @@ impl Raw {
     /// Fails when standard input is not a console.
     pub(crate) fn enable() -> io::Result<Self> {
         let input = RawMode::enable()?;
-        Ok(Self { _input: input, _output: VirtualTerminal::enable_raw(Output::Stdout).ok() })
+        Ok(Self {
+            _input: input,
+            _output: VirtualTerminal::enable_raw(Output::Stdout).ok(),
+        })
     }
 }
 
@@ -35,7 +38,10 @@ pub(crate) struct Resized {
 
 impl Resized {
     pub(crate) fn new() -> Self {
-        Self { last: size(), ticks: tokio::time::interval(Duration::from_millis(250)) }
+        Self {
+            last: size(),
+            ticks: tokio::time::interval(Duration::from_millis(250)),
+        }
     }
 
     /// Cancel-safe.

@@ -32,28 +32,63 @@ impl Attach {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         let detach = DetachKeys::parse(&self.detach_keys)?;
         let client = session.connect().await?;
-        let inspect = InspectContainer { container: self.container.clone(), size: false };
+        let inspect = InspectContainer {
+            container: self.container.clone(),
+            size: false,
+        };
         let found = Containers::inspect(&client, Context::new(), inspect).await?;
         match found.state.as_str() {
             "running" => {}
-            "paused" => return Err(Failure::new("You cannot attach to a paused container, unpause it first")),
-            "restarting" => return Err(Failure::new("You cannot attach to a restarting container, wait until it is running")),
+            "paused" => {
+                return Err(Failure::new(
+                    "You cannot attach to a paused container, unpause it first",
+                ));
+            }
+            "restarting" => {
+                return Err(Failure::new(
+                    "You cannot attach to a restarting container, wait until it is running",
+                ));
+            }
             _ => {
-                return Err(Failure::new("You cannot attach to a stopped container, start it first")
-                    .hint(format!("ctr-like start -a {}", self.container)));
+                return Err(
+                    Failure::new("You cannot attach to a stopped container, start it first")
+                        .hint(format!("ctr-like start -a {}", self.container)),
+                );
             }
         }
         let id = found.id;
         let stdin = found.stdin && !self.no_stdin;
         check_terminal(found.tty, stdin)?;
         let signals = (self.sig_proxy || found.tty).then(Signals::new);
-        let condition = if found.auto_remove { WaitCondition::Removed } else { WaitCondition::NotRunning };
-        let mut exit = Box::pin(client.wait(Context::new(), WaitContainer { container: id.clone(), condition }));
+        let condition = if found.auto_remove {
+            WaitCondition::Removed
+        } else {
+            WaitCondition::NotRunning
+        };
+        let mut exit = Box::pin(client.wait(
+            Context::new(),
+            WaitContainer {
+                container: id.clone(),
+                condition,
+            },
+        ));
         let _ = poll!(exit.as_mut());
-        let wanted = AttachContainer { container: id.clone(), stdin, stdout: true, stderr: true };
+        let wanted = AttachContainer {
+            container: id.clone(),
+            stdin,
+            stdout: true,
+            stderr: true,
+        };
         let stream = client.attach(Context::new(), wanted).await?;
-        let foreground =
-            Foreground { client: &client, target: &id, tty: found.tty, stdin, detach, signals, redraw: true };
+        let foreground = Foreground {
+            client: &client,
+            target: &id,
+            tty: found.tty,
+            stdin,
+            detach,
+            signals,
+            redraw: true,
+        };
         match foreground.carry(stream).await? {
             End::Over => Ok(exit.await?.exit_code),
             End::Detached => Ok(0),

@@ -19,8 +19,14 @@ pub(crate) struct Completion {
 impl Completion {
     pub(crate) async fn run(self, _: &Session) -> Outcome {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut crate::arguments::command(), "ctr-like", &mut script);
-        io::Write::write_all(&mut io::stdout().lock(), &script).map_err(|error| Failure::io("cannot write the script", &error))?;
+        clap_complete::generate(
+            self.shell,
+            &mut crate::arguments::command(),
+            "ctr-like",
+            &mut script,
+        );
+        io::Write::write_all(&mut io::stdout().lock(), &script)
+            .map_err(|error| Failure::io("cannot write the script", &error))?;
         Ok(0)
     }
 }

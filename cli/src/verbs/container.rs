@@ -2,7 +2,9 @@
 
 use clap::{Args, Subcommand};
 
-use super::{attach, create, exec, inspect, kill, logs, prune, ps, rename, restart, rm, run, start, stop, wait};
+use super::{
+    attach, create, exec, inspect, kill, logs, prune, ps, rename, restart, rm, run, start, stop, wait,
+};
 use crate::connect::Session;
 use crate::failure::Outcome;
 

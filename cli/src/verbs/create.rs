@@ -11,7 +11,10 @@ use crate::render;
 
 /// Make a container and print its id
 #[derive(Debug, Args)]
-#[command(disable_help_flag = true, override_usage = "ctr-like create [OPTIONS] IMAGE [COMMAND] [ARG...]")]
+#[command(
+    disable_help_flag = true,
+    override_usage = "ctr-like create [OPTIONS] IMAGE [COMMAND] [ARG...]"
+)]
 pub(crate) struct Create {
     /// Print help
     #[arg(long, action = ArgAction::Help)]
@@ -19,18 +22,34 @@ pub(crate) struct Create {
     #[command(flatten)]
     container: ContainerFlags,
     /// The image, the command and its arguments
-    #[arg(value_name = "IMAGE [COMMAND] [ARG...]", required = true, trailing_var_arg = true)]
+    #[arg(
+        value_name = "IMAGE [COMMAND] [ARG...]",
+        required = true,
+        trailing_var_arg = true
+    )]
     image_and_command: Vec<String>,
 }
 
 impl Create {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         let flags = &self.container;
-        let (image, command) = self.image_and_command.split_first().ok_or_else(|| Failure::usage("an image is required"))?;
+        let (image, command) = self
+            .image_and_command
+            .split_first()
+            .ok_or_else(|| Failure::usage("an image is required"))?;
         let request = flags.request(image, command)?;
         let id_file = flags.cidfile.as_deref().map(reserve).transpose()?;
         let client = session.connect().await?;
-        let id = pull::create(&client, request, Policy { pull: &flags.pull, quiet: flags.quiet }).await?.id;
+        let id = pull::create(
+            &client,
+            request,
+            Policy {
+                pull: &flags.pull,
+                quiet: flags.quiet,
+            },
+        )
+        .await?
+        .id;
         if let Some((file, path)) = id_file {
             write_id(file, path, &id)?;
         }

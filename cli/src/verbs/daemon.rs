@@ -58,7 +58,10 @@ impl Daemon {
             Verb::Status => {
                 let client = session.connect_running().await?;
                 let version = client.server_version();
-                render::line(&format!("running, version {}, API {} to {}", version.version, version.api.min, version.api.max))?;
+                render::line(&format!(
+                    "running, version {}, API {} to {}",
+                    version.version, version.api.min, version.api.max
+                ))?;
                 Ok(0)
             }
         }
@@ -74,7 +77,9 @@ async fn stop(session: &Session, stop_containers: bool) -> Outcome {
         }
         Err(status) => return Err(status.into()),
     };
-    client.shutdown(Context::new(), ShutdownRequest { stop_containers }).await?;
+    client
+        .shutdown(Context::new(), ShutdownRequest { stop_containers })
+        .await?;
     let gone = async {
         while session.connect_only().await.is_ok() {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -82,6 +87,9 @@ async fn stop(session: &Session, stop_containers: bool) -> Outcome {
     };
     match tokio::time::timeout(PATIENCE, gone).await {
         Ok(()) => Ok(0),
-        Err(_) => Err(Failure::new(format!("the daemon still answers after {} seconds", PATIENCE.as_secs()))),
+        Err(_) => Err(Failure::new(format!(
+            "the daemon still answers after {} seconds",
+            PATIENCE.as_secs()
+        ))),
     }
 }

@@ -33,7 +33,11 @@ impl Events {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         let format = Format::parse(self.format.as_deref())?;
         let now = OffsetDateTime::now_utc();
-        let time = |text: &Option<String>| text.as_deref().map(|text| quantity::instant(text, now)).transpose();
+        let time = |text: &Option<String>| {
+            text.as_deref()
+                .map(|text| quantity::instant(text, now))
+                .transpose()
+        };
         let request = EventsRequest {
             since: time(&self.since)?,
             until: time(&self.until)?,
@@ -54,9 +58,21 @@ impl Events {
 }
 
 fn line(event: &Event) -> String {
-    let facts: Vec<String> = event.actor.attributes.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let facts = if facts.is_empty() { String::new() } else { format!(" ({})", facts.join(", ")) };
-    format!("{} {} {} {}{facts}", event.time, event.kind, event.action, event.actor.id)
+    let facts: Vec<String> = event
+        .actor
+        .attributes
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    let facts = if facts.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", facts.join(", "))
+    };
+    format!(
+        "{} {} {} {}{facts}",
+        event.time, event.kind, event.action, event.actor.id
+    )
 }
 
 /// The event in docker's shape. The attributes are there twice: some readers look for them at the top.
@@ -92,7 +108,9 @@ mod tests {
             action: "die".to_owned(),
             actor: Actor {
                 id: "abc".to_owned(),
-                attributes: [("image", "busybox"), ("exitCode", "7")].map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+                attributes: [("image", "busybox"), ("exitCode", "7")]
+                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                    .into(),
             },
             scope: "local".to_owned(),
             time: "2026-01-02T15:04:05.000000001Z".to_owned(),
@@ -102,7 +120,7 @@ mod tests {
 
     #[test]
     fn line_and_document_are_dockers() {
-        insta::assert_snapshot!(line(&event()), @"");
-        insta::assert_snapshot!(Format::Json.object(&document(&event())).unwrap(), @"");
+        insta::assert_snapshot!(line(&event()), @"2026-01-02T15:04:05.000000001Z container die abc (exitCode=7, image=busybox)");
+        insta::assert_snapshot!(Format::Json.object(&document(&event())).unwrap(), @r#"{"Action":"die","Actor":{"Attributes":{"exitCode":"7","image":"busybox"},"ID":"abc"},"Attributes":{"exitCode":"7","image":"busybox"},"Type":"container","from":"busybox","id":"abc","scope":"local","status":"die","time":1767366245,"timeNano":1767366245000000001}"#);
     }
 }

@@ -52,7 +52,10 @@ pub(crate) struct Exec {
 
 impl Exec {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
-        let Some((container, command)) = self.container_and_command.split_first().filter(|(_, command)| !command.is_empty())
+        let Some((container, command)) = self
+            .container_and_command
+            .split_first()
+            .filter(|(_, command)| !command.is_empty())
         else {
             return Err(Failure::usage("a container and a command are required"));
         };
@@ -77,13 +80,23 @@ impl Exec {
         let id = || ExecId { exec: exec.clone() };
         let failed = |status| Failure::of_start(status, 1);
         if self.detach {
-            client.exec_start_detached(Context::new(), id()).await.map_err(failed)?;
+            client
+                .exec_start_detached(Context::new(), id())
+                .await
+                .map_err(failed)?;
             return Ok(0);
         }
         let signals = self.tty.then(Signals::new);
         let stream = client.exec_start(Context::new(), id()).await.map_err(failed)?;
-        let foreground =
-            Foreground { client: &client, target: &exec, tty: self.tty, stdin, detach, signals, redraw: false };
+        let foreground = Foreground {
+            client: &client,
+            target: &exec,
+            tty: self.tty,
+            stdin,
+            detach,
+            signals,
+            redraw: false,
+        };
         match foreground.carry(stream).await? {
             End::Over => Ok(client.exec_wait(Context::new(), id()).await?.exit_code),
             End::Detached => Ok(0),

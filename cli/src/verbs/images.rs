@@ -62,7 +62,10 @@ impl Images {
         let format = Format::parse(self.format.as_deref())?;
         let mut filters = filters::parse(&self.filter)?;
         if let Some(repository) = &self.repository {
-            filters.entry("reference".to_owned()).or_default().push(repository.clone());
+            filters
+                .entry("reference".to_owned())
+                .or_default()
+                .push(repository.clone());
         }
         let client = session.connect().await?;
         let list = client.list(Context::new(), ListImages { filters }).await?;
@@ -81,7 +84,11 @@ impl Images {
 }
 
 fn id(image: &ImageSummary, whole: bool) -> String {
-    if whole { image.id.clone() } else { human::short(&image.id) }
+    if whole {
+        image.id.clone()
+    } else {
+        human::short(&image.id)
+    }
 }
 
 /// One row per tag, or one for an image without tags.
@@ -92,12 +99,24 @@ fn rows(list: &ImageList, now: OffsetDateTime, whole: bool, digests: bool) -> Li
     }
     let mut rows: Vec<Map<String, Value>> = Vec::new();
     for image in &list.images {
-        let untagged = image.repo_digests.first().map(|digest| (repository(digest), NONE.to_owned()));
+        let untagged = image
+            .repo_digests
+            .first()
+            .map(|digest| (repository(digest), NONE.to_owned()));
         let tags: Vec<(String, String)> = image.repo_tags.iter().map(|name| split(name)).collect();
-        let names = if tags.is_empty() { vec![untagged.unwrap_or((NONE.to_owned(), NONE.to_owned()))] } else { tags };
+        let names = if tags.is_empty() {
+            vec![untagged.unwrap_or((NONE.to_owned(), NONE.to_owned()))]
+        } else {
+            tags
+        };
         for (name, tag) in names {
-            let digest = image.repo_digests.iter().find(|digest| repository(digest) == name);
-            let digest = digest.and_then(|digest| digest.split_once('@')).map_or(NONE, |(_, digest)| digest);
+            let digest = image
+                .repo_digests
+                .iter()
+                .find(|digest| repository(digest) == name);
+            let digest = digest
+                .and_then(|digest| digest.split_once('@'))
+                .map_or(NONE, |(_, digest)| digest);
             let fields = json!({
                 "Repository": name,
                 "Tag": tag,
@@ -115,7 +134,11 @@ fn rows(list: &ImageList, now: OffsetDateTime, whole: bool, digests: bool) -> Li
             rows.extend(fields.as_object().cloned());
         }
     }
-    List { columns, headers: HEADERS, rows }
+    List {
+        columns,
+        headers: HEADERS,
+        rows,
+    }
 }
 
 fn repository(digest: &str) -> String {
@@ -144,24 +167,42 @@ mod tests {
             platform: "linux/amd64".to_owned(),
             ..ImageSummary::default()
         };
-        let dangling = ImageSummary { repo_tags: Vec::new(), repo_digests: Vec::new(), ..image.clone() };
-        ImageList { images: vec![image, dangling] }
+        let dangling = ImageSummary {
+            repo_tags: Vec::new(),
+            repo_digests: Vec::new(),
+            ..image.clone()
+        };
+        ImageList {
+            images: vec![image, dangling],
+        }
     }
 
     fn lines(format: Option<&str>, digests: bool) -> String {
         let now = human::parse("2026-02-01T00:00:00Z").unwrap();
-        rows(&list(), now, false, digests).lines(&Format::parse(format).unwrap()).unwrap().join("\n")
+        rows(&list(), now, false, digests)
+            .lines(&Format::parse(format).unwrap())
+            .unwrap()
+            .join("\n")
     }
 
     #[test]
     fn table_is_dockers() {
-        insta::assert_snapshot!(lines(None, false), @"");
-        insta::assert_snapshot!(lines(Some("{{.Repository}}:{{.Tag}} {{.Digest}}"), true), @"");
+        insta::assert_snapshot!(lines(None, false), @r"
+        REPOSITORY           TAG       IMAGE ID       CREATED       SIZE
+        busybox              latest    0123456789ab   4 weeks ago   4.26MB
+        127.0.0.1:5000/box   1         0123456789ab   4 weeks ago   4.26MB
+        <none>               <none>    0123456789ab   4 weeks ago   4.26MB
+        ");
+        insta::assert_snapshot!(lines(Some("{{.Repository}}:{{.Tag}} {{.Digest}}"), true), @r"
+        busybox:latest sha256:ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff
+        127.0.0.1:5000/box:1 <none>
+        <none>:<none> <none>
+        ");
     }
 
     #[test]
     fn json_has_strings_only() {
         let first = lines(Some("json"), false).lines().next().unwrap().to_owned();
-        insta::assert_snapshot!(first, @"");
+        insta::assert_snapshot!(first, @r#"{"Containers":"0","CreatedAt":"2026-01-01 00:00:00 +0000 UTC","CreatedSince":"4 weeks ago","Digest":"sha256:ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff","ID":"0123456789ab","Platform":"linux/amd64","Repository":"busybox","SharedSize":"N/A","Size":"4.26MB","Tag":"latest","UniqueSize":"N/A","VirtualSize":"4.26MB"}"#);
     }
 }

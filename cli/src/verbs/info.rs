@@ -141,8 +141,22 @@ mod tests {
             details: [("Swarm".to_owned(), json!({"LocalNodeState": "inactive"}))].into(),
             ..Facts::default()
         };
-        insta::assert_snapshot!(text(&facts).join("\n"), @"");
+        insta::assert_snapshot!(text(&facts).join("\n"), @r"
+        Containers: 3
+         Running: 0
+         Paused: 0
+         Stopped: 0
+        Images: 0
+        Storage Driver: lcow-layer
+        Platforms: linux/amd64, windows/amd64
+        OSType: linux
+        CPUs: 2
+        Total Memory: 23.28GiB
+        ");
         let document = document(&facts);
-        assert_eq!((&document["OSType"], &document["Swarm"]["LocalNodeState"]), (&json!("linux"), &json!("inactive")));
+        assert_eq!(
+            (&document["OSType"], &document["Swarm"]["LocalNodeState"]),
+            (&json!("linux"), &json!("inactive"))
+        );
     }
 }

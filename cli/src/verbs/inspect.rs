@@ -85,7 +85,10 @@ impl InspectContainers {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         let format = form(self.format.as_deref())?;
         let client = session.connect().await?;
-        print(&self.names, format.as_ref(), async |name: &str| container(&client, name, self.size).await).await
+        print(&self.names, format.as_ref(), async |name: &str| {
+            container(&client, name, self.size).await
+        })
+        .await
     }
 }
 
@@ -93,26 +96,46 @@ impl InspectImages {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         let format = form(self.format.as_deref())?;
         let client = session.connect().await?;
-        print(&self.names, format.as_ref(), async |name: &str| image(&client, name, self.platform.as_deref()).await).await
+        print(&self.names, format.as_ref(), async |name: &str| {
+            image(&client, name, self.platform.as_deref()).await
+        })
+        .await
     }
 }
 
 /// `None`: the array.
 fn form(format: Option<&str>) -> Result<Option<Format>, Failure> {
-    format.filter(|format| !format.is_empty()).map(|format| Format::parse(Some(format))).transpose()
+    format
+        .filter(|format| !format.is_empty())
+        .map(|format| Format::parse(Some(format)))
+        .transpose()
 }
 
 async fn container(client: &Client, name: &str, size: bool) -> Result<Value, Status> {
-    let request = InspectContainer { container: name.to_owned(), size };
-    Containers::inspect(client, Context::new(), request).await.map(|found| found.document)
+    let request = InspectContainer {
+        container: name.to_owned(),
+        size,
+    };
+    Containers::inspect(client, Context::new(), request)
+        .await
+        .map(|found| found.document)
 }
 
 async fn image(client: &Client, name: &str, platform: Option<&str>) -> Result<Value, Status> {
-    let request = InspectImage { image: name.to_owned(), platform: platform.map(ToOwned::to_owned) };
-    Images::inspect(client, Context::new(), request).await.map(|found| found.document)
+    let request = InspectImage {
+        image: name.to_owned(),
+        platform: platform.map(ToOwned::to_owned),
+    };
+    Images::inspect(client, Context::new(), request)
+        .await
+        .map(|found| found.document)
 }
 
-async fn print(names: &[String], format: Option<&Format>, find: impl AsyncFn(&str) -> Result<Value, Status>) -> Outcome {
+async fn print(
+    names: &[String],
+    format: Option<&Format>,
+    find: impl AsyncFn(&str) -> Result<Value, Status>,
+) -> Outcome {
     let (mut found, mut failures) = (Vec::new(), Vec::new());
     for name in names {
         match find(name).await {
@@ -140,7 +163,9 @@ async fn print(names: &[String], format: Option<&Format>, find: impl AsyncFn(&st
 fn array(documents: &[Value]) -> Result<String, Failure> {
     let mut text = Vec::new();
     let mut writer = Serializer::with_formatter(&mut text, PrettyFormatter::with_indent(b"    "));
-    documents.serialize(&mut writer).map_err(|error| Failure::new(error.to_string()))?;
+    documents
+        .serialize(&mut writer)
+        .map_err(|error| Failure::new(error.to_string()))?;
     String::from_utf8(text).map_err(|error| Failure::new(error.to_string()))
 }
 
@@ -153,6 +178,9 @@ mod tests {
     #[test]
     fn array_has_four_spaces() {
         assert_eq!(array(&[]).unwrap(), "[]");
-        assert_eq!(array(&[json!({"Id": "x"})]).unwrap(), "[\n    {\n        \"Id\": \"x\"\n    }\n]");
+        assert_eq!(
+            array(&[json!({"Id": "x"})]).unwrap(),
+            "[\n    {\n        \"Id\": \"x\"\n    }\n]"
+        );
     }
 }

@@ -23,7 +23,10 @@ impl Kill {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         let client = session.connect().await?;
         each(&self.containers, |container| async {
-            let request = KillContainer { container: container.clone(), signal: Some(self.signal.clone()) };
+            let request = KillContainer {
+                container: container.clone(),
+                signal: Some(self.signal.clone()),
+            };
             client.kill(Context::new(), request).await.map(|_| container)
         })
         .await

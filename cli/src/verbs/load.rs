@@ -33,15 +33,25 @@ impl Load {
         let source: Box<dyn AsyncRead + Send + Unpin> = match &self.input {
             Some(path) => {
                 let file = tokio::fs::File::open(path).await;
-                Box::new(file.map_err(|error| Failure::io(format!("cannot open {}", path.display()), &error))?)
+                Box::new(
+                    file.map_err(|error| Failure::io(format!("cannot open {}", path.display()), &error))?,
+                )
             }
             None if std::io::stdin().is_terminal() => {
-                return Err(Failure::new("requested load from stdin, but stdin is a terminal").hint("write -i FILE, or pipe an archive in"));
+                return Err(Failure::new("requested load from stdin, but stdin is a terminal")
+                    .hint("write -i FILE, or pipe an archive in"));
             }
             None => Box::new(tokio::io::stdin()),
         };
         let client = session.connect().await?;
-        let stream = client.load(Context::new(), LoadImages { platform: self.platform }).await?;
+        let stream = client
+            .load(
+                Context::new(),
+                LoadImages {
+                    platform: self.platform,
+                },
+            )
+            .await?;
         let (sender, mut receiver) = stream.split();
         let mut show = Show::new(self.quiet);
         let mut loaded: Option<LoadedImages> = None;
@@ -72,7 +82,11 @@ impl Load {
             return Err(Status::unavailable("the daemon ended the transfer without an outcome").into());
         };
         for name in &loaded.loaded {
-            let kind = if name.starts_with("sha256:") { "Loaded image ID" } else { "Loaded image" };
+            let kind = if name.starts_with("sha256:") {
+                "Loaded image ID"
+            } else {
+                "Loaded image"
+            };
             render::line(&format!("{kind}: {name}"))?;
         }
         Ok(0)
@@ -83,8 +97,15 @@ async fn send(mut source: Box<dyn AsyncRead + Send + Unpin>, sender: StreamSende
     let mut buffer = BytesMut::new();
     loop {
         buffer.reserve(64 * 1024);
-        let read = source.read_buf(&mut buffer).await.map_err(|error| Failure::io("cannot read the archive", &error))?;
-        let ended = if read == 0 { sender.end(Channel::Stdin).await } else { sender.send(Channel::Stdin, buffer.split().freeze()).await };
+        let read = source
+            .read_buf(&mut buffer)
+            .await
+            .map_err(|error| Failure::io("cannot read the archive", &error))?;
+        let ended = if read == 0 {
+            sender.end(Channel::Stdin).await
+        } else {
+            sender.send(Channel::Stdin, buffer.split().freeze()).await
+        };
         if read == 0 || ended.is_err() {
             return Ok(());
         }

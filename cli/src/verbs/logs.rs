@@ -22,7 +22,13 @@ pub(crate) struct Logs {
     #[arg(short, long)]
     timestamps: bool,
     /// Only the last lines, or all
-    #[arg(short = 'n', long, value_name = "LINES", default_value = "all", allow_negative_numbers = true)]
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "LINES",
+        default_value = "all",
+        allow_negative_numbers = true
+    )]
     tail: String,
     /// From this time on: RFC 3339, seconds, or how long ago (10m)
     #[arg(long, value_name = "TIME")]
@@ -40,10 +46,16 @@ pub(crate) struct Logs {
 impl Logs {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         if self.details {
-            return Err(Status::unimplemented("logs have no details here").hint("leave out --details").into());
+            return Err(Status::unimplemented("logs have no details here")
+                .hint("leave out --details")
+                .into());
         }
         let now = OffsetDateTime::now_utc();
-        let time = |text: &Option<String>| text.as_deref().map(|text| quantity::instant(text, now)).transpose();
+        let time = |text: &Option<String>| {
+            text.as_deref()
+                .map(|text| quantity::instant(text, now))
+                .transpose()
+        };
         let request = ReadLogs {
             container: self.container.clone(),
             follow: self.follow,
@@ -57,7 +69,8 @@ impl Logs {
         let mut items = client.logs(Context::new(), request).await?;
         let mut writer = Writer::new(self.timestamps);
         while let Some(item) = items.next().await {
-            writer.write(&item?, &mut io::stdout().lock(), &mut io::stderr().lock())
+            writer
+                .write(&item?, &mut io::stdout().lock(), &mut io::stderr().lock())
                 .map_err(|error| Failure::io("cannot write the log", &error))?;
         }
         Ok(0)
@@ -71,7 +84,9 @@ fn tail(text: &str) -> Result<Option<u64>, Failure> {
         text if text.starts_with('-') && text[1..].parse::<u64>().is_ok() => Ok(None),
         text => match text.parse() {
             Ok(lines) => Ok(Some(lines)),
-            Err(_) => Err(Failure::usage(format!("invalid --tail {text:?}: write a number of lines, or all"))),
+            Err(_) => Err(Failure::usage(format!(
+                "invalid --tail {text:?}: write a number of lines, or all"
+            ))),
         },
     }
 }
@@ -85,10 +100,18 @@ struct Writer {
 
 impl Writer {
     fn new(timestamps: bool) -> Self {
-        Self { timestamps, fresh: [true; 2] }
+        Self {
+            timestamps,
+            fresh: [true; 2],
+        }
     }
 
-    fn write<'a>(&mut self, item: &LogItem, stdout: &'a mut dyn Write, stderr: &'a mut dyn Write) -> io::Result<()> {
+    fn write<'a>(
+        &mut self,
+        item: &LogItem,
+        stdout: &'a mut dyn Write,
+        stderr: &'a mut dyn Write,
+    ) -> io::Result<()> {
         let bytes = item.bytes();
         let (output, fresh) = match item.stream {
             LogStream::Stdout => (stdout, &mut self.fresh[0]),
@@ -120,7 +143,9 @@ mod tests {
             ("T3", LogStream::Stdout, b"line\n"),
             ("T4", LogStream::Stdout, b"next\n"),
         ] {
-            writer.write(&LogItem::new(time, stream, bytes), &mut out, &mut err).unwrap();
+            writer
+                .write(&LogItem::new(time, stream, bytes), &mut out, &mut err)
+                .unwrap();
         }
         assert_eq!(out, b"T1 long line\nT4 next\n");
         assert_eq!(err, b"T2 \xff\n");

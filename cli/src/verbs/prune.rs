@@ -8,8 +8,8 @@ use clap::Args;
 
 use crate::connect::Session;
 use crate::failure::{Failure, Outcome};
-use crate::render::{self, human};
 use crate::filters;
+use crate::render::{self, human};
 
 /// Remove containers that do not run
 #[derive(Debug, Args)]
@@ -43,20 +43,33 @@ impl PruneContainers {
             return Ok(0);
         }
         let client = session.connect().await?;
-        report("Deleted Containers:", &Containers::prune(&client, Context::new(), ContainersRequest { filters }).await?)
+        report(
+            "Deleted Containers:",
+            &Containers::prune(&client, Context::new(), ContainersRequest { filters }).await?,
+        )
     }
 }
 
 impl PruneImages {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         let filters = filters::parse(&self.filter)?;
-        let what = if self.all { "all images that no container uses" } else { "all dangling images" };
+        let what = if self.all {
+            "all images that no container uses"
+        } else {
+            "all dangling images"
+        };
         if !self.force && !confirm(&format!("This will remove {what}."))? {
             return Ok(0);
         }
         let client = session.connect().await?;
-        let request = ImagesRequest { all: self.all, filters };
-        report("Deleted Images:", &Images::prune(&client, Context::new(), request).await?)
+        let request = ImagesRequest {
+            all: self.all,
+            filters,
+        };
+        report(
+            "Deleted Images:",
+            &Images::prune(&client, Context::new(), request).await?,
+        )
     }
 }
 
@@ -64,9 +77,14 @@ fn confirm(warning: &str) -> Result<bool, Failure> {
     if !io::stdin().is_terminal() {
         return Err(Failure::new("nobody is there to confirm").hint("write --force"));
     }
-    render::note(&format!("WARNING! {warning}\nAre you sure you want to continue? [y/N]"));
+    render::note(&format!(
+        "WARNING! {warning}\nAre you sure you want to continue? [y/N]"
+    ));
     let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer).map_err(|error| Failure::io("cannot read the answer", &error))?;
+    io::stdin()
+        .lock()
+        .read_line(&mut answer)
+        .map_err(|error| Failure::io("cannot read the answer", &error))?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
@@ -78,6 +96,9 @@ fn report(header: &str, pruned: &Pruned) -> Outcome {
         }
         render::line("")?;
     }
-    render::line(&format!("Total reclaimed space: {}", human::size(pruned.reclaimed)))?;
+    render::line(&format!(
+        "Total reclaimed space: {}",
+        human::size(pruned.reclaimed)
+    ))?;
     Ok(0)
 }

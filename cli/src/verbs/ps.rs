@@ -62,9 +62,17 @@ const HEADERS: &[(&str, &str)] = &[
 impl Ps {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         let format = Format::parse(self.format.as_deref())?;
-        let limit = if self.latest { 1 } else { u32::try_from(self.last).unwrap_or(0) };
-        let request =
-            ListContainers { all: self.all, limit, size: self.size, filters: filters::parse(&self.filter)? };
+        let limit = if self.latest {
+            1
+        } else {
+            u32::try_from(self.last).unwrap_or(0)
+        };
+        let request = ListContainers {
+            all: self.all,
+            limit,
+            size: self.size,
+            filters: filters::parse(&self.filter)?,
+        };
         let client = session.connect().await?;
         let list = Containers::list(&client, Context::new(), request).await?;
         if self.quiet {
@@ -79,7 +87,11 @@ impl Ps {
 }
 
 fn id(container: &ContainerSummary, whole: bool) -> String {
-    if whole { container.id.clone() } else { human::short(&container.id) }
+    if whole {
+        container.id.clone()
+    } else {
+        human::short(&container.id)
+    }
 }
 
 fn rows(list: &ContainerList, now: OffsetDateTime, whole: bool, size: bool) -> List {
@@ -88,8 +100,16 @@ fn rows(list: &ContainerList, now: OffsetDateTime, whole: bool, size: bool) -> L
         columns.push("Size");
     }
     let row = |container: &ContainerSummary| {
-        let command = if whole { container.command.clone() } else { human::ellipsis(&container.command, 20) };
-        let labels: Vec<String> = container.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let command = if whole {
+            container.command.clone()
+        } else {
+            human::ellipsis(&container.command, 20)
+        };
+        let labels: Vec<String> = container
+            .labels
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
         let fields = json!({
             "ID": id(container, whole),
             "Image": container.image,
@@ -109,7 +129,11 @@ fn rows(list: &ContainerList, now: OffsetDateTime, whole: bool, size: bool) -> L
         });
         fields.as_object().cloned().unwrap_or_default()
     };
-    List { columns, headers: HEADERS, rows: list.containers.iter().map(row).collect() }
+    List {
+        columns,
+        headers: HEADERS,
+        rows: list.containers.iter().map(row).collect(),
+    }
 }
 
 /// The state in docker's words.
@@ -170,11 +194,28 @@ mod tests {
             started: "2026-01-01T00:00:10Z".to_owned(),
             finished: api::message::ZERO_TIME.to_owned(),
             state: "running".to_owned(),
-            labels: BTreeMap::from([("b".to_owned(), "2".to_owned()), ("a".to_owned(), "1\n".to_owned())]),
+            labels: BTreeMap::from([
+                ("b".to_owned(), "2".to_owned()),
+                ("a".to_owned(), "1\n".to_owned()),
+            ]),
             ports: vec![
-                PortSummary { host_ip: Some("127.0.0.1".to_owned()), host_port: Some(8080), container_port: 80, protocol: "tcp".to_owned() },
-                PortSummary { host_ip: Some("::".to_owned()), host_port: Some(53), container_port: 53, protocol: "udp".to_owned() },
-                PortSummary { container_port: 443, protocol: "tcp".to_owned(), ..PortSummary::default() },
+                PortSummary {
+                    host_ip: Some("127.0.0.1".to_owned()),
+                    host_port: Some(8080),
+                    container_port: 80,
+                    protocol: "tcp".to_owned(),
+                },
+                PortSummary {
+                    host_ip: Some("::".to_owned()),
+                    host_port: Some(53),
+                    container_port: 53,
+                    protocol: "udp".to_owned(),
+                },
+                PortSummary {
+                    container_port: 443,
+                    protocol: "tcp".to_owned(),
+                    ..PortSummary::default()
+                },
             ],
             networks: vec!["bridge".to_owned(), "back".to_owned()],
             platform: "linux/amd64".to_owned(),
@@ -189,7 +230,9 @@ mod tests {
             ports: Vec::new(),
             ..base.clone()
         };
-        ContainerList { containers: vec![base, ended] }
+        ContainerList {
+            containers: vec![base, ended],
+        }
     }
 
     fn now() -> OffsetDateTime {
@@ -197,17 +240,27 @@ mod tests {
     }
 
     fn lines(format: Option<&str>, whole: bool) -> String {
-        rows(&list(), now(), whole, false).lines(&Format::parse(format).unwrap()).unwrap().join("\n")
+        rows(&list(), now(), whole, false)
+            .lines(&Format::parse(format).unwrap())
+            .unwrap()
+            .join("\n")
     }
 
     #[test]
     fn table_is_dockers() {
-        insta::assert_snapshot!(lines(None, false), @"");
+        insta::assert_snapshot!(lines(None, false), @r#"
+        CONTAINER ID   IMAGE                  COMMAND                  CREATED       STATUS                   PORTS                                              NAMES
+        0123456789ab   127.0.0.1:5000/app:1   "python3 -c 'print(6…"   3 hours ago   Up 3 hours               127.0.0.1:8080->80/tcp, [::]:53->53/udp, 443/tcp   web
+        0123456789ab   127.0.0.1:5000/app:1   "true"                   3 hours ago   Exited (7) 2 hours ago                                                      job
+        "#);
     }
 
     #[test]
     fn json_has_strings_only() {
-        insta::assert_snapshot!(lines(Some("json"), true), @"");
+        insta::assert_snapshot!(lines(Some("json"), true), @r#"
+        {"Command":"\"python3 -c 'print(6*7)'\"","CreatedAt":"2026-01-01 00:00:00 +0000 UTC","ID":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","Image":"127.0.0.1:5000/app:1","Labels":"a=1\n,b=2","LocalVolumes":"0","Mounts":"","Names":"web","Networks":"bridge,back","Platform":"linux/amd64","Ports":"127.0.0.1:8080->80/tcp, [::]:53->53/udp, 443/tcp","RunningFor":"3 hours ago","Size":"0B","State":"running","Status":"Up 3 hours"}
+        {"Command":"\"true\"","CreatedAt":"2026-01-01 00:00:00 +0000 UTC","ID":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","Image":"127.0.0.1:5000/app:1","Labels":"a=1\n,b=2","LocalVolumes":"0","Mounts":"","Names":"job","Networks":"bridge,back","Platform":"linux/amd64","Ports":"","RunningFor":"3 hours ago","Size":"0B","State":"exited","Status":"Exited (7) 2 hours ago"}
+        "#);
     }
 
     #[test]
@@ -215,14 +268,31 @@ mod tests {
         let mut container = list().containers.remove(0);
         let mut words = Vec::new();
         for (state, health) in [
-            ("created", None), ("running", None), ("running", Some("starting")), ("running", Some("healthy")), ("paused", None),
-            ("restarting", None), ("removing", None), ("exited", None), ("dead", None),
+            ("created", None),
+            ("running", None),
+            ("running", Some("starting")),
+            ("running", Some("healthy")),
+            ("paused", None),
+            ("restarting", None),
+            ("removing", None),
+            ("exited", None),
+            ("dead", None),
         ] {
             container.state = state.to_owned();
             container.health = health.map(ToOwned::to_owned);
             words.push(status(&container, now()));
         }
-        insta::assert_snapshot!(words.join("\n"), @"");
+        insta::assert_snapshot!(words.join("\n"), @r"
+        Created
+        Up 3 hours
+        Up 3 hours (health: starting)
+        Up 3 hours (healthy)
+        Up 3 hours (Paused)
+        Restarting (0) N/A
+        Removal In Progress
+        Exited (0) N/A
+        Dead
+        ");
     }
 
     #[test]

@@ -26,7 +26,11 @@ impl Push {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         let client = session.connect().await?;
         let auth = credentials::find(&self.image);
-        let request = PushImage { reference: self.image, platform: self.platform, auth };
+        let request = PushImage {
+            reference: self.image,
+            platform: self.platform,
+            auth,
+        };
         let pushed = pull::transfer(client.push(Context::new(), request).await?, self.quiet).await?;
         if !self.quiet {
             render::note(&format!("Digest: {}", pushed.digest));

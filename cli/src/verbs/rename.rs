@@ -19,7 +19,15 @@ pub(crate) struct Rename {
 impl Rename {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         let client = session.connect().await?;
-        client.rename(Context::new(), RenameContainer { container: self.container, name: self.name }).await?;
+        client
+            .rename(
+                Context::new(),
+                RenameContainer {
+                    container: self.container,
+                    name: self.name,
+                },
+            )
+            .await?;
         Ok(0)
     }
 }

@@ -22,7 +22,10 @@ impl Restart {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         let client = session.connect().await?;
         each(&self.containers, |container| async {
-            client.restart(Context::new(), self.how.request(&container)).await.map(|_| container)
+            client
+                .restart(Context::new(), self.how.request(&container))
+                .await
+                .map(|_| container)
         })
         .await
     }

@@ -29,11 +29,17 @@ impl Rm {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         if self.link {
             let status = Status::unimplemented("links between containers are not supported");
-            return Err(status.hint("join the containers to one network: they find each other by name").into());
+            return Err(status
+                .hint("join the containers to one network: they find each other by name")
+                .into());
         }
         let client = session.connect().await?;
         each(&self.containers, |container| async {
-            let request = RemoveContainer { container: container.clone(), force: self.force, volumes: self.volumes };
+            let request = RemoveContainer {
+                container: container.clone(),
+                force: self.force,
+                volumes: self.volumes,
+            };
             match client.remove(Context::new(), request).await {
                 Err(status) if self.force && status.code == Code::NotFound => {
                     // Told, as docker does, but what was asked for is true.

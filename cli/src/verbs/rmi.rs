@@ -34,7 +34,11 @@ impl Rmi {
         let client = session.connect().await?;
         let mut code = 0;
         for image in self.images {
-            let request = RemoveImage { image, force: self.force, no_prune: self.no_prune };
+            let request = RemoveImage {
+                image,
+                force: self.force,
+                no_prune: self.no_prune,
+            };
             match Images::remove(&client, Context::new(), request).await {
                 Ok(removed) => {
                     for name in &removed.untagged {

@@ -23,7 +23,10 @@ use crate::streams::{End, Foreground, check_terminal};
 
 /// Run a command in a new container
 #[derive(Debug, Args)]
-#[command(disable_help_flag = true, override_usage = "ctr-like run [OPTIONS] IMAGE [COMMAND] [ARG...]")]
+#[command(
+    disable_help_flag = true,
+    override_usage = "ctr-like run [OPTIONS] IMAGE [COMMAND] [ARG...]"
+)]
 pub(crate) struct Run {
     /// Print help
     #[arg(long, action = ArgAction::Help)]
@@ -41,7 +44,11 @@ pub(crate) struct Run {
     #[command(flatten)]
     container: ContainerFlags,
     /// The image, the command and its arguments
-    #[arg(value_name = "IMAGE [COMMAND] [ARG...]", required = true, trailing_var_arg = true)]
+    #[arg(
+        value_name = "IMAGE [COMMAND] [ARG...]",
+        required = true,
+        trailing_var_arg = true
+    )]
     image_and_command: Vec<String>,
 }
 
@@ -56,7 +63,10 @@ impl Run {
 
     async fn attempt(self, session: &Session) -> Outcome {
         let flags = &self.container;
-        let (image, command) = self.image_and_command.split_first().ok_or_else(|| Failure::usage("an image is required"))?;
+        let (image, command) = self
+            .image_and_command
+            .split_first()
+            .ok_or_else(|| Failure::usage("an image is required"))?;
         if self.detach && !flags.attach.is_empty() {
             return Err(Failure::usage("conflicting options: --detach and --attach"));
         }
@@ -76,7 +86,10 @@ impl Run {
         let id_file = flags.cidfile.as_deref().map(reserve).transpose()?;
 
         let client = session.connect().await?;
-        let policy = Policy { pull: &flags.pull, quiet: flags.quiet };
+        let policy = Policy {
+            pull: &flags.pull,
+            quiet: flags.quiet,
+        };
         let id = pull::create(&client, request, policy).await?.id;
         if let Some((file, path)) = id_file {
             write_id(file, path, &id)?;
@@ -84,14 +97,32 @@ impl Run {
         if self.detach {
             // The id is printed even when the start fails: the container exists.
             render::line(&id)?;
-            return match client.start(Context::new(), StartContainer { container: id.clone() }).await {
+            return match client
+                .start(
+                    Context::new(),
+                    StartContainer {
+                        container: id.clone(),
+                    },
+                )
+                .await
+            {
                 Ok(_) => Ok(0),
                 Err(status) => Err(self.start_failed(&client, &id, status).await),
             };
         }
 
-        let condition = if flags.rm { WaitCondition::Removed } else { WaitCondition::NextExit };
-        let mut exit = Box::pin(client.wait(Context::new(), WaitContainer { container: id.clone(), condition }));
+        let condition = if flags.rm {
+            WaitCondition::Removed
+        } else {
+            WaitCondition::NextExit
+        };
+        let mut exit = Box::pin(client.wait(
+            Context::new(),
+            WaitContainer {
+                container: id.clone(),
+                condition,
+            },
+        ));
         let _ = poll!(exit.as_mut());
         let wanted = AttachContainer {
             container: id.clone(),
@@ -109,7 +140,12 @@ impl Run {
             redraw: false,
         };
         let stream = client.attach(Context::new(), wanted).await?;
-        let started = client.start(Context::new(), StartContainer { container: id.clone() });
+        let started = client.start(
+            Context::new(),
+            StartContainer {
+                container: id.clone(),
+            },
+        );
         let carried = foreground.carry(stream);
         tokio::pin!(started, carried);
         let end = tokio::select! {
@@ -140,7 +176,11 @@ impl Run {
     /// A container with `--rm` that could not be started is of no use to anybody.
     async fn start_failed(&self, client: &Client, id: &str, status: Status) -> Failure {
         if self.container.rm {
-            let request = RemoveContainer { container: id.to_owned(), force: true, volumes: true };
+            let request = RemoveContainer {
+                container: id.to_owned(),
+                force: true,
+                volumes: true,
+            };
             // The daemon may have done it.
             let _ = client.remove(Context::new(), request).await;
         }
@@ -162,5 +202,6 @@ pub(super) fn reserve(path: &Path) -> Result<(File, &Path), Failure> {
 }
 
 pub(super) fn write_id(mut file: File, path: &Path, id: &str) -> Result<(), Failure> {
-    file.write_all(id.as_bytes()).map_err(|error| Failure::io(format!("cannot write {}", path.display()), &error))
+    file.write_all(id.as_bytes())
+        .map_err(|error| Failure::io(format!("cannot write {}", path.display()), &error))
 }

@@ -28,10 +28,19 @@ pub(crate) struct Save {
 impl Save {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         if self.output.is_none() && std::io::stdout().is_terminal() {
-            return Err(Failure::new("cowardly refusing to save to a terminal").hint("write -o FILE, or redirect the output"));
+            return Err(Failure::new("cowardly refusing to save to a terminal")
+                .hint("write -o FILE, or redirect the output"));
         }
         let client = session.connect().await?;
-        let stream = client.save(Context::new(), SaveImages { images: self.images, platform: self.platform }).await?;
+        let stream = client
+            .save(
+                Context::new(),
+                SaveImages {
+                    images: self.images,
+                    platform: self.platform,
+                },
+            )
+            .await?;
         let (_sender, receiver) = stream.split();
         match &self.output {
             None => receive(receiver, tokio::io::stdout()).await?,
@@ -46,16 +55,30 @@ async fn replace(path: &Path, receiver: StreamReceiver) -> Result<(), Failure> {
     let failed = |error: &std::io::Error| Failure::io(format!("cannot write {}", path.display()), error);
     if path.exists() && !path.is_file() {
         // A device or a named pipe cannot be replaced.
-        let file = tokio::fs::File::options().write(true).open(path).await.map_err(|error| failed(&error))?;
+        let file = tokio::fs::File::options()
+            .write(true)
+            .open(path)
+            .await
+            .map_err(|error| failed(&error))?;
         return receive(receiver, file).await;
     }
     let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().ok_or_else(|| Failure::new(format!("{} is not a file name", path.display())))?);
+    name.push(
+        path.file_name()
+            .ok_or_else(|| Failure::new(format!("{} is not a file name", path.display())))?,
+    );
     name.push(format!(".{}", std::process::id()));
     let fresh = path.with_file_name(name);
-    let file = tokio::fs::File::options().write(true).create_new(true).open(&fresh).await.map_err(|error| failed(&error))?;
+    let file = tokio::fs::File::options()
+        .write(true)
+        .create_new(true)
+        .open(&fresh)
+        .await
+        .map_err(|error| failed(&error))?;
     let outcome = match receive(receiver, file).await {
-        Ok(()) => tokio::fs::rename(&fresh, path).await.map_err(|error| failed(&error)),
+        Ok(()) => tokio::fs::rename(&fresh, path)
+            .await
+            .map_err(|error| failed(&error)),
         Err(failure) => Err(failure),
     };
     if outcome.is_err() {
@@ -71,7 +94,7 @@ async fn receive(mut receiver: StreamReceiver, mut output: impl AsyncWrite + Unp
         match frame {
             Frame::Data(_, bytes) => output.write_all(&bytes).await.map_err(|error| failed(&error))?,
             Frame::Control(Control::Error(status)) => return Err(status.into()),
-            Frame::End(Channel::Stdout) => return output.shutdown().await.map_err(|error| failed(&error)),
+            Frame::End(Channel::Stdout) => return output.flush().await.map_err(|error| failed(&error)),
             Frame::Control(_) | Frame::End(_) => {}
         }
     }

@@ -25,13 +25,23 @@ pub(super) struct How {
     #[arg(short, long, value_name = "SIGNAL")]
     signal: Option<String>,
     /// Seconds until it is killed; -1 is without limit
-    #[arg(short, long, visible_alias = "time", value_name = "SECONDS", allow_negative_numbers = true)]
+    #[arg(
+        short,
+        long,
+        visible_alias = "time",
+        value_name = "SECONDS",
+        allow_negative_numbers = true
+    )]
     timeout: Option<i64>,
 }
 
 impl How {
     pub(super) fn request(&self, container: &str) -> StopContainer {
-        StopContainer { container: container.to_owned(), signal: self.signal.clone(), timeout: self.timeout }
+        StopContainer {
+            container: container.to_owned(),
+            signal: self.signal.clone(),
+            timeout: self.timeout,
+        }
     }
 }
 
@@ -39,7 +49,10 @@ impl Stop {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         let client = session.connect().await?;
         each(&self.containers, |container| async {
-            client.stop(Context::new(), self.how.request(&container)).await.map(|_| container)
+            client
+                .stop(Context::new(), self.how.request(&container))
+                .await
+                .map(|_| container)
         })
         .await
     }

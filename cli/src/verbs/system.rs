@@ -34,8 +34,13 @@ enum Verb {
     Ping,
 }
 
-const HEADERS: &[(&str, &str)] =
-    &[("Type", "TYPE"), ("TotalCount", "TOTAL"), ("Active", "ACTIVE"), ("Size", "SIZE"), ("Reclaimable", "RECLAIMABLE")];
+const HEADERS: &[(&str, &str)] = &[
+    ("Type", "TYPE"),
+    ("TotalCount", "TOTAL"),
+    ("Active", "ACTIVE"),
+    ("Size", "SIZE"),
+    ("Reclaimable", "RECLAIMABLE"),
+];
 
 impl System {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
@@ -49,7 +54,11 @@ impl System {
             Verb::Events(verb) => verb.run(session).await,
             Verb::Info(verb) => verb.run(session).await,
             Verb::Ping => {
-                session.connect_running().await?.ping(Context::new(), PingRequest {}).await?;
+                session
+                    .connect_running()
+                    .await?
+                    .ping(Context::new(), PingRequest {})
+                    .await?;
                 Ok(0)
             }
         }
@@ -68,7 +77,11 @@ fn rows(usage: &DiskUsage) -> List {
         });
         fields.as_object().cloned().unwrap_or_default()
     });
-    List { columns: HEADERS.iter().map(|(field, _)| *field).collect(), headers: HEADERS, rows: rows.collect() }
+    List {
+        columns: HEADERS.iter().map(|(field, _)| *field).collect(),
+        headers: HEADERS,
+        rows: rows.collect(),
+    }
 }
 
 #[cfg(test)]
@@ -79,8 +92,20 @@ mod tests {
 
     #[test]
     fn table_is_dockers() {
-        let usage = |kind: &str, size, reclaimable| Usage { kind: kind.to_owned(), count: 2, active: 1, size, reclaimable };
-        let usage = DiskUsage { usage: vec![usage("Images", 2_000_000, 500_000), usage("Containers", 0, 0)] };
-        insta::assert_snapshot!(rows(&usage).lines(&Format::Table).unwrap().join("\n"), @"");
+        let usage = |kind: &str, size, reclaimable| Usage {
+            kind: kind.to_owned(),
+            count: 2,
+            active: 1,
+            size,
+            reclaimable,
+        };
+        let usage = DiskUsage {
+            usage: vec![usage("Images", 2_000_000, 500_000), usage("Containers", 0, 0)],
+        };
+        insta::assert_snapshot!(rows(&usage).lines(&Format::Table).unwrap().join("\n"), @r"
+        TYPE         TOTAL     ACTIVE    SIZE      RECLAIMABLE
+        Images       2         1         2MB       500kB (25%)
+        Containers   2         1         0B        0B (0%)
+        ");
     }
 }

@@ -19,7 +19,15 @@ pub(crate) struct Tag {
 impl Tag {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         let client = session.connect().await?;
-        client.tag(Context::new(), TagImage { source: self.source, target: self.target }).await?;
+        client
+            .tag(
+                Context::new(),
+                TagImage {
+                    source: self.source,
+                    target: self.target,
+                },
+            )
+            .await?;
         Ok(0)
     }
 }

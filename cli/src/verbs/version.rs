@@ -21,7 +21,10 @@ impl Version {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         let format = Format::parse(self.format.as_deref())?;
         // The daemon says its version when it is greeted.
-        let server = session.connect_running().await.map(|client| client.server_version().clone());
+        let server = session
+            .connect_running()
+            .await
+            .map(|client| client.server_version().clone());
         match &format {
             Format::Table => {
                 for line in text(server.as_ref().ok()) {
@@ -85,9 +88,16 @@ fn text(server: Option<&Server>) -> Vec<String> {
     if let Some(server) = server {
         lines.extend([String::new(), "Server:".to_owned()]);
         lines.push(format!(" Version:           {}", server.version));
-        lines.push(format!(" API version:       {} (minimum {})", server.api.max, server.api.min));
+        lines.push(format!(
+            " API version:       {} (minimum {})",
+            server.api.max, server.api.min
+        ));
         lines.push(format!(" OS/Arch:           {}/{}", server.os, server.arch));
-        for (name, value) in [("Kernel:", &server.kernel_version), ("Git commit:", &server.git_commit), ("Built:", &server.build_time)] {
+        for (name, value) in [
+            ("Kernel:", &server.kernel_version),
+            ("Git commit:", &server.git_commit),
+            ("Built:", &server.build_time),
+        ] {
             if !value.is_empty() {
                 lines.push(format!(" {name:<18} {value}"));
             }
@@ -105,10 +115,17 @@ mod tests {
 
     #[test]
     fn document_is_dockers_with_or_without_a_daemon() {
-        let server = Server { version: "1.2.3".to_owned(), os: "linux".to_owned(), ..Server::default() };
-        let document = super::document(Some(&server));
-        assert_eq!(document["Client"]["Context"], "default");
-        assert_eq!((&document["Server"]["Version"], &document["Server"]["Os"]), (&json!("1.2.3"), &json!("linux")));
-        assert_eq!(super::document(None)["Server"], Value::Null);
+        let server = Server {
+            version: "1.2.3".to_owned(),
+            os: "linux".to_owned(),
+            ..Server::default()
+        };
+        let both = document(Some(&server));
+        assert_eq!(both["Client"]["Context"], "default");
+        assert_eq!(
+            (&both["Server"]["Version"], &both["Server"]["Os"]),
+            (&json!("1.2.3"), &json!("linux"))
+        );
+        assert_eq!(document(None)["Server"], Value::Null);
     }
 }

@@ -20,8 +20,14 @@ impl Wait {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         let client = session.connect().await?;
         each(&self.containers, |container| async {
-            let request = WaitContainer { container, condition: WaitCondition::NotRunning };
-            client.wait(Context::new(), request).await.map(|exited| exited.exit_code)
+            let request = WaitContainer {
+                container,
+                condition: WaitCondition::NotRunning,
+            };
+            client
+                .wait(Context::new(), request)
+                .await
+                .map(|exited| exited.exit_code)
         })
         .await
     }

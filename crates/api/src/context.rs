@@ -42,7 +42,10 @@ impl Context {
     /// The call fails with `DEADLINE_EXCEEDED` after `timeout`.
     #[must_use]
     pub fn with_timeout(timeout: Duration) -> Self {
-        Self { deadline: Instant::now().checked_add(timeout), peer: Peer::default() }
+        Self {
+            deadline: Instant::now().checked_add(timeout),
+            peer: Peer::default(),
+        }
     }
 
     pub(crate) fn of(peer: Peer, deadline: Option<Instant>) -> Self {
@@ -58,7 +61,8 @@ impl Context {
     /// The time left, zero when it is over.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
-        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+        self.deadline
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
     /// Who asks. Empty on the client's side.

@@ -50,7 +50,11 @@ pub(crate) struct Decoder {
 
 impl Decoder {
     pub(crate) fn new(direction: Direction, limit: usize) -> Self {
-        Self { direction, limit, ended: [false; 3] }
+        Self {
+            direction,
+            limit,
+            ended: [false; 3],
+        }
     }
 
     /// The next frame that is complete. Control messages of a kind that this build does not know are skipped.
@@ -62,7 +66,10 @@ impl Decoder {
             let length = usize::try_from(u32::from_le_bytes([a, b, c, d])).unwrap_or(usize::MAX);
             let channel = channel(self.direction, number).ok_or(FrameError::Channel(number))?;
             if length > self.limit {
-                return Err(FrameError::TooLong { length, limit: self.limit });
+                return Err(FrameError::TooLong {
+                    length,
+                    limit: self.limit,
+                });
             }
             if let Some(ended) = self.ended.get_mut(usize::from(number)) {
                 if *ended {
@@ -116,9 +123,12 @@ pub(crate) fn encode(frame: Frame, buffer: &mut BytesMut) -> Bytes {
     let (number, payload) = match frame {
         Frame::Data(channel, payload) => (number(channel), payload),
         Frame::End(channel) => (number(channel), Bytes::new()),
-        Frame::Control(control) => {
-            (CONTROL, serde_json::to_vec(&control).expect("a control message has no keys but strings").into())
-        }
+        Frame::Control(control) => (
+            CONTROL,
+            serde_json::to_vec(&control)
+                .expect("a control message has no keys but strings")
+                .into(),
+        ),
     };
     buffer.put_u8(number);
     buffer.put_u32_le(u32::try_from(payload.len()).expect("payloads are split into chunks"));
@@ -145,7 +155,8 @@ mod tests {
     }
 
     fn decode(direction: Direction, bytes: &[u8], pieces: usize) -> Result<Vec<Frame>, FrameError> {
-        let (mut decoder, mut buffer, mut frames) = (Decoder::new(direction, 1 << 20), BytesMut::new(), Vec::new());
+        let (mut decoder, mut buffer, mut frames) =
+            (Decoder::new(direction, 1 << 20), BytesMut::new(), Vec::new());
         for piece in bytes.chunks(pieces.max(1)) {
             buffer.extend_from_slice(piece);
             while let Some(frame) = decoder.take(&mut buffer)? {
@@ -157,39 +168,61 @@ mod tests {
 
     #[test]
     fn frame_is_laid_out_as_documented() {
-        let bytes = bytes_of(&[Frame::Data(Channel::Stderr, Bytes::from_static(b"no")), Frame::End(Channel::Stdin)]);
+        let bytes = bytes_of(&[
+            Frame::Data(Channel::Stderr, Bytes::from_static(b"no")),
+            Frame::End(Channel::Stdin),
+        ]);
         assert_eq!(&bytes[..], b"\x02\x02\0\0\0no\0\0\0\0\0");
     }
 
     #[test]
     fn length_is_refused_before_its_payload_arrives() {
         let error = decode(Direction::ToServer, b"\0\xff\xff\xff\xff", 5).unwrap_err();
-        assert_eq!(error, FrameError::TooLong { length: 0xffff_ffff, limit: 1 << 20 });
+        assert_eq!(
+            error,
+            FrameError::TooLong {
+                length: 0xffff_ffff,
+                limit: 1 << 20
+            }
+        );
     }
 
     #[test]
     fn channels_belong_to_a_direction() {
         for number in [1, 2, 3, 4, 255] {
-            assert_eq!(decode(Direction::ToServer, &[number, 0, 0, 0, 0], 5), Err(FrameError::Channel(number)));
+            assert_eq!(
+                decode(Direction::ToServer, &[number, 0, 0, 0, 0], 5),
+                Err(FrameError::Channel(number))
+            );
         }
-        assert_eq!(decode(Direction::ToClient, &[0, 0, 0, 0, 0], 5), Err(FrameError::Channel(0)));
+        assert_eq!(
+            decode(Direction::ToClient, &[0, 0, 0, 0, 0], 5),
+            Err(FrameError::Channel(0))
+        );
     }
 
     #[test]
     fn nothing_may_follow_the_end_of_a_channel() {
-        assert_eq!(decode(Direction::ToServer, b"\0\0\0\0\0\0\x01\0\0\0x", 3), Err(FrameError::AfterEnd(0)));
+        assert_eq!(
+            decode(Direction::ToServer, b"\0\0\0\0\0\0\x01\0\0\0x", 3),
+            Err(FrameError::AfterEnd(0))
+        );
     }
 
     #[test]
     fn unknown_control_messages_are_skipped() {
         let mut bytes = BytesMut::from(&b"\x03\x0a\0\0\0{\"news\":1}"[..]);
         bytes.extend_from_slice(&bytes_of(&[Frame::End(Channel::Stdout)]));
-        assert_eq!(decode(Direction::ToClient, &bytes, 4), Ok(vec![Frame::End(Channel::Stdout)]));
+        assert_eq!(
+            decode(Direction::ToClient, &bytes, 4),
+            Ok(vec![Frame::End(Channel::Stdout)])
+        );
     }
 
     fn frames() -> impl Strategy<Value = Vec<Frame>> {
         let data = |channel| {
-            prop::collection::vec(any::<u8>(), 1..9000).prop_map(move |bytes| Frame::Data(channel, bytes.into()))
+            prop::collection::vec(any::<u8>(), 1..9000)
+                .prop_map(move |bytes| Frame::Data(channel, bytes.into()))
         };
         prop::collection::vec(prop_oneof![data(Channel::Stdout), data(Channel::Stderr)], 0..6)
     }

@@ -20,7 +20,11 @@ pub(crate) struct Lines {
 
 impl Lines {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { buffer: BytesMut::with_capacity(8 * 1024), scanned: 0, limit }
+        Self {
+            buffer: BytesMut::with_capacity(8 * 1024),
+            scanned: 0,
+            limit,
+        }
     }
 
     /// The next line that is complete, without its line feed and a carriage return before it.
@@ -28,7 +32,11 @@ impl Lines {
         let fresh = self.buffer.get(self.scanned..).unwrap_or_default();
         let Some(at) = fresh.iter().position(|byte| *byte == b'\n') else {
             self.scanned = self.buffer.len();
-            return if self.scanned > self.limit { Err(TooLong) } else { Ok(None) };
+            return if self.scanned > self.limit {
+                Err(TooLong)
+            } else {
+                Ok(None)
+            };
         };
         let mut line = self.buffer.split_to(self.scanned + at + 1);
         self.scanned = 0;
@@ -36,7 +44,11 @@ impl Lines {
         if line.last() == Some(&b'\r') {
             line.truncate(line.len() - 1);
         }
-        if line.len() > self.limit { Err(TooLong) } else { Ok(Some(line.freeze())) }
+        if line.len() > self.limit {
+            Err(TooLong)
+        } else {
+            Ok(Some(line.freeze()))
+        }
     }
 
     /// Reads more. False at the end of the stream. Cancel-safe.
@@ -87,12 +99,18 @@ mod tests {
 
     #[test]
     fn carriage_return_before_line_feed_is_dropped() {
-        assert_eq!(split(b"a\r\n\r\nb\nc", &[2], 10), (vec![b"a".to_vec(), vec![], b"b".to_vec()], false));
+        assert_eq!(
+            split(b"a\r\n\r\nb\nc", &[2], 10),
+            (vec![b"a".to_vec(), vec![], b"b".to_vec()], false)
+        );
     }
 
     #[test]
     fn line_over_the_limit_is_refused_even_without_its_end() {
-        assert_eq!(split(b"12345\n123456\n", &[3], 5), (vec![b"12345".to_vec()], true));
+        assert_eq!(
+            split(b"12345\n123456\n", &[3], 5),
+            (vec![b"12345".to_vec()], true)
+        );
         assert_eq!(split(b"123456789", &[3], 5), (vec![], true));
     }
 

@@ -61,7 +61,10 @@ pub(crate) async fn serve<R, W>(
         let mut buffer = BytesMut::new();
         let rest = frame::encode(Frame::Control(Control::Error(status)), &mut buffer);
         buffer.extend_from_slice(&rest);
-        if !matches!(tokio::time::timeout(LINGER, writer.write_all(&buffer)).await, Ok(Ok(()))) {
+        if !matches!(
+            tokio::time::timeout(LINGER, writer.write_all(&buffer)).await,
+            Ok(Ok(()))
+        ) {
             return;
         }
     }
@@ -75,8 +78,13 @@ pub(crate) async fn serve<R, W>(
 }
 
 /// The client's side.
-pub(crate) async fn attend<R, W>(mut reader: R, mut writer: W, rest: BytesMut, stream: ByteStream, frame_limit: usize)
-where
+pub(crate) async fn attend<R, W>(
+    mut reader: R,
+    mut writer: W,
+    rest: BytesMut,
+    stream: ByteStream,
+    frame_limit: usize,
+) where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
@@ -98,7 +106,13 @@ where
 }
 
 enum Fault {
-    Io(#[expect(dead_code, reason = "kept for debuggers: an I/O failure ends a stream like its end does")] io::Error),
+    Io(
+        #[expect(
+            dead_code,
+            reason = "kept for debuggers: an I/O failure ends a stream like its end does"
+        )]
+        io::Error,
+    ),
     Frame(Status),
 }
 
@@ -116,7 +130,10 @@ async fn inward<R: AsyncRead + Unpin>(
     sender: &StreamSender,
 ) -> Result<Inward, Fault> {
     loop {
-        while let Some(frame) = decoder.take(&mut buffer).map_err(|error| Fault::Frame(error.into()))? {
+        while let Some(frame) = decoder
+            .take(&mut buffer)
+            .map_err(|error| Fault::Frame(error.into()))?
+        {
             if sender.frame(frame).await.is_err() {
                 return Ok(Inward::Unheard);
             }

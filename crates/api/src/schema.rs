@@ -62,7 +62,10 @@ fn file(title: &str, mut body: Value, mut schemas: SchemaGenerator) -> (String, 
 fn sorted(value: Value) -> Value {
     match value {
         Value::Object(fields) => {
-            let fields: BTreeMap<String, Value> = fields.into_iter().map(|(name, value)| (name, sorted(value))).collect();
+            let fields: BTreeMap<String, Value> = fields
+                .into_iter()
+                .map(|(name, value)| (name, sorted(value)))
+                .collect();
             Value::Object(fields.into_iter().collect())
         }
         Value::Array(items) => Value::Array(items.into_iter().map(sorted).collect()),
@@ -126,20 +129,47 @@ fn index() -> String {
     let mut text = PREFACE.to_owned();
     let mut schemas = generator();
     for (service, doc) in SERVICES {
-        let _ = write!(text, "\n## {service}\n\n{}\n\n| method | kind | params | result | |\n|---|---|---|---|---|\n", doc.trim());
+        let _ = write!(
+            text,
+            "\n## {service}\n\n{}\n\n| method | kind | params | result | |\n|---|---|---|---|---|\n",
+            doc.trim()
+        );
         for method in METHODS.iter().filter(|method| method.service == *service) {
-            let Method { name, kind: how, doc, params, result, .. } = method;
-            let (params, result) = (kind_of((params)(&mut schemas).as_value()), kind_of((result)(&mut schemas).as_value()));
-            let _ = writeln!(text, "| `{name}` | {} | {params} | {result} | {} |", kind(*how), one_line(doc));
+            let Method {
+                name,
+                kind: how,
+                doc,
+                params,
+                result,
+                ..
+            } = method;
+            let (params, result) = (
+                kind_of((params)(&mut schemas).as_value()),
+                kind_of((result)(&mut schemas).as_value()),
+            );
+            let _ = writeln!(
+                text,
+                "| `{name}` | {} | {params} | {result} | {} |",
+                kind(*how),
+                one_line(doc)
+            );
         }
     }
     schemas.subschema_for::<Status>();
     schemas.subschema_for::<Control>();
     schemas.subschema_for::<OpenStream>();
-    let definitions: BTreeMap<String, Value> = schemas.take_definitions(true).into_iter().map(|(name, schema)| (name, sorted(schema))).collect();
+    let definitions: BTreeMap<String, Value> = schemas
+        .take_definitions(true)
+        .into_iter()
+        .map(|(name, schema)| (name, sorted(schema)))
+        .collect();
     text.push_str("\n## Messages\n");
     for (name, schema) in &definitions {
-        let _ = write!(text, "\n### {name}\n\n{}\n", one_line(schema["description"].as_str().unwrap_or_default()));
+        let _ = write!(
+            text,
+            "\n### {name}\n\n{}\n",
+            one_line(schema["description"].as_str().unwrap_or_default())
+        );
         message(&mut text, schema);
     }
     text
@@ -147,20 +177,36 @@ fn index() -> String {
 
 fn message(text: &mut String, schema: &Value) {
     if let Some(fields) = schema["properties"].as_object() {
-        let required: BTreeSet<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let required: BTreeSet<&str> = schema["required"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
         text.push_str("\n| field | type | |\n|---|---|---|\n");
         for (name, field) in fields {
-            let mark = if required.contains(name.as_str()) { " *" } else { "" };
+            let mark = if required.contains(name.as_str()) {
+                " *"
+            } else {
+                ""
+            };
             let doc = one_line(field["description"].as_str().unwrap_or_default());
             let _ = writeln!(text, "| `{name}`{mark} | {} | {doc} |", kind_of(field));
         }
     }
     for variant in schema["oneOf"].as_array().into_iter().flatten() {
         let doc = one_line(variant["description"].as_str().unwrap_or_default());
-        let names = variant["enum"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let names = variant["enum"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str);
         let named: Vec<String> = match (&variant["const"], variant["properties"].as_object()) {
             (Value::String(name), _) => vec![format!("`{name}`")],
-            (_, Some(fields)) => fields.iter().map(|(name, field)| format!("`{name}`: {}", kind_of(field))).collect(),
+            (_, Some(fields)) => fields
+                .iter()
+                .map(|(name, field)| format!("`{name}`: {}", kind_of(field)))
+                .collect(),
             _ => names.map(|name| format!("`{name}`")).collect(),
         };
         let _ = write!(text, "\n* {} {doc}", named.join(", "));
@@ -186,7 +232,9 @@ fn kind_of(schema: &Value) -> String {
     };
     match named {
         "array" => format!("list of {}", kind_of(&schema["items"])),
-        "object" if !schema["additionalProperties"].is_boolean() && !schema["additionalProperties"].is_null() => {
+        "object"
+            if !schema["additionalProperties"].is_boolean() && !schema["additionalProperties"].is_null() =>
+        {
             format!("map to {}", kind_of(&schema["additionalProperties"]))
         }
         name => name.to_owned(),
@@ -194,5 +242,8 @@ fn kind_of(schema: &Value) -> String {
 }
 
 fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
+    text.split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .replace('|', "\\|")
 }

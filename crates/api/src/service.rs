@@ -69,7 +69,8 @@ pub(crate) enum Outcome {
 }
 
 fn encode<T: Serialize>(value: &T) -> Result<Box<RawValue>, Status> {
-    serde_json::value::to_raw_value(value).map_err(|error| Status::internal("cannot encode the answer").caused_by(&error))
+    serde_json::value::to_raw_value(value)
+        .map_err(|error| Status::internal("cannot encode the answer").caused_by(&error))
 }
 
 macro_rules! answer {
@@ -80,24 +81,48 @@ macro_rules! answer {
 }
 
 macro_rules! kind {
-    (unary) => { Kind::Unary };
-    (wait) => { Kind::Wait };
-    (stream) => { Kind::Stream };
-    (bytes) => { Kind::Bytes };
+    (unary) => {
+        Kind::Unary
+    };
+    (wait) => {
+        Kind::Wait
+    };
+    (stream) => {
+        Kind::Stream
+    };
+    (bytes) => {
+        Kind::Bytes
+    };
 }
 
 macro_rules! outcome {
-    (unary $answer:expr) => { Outcome::Unary(encode(&$answer)?) };
-    (wait $answer:expr) => { Outcome::Unary(encode(&$answer)?) };
-    (stream $answer:expr) => { Outcome::Stream(Box::pin($answer.map(|item| item.and_then(|item| encode(&item))))) };
-    (bytes $answer:expr) => { Outcome::Bytes($answer) };
+    (unary $answer:expr) => {
+        Outcome::Unary(encode(&$answer)?)
+    };
+    (wait $answer:expr) => {
+        Outcome::Unary(encode(&$answer)?)
+    };
+    (stream $answer:expr) => {
+        Outcome::Stream(Box::pin($answer.map(|item| item.and_then(|item| encode(&item)))))
+    };
+    (bytes $answer:expr) => {
+        Outcome::Bytes($answer)
+    };
 }
 
 macro_rules! call {
-    (unary $client:ident $path:expr, $context:ident, $request:ident) => { $client.unary($path, $context, &$request).await };
-    (wait $client:ident $path:expr, $context:ident, $request:ident) => { $client.unary($path, $context, &$request).await };
-    (stream $client:ident $path:expr, $context:ident, $request:ident) => { $client.stream($path, $context, &$request).await };
-    (bytes $client:ident $path:expr, $context:ident, $request:ident) => { $client.bytes($path, $context, &$request).await };
+    (unary $client:ident $path:expr, $context:ident, $request:ident) => {
+        $client.unary($path, $context, &$request).await
+    };
+    (wait $client:ident $path:expr, $context:ident, $request:ident) => {
+        $client.unary($path, $context, &$request).await
+    };
+    (stream $client:ident $path:expr, $context:ident, $request:ident) => {
+        $client.stream($path, $context, &$request).await
+    };
+    (bytes $client:ident $path:expr, $context:ident, $request:ident) => {
+        $client.bytes($path, $context, &$request).await
+    };
 }
 
 macro_rules! services {

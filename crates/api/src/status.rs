@@ -129,7 +129,14 @@ impl Status {
     /// A failure of class `code`.
     #[must_use]
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hints: Vec::new(), resource: None, causes: Vec::new(), hcs: None }
+        Self {
+            code,
+            message: message.into(),
+            hints: Vec::new(),
+            resource: None,
+            causes: Vec::new(),
+            hcs: None,
+        }
     }
 
     /// The same with one more hint.
@@ -160,7 +167,10 @@ impl Status {
     /// The same, about the `kind` called `name`.
     #[must_use]
     pub fn about(mut self, kind: impl Into<String>, name: impl Into<String>) -> Self {
-        self.resource = Some(Box::new(Resource { kind: kind.into(), name: name.into() }));
+        self.resource = Some(Box::new(Resource {
+            kind: kind.into(),
+            name: name.into(),
+        }));
         self
     }
 
@@ -235,7 +245,9 @@ mod tests {
 
     #[test]
     fn status_is_written_as_the_wire_says() {
-        let status = Status::not_found("No such container: x").about("container", "x").hint("ctr-like ps -a lists them");
+        let status = Status::not_found("No such container: x")
+            .about("container", "x")
+            .hint("ctr-like ps -a lists them");
         assert_eq!(
             serde_json::to_string(&status).unwrap(),
             r#"{"code":"NOT_FOUND","message":"No such container: x","hints":["ctr-like ps -a lists them"],"resource":{"type":"container","name":"x"}}"#
@@ -251,9 +263,22 @@ mod tests {
     #[test]
     fn name_of_every_code_is_its_wire_name() {
         for code in [
-            Code::Cancelled, Code::Unknown, Code::InvalidArgument, Code::DeadlineExceeded, Code::NotFound, Code::AlreadyExists,
-            Code::PermissionDenied, Code::ResourceExhausted, Code::FailedPrecondition, Code::Aborted, Code::OutOfRange,
-            Code::Unimplemented, Code::Internal, Code::Unavailable, Code::DataLoss, Code::Unauthenticated,
+            Code::Cancelled,
+            Code::Unknown,
+            Code::InvalidArgument,
+            Code::DeadlineExceeded,
+            Code::NotFound,
+            Code::AlreadyExists,
+            Code::PermissionDenied,
+            Code::ResourceExhausted,
+            Code::FailedPrecondition,
+            Code::Aborted,
+            Code::OutOfRange,
+            Code::Unimplemented,
+            Code::Internal,
+            Code::Unavailable,
+            Code::DataLoss,
+            Code::Unauthenticated,
         ] {
             assert_eq!(serde_json::to_value(code).unwrap(), code.name());
         }

@@ -80,7 +80,10 @@ impl ByteStream {
     pub fn pair() -> (Self, Self) {
         let (left_sender, right_receiver) = mpsc::channel(QUEUE);
         let (right_sender, left_receiver) = mpsc::channel(QUEUE);
-        let end = |sender, receiver| Self { sender: StreamSender(sender), receiver: StreamReceiver(receiver) };
+        let end = |sender, receiver| Self {
+            sender: StreamSender(sender),
+            receiver: StreamReceiver(receiver),
+        };
         (end(left_sender, left_receiver), end(right_sender, right_receiver))
     }
 

@@ -31,8 +31,15 @@ pub const VERSION: &str = "ctr.v1.System/Version";
 /// A line of the client.
 #[derive(Debug)]
 pub(crate) enum Incoming<'a> {
-    Call { id: u64, method: String, params: Option<&'a RawValue>, deadline_ms: Option<u64> },
-    Cancel { id: u64 },
+    Call {
+        id: u64,
+        method: String,
+        params: Option<&'a RawValue>,
+        deadline_ms: Option<u64>,
+    },
+    Cancel {
+        id: u64,
+    },
 }
 
 /// A line that cannot be understood, with the id where that much could be read.
@@ -58,14 +65,23 @@ struct Envelope<'a> {
 
 /// Reads one line of a client.
 pub(crate) fn parse_request(line: &[u8]) -> Result<Incoming<'_>, Malformed> {
-    let malformed = |id, message: String| Malformed { id, status: Status::invalid(message) };
+    let malformed = |id, message: String| Malformed {
+        id,
+        status: Status::invalid(message),
+    };
     if limits::depth(line) > MAX_DEPTH {
-        return Err(malformed(None, format!("the request is nested deeper than {MAX_DEPTH} levels")));
+        return Err(malformed(
+            None,
+            format!("the request is nested deeper than {MAX_DEPTH} levels"),
+        ));
     }
     let envelope: Envelope<'_> = serde_json::from_slice(line)
         .map_err(|error| malformed(salvage_id(line), format!("not a request: {error}")))?;
     let id = envelope.id.and_then(parse_id).ok_or_else(|| {
-        malformed(None, format!("the id of a request must be an integer from 0 to {MAX_ID}"))
+        malformed(
+            None,
+            format!("the id of a request must be an integer from 0 to {MAX_ID}"),
+        )
     })?;
     if envelope.cancel == Some(true) {
         return Ok(Incoming::Cancel { id });
@@ -74,20 +90,33 @@ pub(crate) fn parse_request(line: &[u8]) -> Result<Incoming<'_>, Malformed> {
         .method
         .and_then(|method| serde_json::from_str::<String>(method.get()).ok())
         .ok_or_else(|| malformed(Some(id), "a request needs a method".to_owned()))?;
-    let deadline_ms = match envelope.deadline_ms.map(|raw| (raw, serde_json::from_str::<u64>(raw.get()))) {
+    let deadline_ms = match envelope
+        .deadline_ms
+        .map(|raw| (raw, serde_json::from_str::<u64>(raw.get())))
+    {
         None => None,
         Some((_, Ok(deadline))) => Some(deadline),
         // Beyond 64 bits but still a plain number of milliseconds: as good as no deadline.
         Some((raw, Err(_))) if raw.get().bytes().all(|byte| byte.is_ascii_digit()) => Some(u64::MAX),
         Some(_) => {
-            return Err(malformed(Some(id), "deadline_ms must be a number of milliseconds, 0 or more".to_owned()));
+            return Err(malformed(
+                Some(id),
+                "deadline_ms must be a number of milliseconds, 0 or more".to_owned(),
+            ));
         }
     };
-    Ok(Incoming::Call { id, method, params: envelope.params, deadline_ms })
+    Ok(Incoming::Call {
+        id,
+        method,
+        params: envelope.params,
+        deadline_ms,
+    })
 }
 
 fn parse_id(raw: &RawValue) -> Option<u64> {
-    serde_json::from_str::<u64>(raw.get()).ok().filter(|id| *id <= MAX_ID)
+    serde_json::from_str::<u64>(raw.get())
+        .ok()
+        .filter(|id| *id <= MAX_ID)
 }
 
 /// The id of a line whose rest is wrong.
@@ -97,7 +126,10 @@ fn salvage_id(line: &[u8]) -> Option<u64> {
         #[serde(borrow)]
         id: Option<&'a RawValue>,
     }
-    serde_json::from_slice::<OnlyId<'_>>(line).ok()?.id.and_then(parse_id)
+    serde_json::from_slice::<OnlyId<'_>>(line)
+        .ok()?
+        .id
+        .and_then(parse_id)
 }
 
 /// Decodes the parameters of a call; absent ones are an empty object.
@@ -113,7 +145,8 @@ pub(crate) fn decode_params<T: DeserializeOwned>(params: Option<&RawValue>) -> R
             status = status.about("field", field);
         }
         if message.contains("unknown field") {
-            status = status.hint("the client may be newer than the daemon; compare the two with `ctr-like version`");
+            status = status
+                .hint("the client may be newer than the daemon; compare the two with `ctr-like version`");
         }
         status
     })
@@ -127,7 +160,9 @@ fn quoted(message: &str) -> Option<&str> {
 /// Encodes parameters without what equals the default.
 pub(crate) fn encode_params<T: Serialize + Default>(params: &T) -> Result<Value, serde_json::Error> {
     let mut value = serde_json::to_value(params)?;
-    if let (Value::Object(fields), Value::Object(defaults)) = (&mut value, serde_json::to_value(T::default())?) {
+    if let (Value::Object(fields), Value::Object(defaults)) =
+        (&mut value, serde_json::to_value(T::default())?)
+    {
         fields.retain(|name, value| defaults.get(name) != Some(value));
     }
     Ok(value)
@@ -148,22 +183,44 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    const NOTHING: Self = Self { id: None, result: None, item: None, end: None, error: None };
+    const NOTHING: Self = Self {
+        id: None,
+        result: None,
+        item: None,
+        end: None,
+        error: None,
+    };
 
     pub(crate) fn result(id: u64, result: Box<RawValue>) -> Self {
-        Self { id: Some(id), result: Some(result), ..Self::NOTHING }
+        Self {
+            id: Some(id),
+            result: Some(result),
+            ..Self::NOTHING
+        }
     }
 
     pub(crate) fn item(id: u64, item: Box<RawValue>) -> Self {
-        Self { id: Some(id), item: Some(item), ..Self::NOTHING }
+        Self {
+            id: Some(id),
+            item: Some(item),
+            ..Self::NOTHING
+        }
     }
 
     pub(crate) fn end(id: u64) -> Self {
-        Self { id: Some(id), end: Some(crate::message::Empty {}), ..Self::NOTHING }
+        Self {
+            id: Some(id),
+            end: Some(crate::message::Empty {}),
+            ..Self::NOTHING
+        }
     }
 
     pub(crate) fn error(id: Option<u64>, status: Status) -> Self {
-        Self { id, error: Some(status), ..Self::NOTHING }
+        Self {
+            id,
+            error: Some(status),
+            ..Self::NOTHING
+        }
     }
 
     /// The line, with its line feed; one that would be longer than `limit` becomes an error.

@@ -12,7 +12,12 @@ fn reference_is_current() {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(&path, &content).unwrap();
         }
-        let found = std::fs::read_to_string(&path).unwrap_or_default().replace("\r\n", "\n");
-        assert!(found == content, "docs/reference/{name} is stale: run CTR_LIKE_BLESS=1 cargo test -p api");
+        let found = std::fs::read_to_string(&path)
+            .unwrap_or_default()
+            .replace("\r\n", "\n");
+        assert!(
+            found == content,
+            "docs/reference/{name} is stale: run CTR_LIKE_BLESS=1 cargo test -p api"
+        );
     }
 }

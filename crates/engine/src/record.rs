@@ -35,6 +35,8 @@ pub struct CreateOptions {
     pub labels: BTreeMap<String, String>,
     /// Allocate a terminal.
     pub tty: bool,
+    /// Height and width of the terminal in characters, where the client knows them.
+    pub console_size: Option<(u16, u16)>,
     /// Keep standard input open.
     pub open_stdin: bool,
     /// Close standard input when the first attached client leaves.

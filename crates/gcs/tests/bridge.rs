@@ -325,11 +325,10 @@ async fn a_wait_that_was_dropped_does_not_disturb_the_bridge() {
     let agent = Script::new();
     let (bridge, _stop) = connected(Arc::clone(&agent)).await;
     agent.exits.lock().unwrap().entry(4).or_default();
-    let dropped = bridge.wait("c1", 4);
-    tokio::pin!(dropped);
+    let mut dropped = Box::pin(bridge.wait("c1", 4));
     assert!(futures_util::poll!(dropped.as_mut()).is_pending());
     bridge.start("c1").await.unwrap();
-    let _ = dropped;
+    drop(dropped);
     agent.announced.store(1, Ordering::SeqCst);
     agent.exit(4, 0);
     assert_eq!(bridge.wait("c1", 4).await.unwrap(), 0);

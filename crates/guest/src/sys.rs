@@ -1,5 +1,5 @@
-//! The calls that no safe crate offers: `fork` without threads, a raw seccomp filter, crediting entropy, and handing a
-//! descriptor to the runtime.
+//! The calls that no safe crate offers: `fork` without threads, signal handling, a raw seccomp filter, crediting
+//! entropy, and handing a descriptor to the runtime.
 //!
 //! The sandbox launcher forks, the helper installs filters, the VM's init credits entropy, the agent watches sockets
 //! and terminals. Everything else in this crate goes through `rustix`, `nix` and `std`.
@@ -39,6 +39,14 @@ pub(crate) fn fork() -> io::Result<Fork> {
         ForkResult::Parent { child } => Ok(Fork::Parent(child)),
         ForkResult::Child => Ok(Fork::Child),
     }
+}
+
+/// Gives a program that is about to be executed the default handling of a broken pipe, which the standard library has
+/// switched off in this one.
+pub(crate) fn default_broken_pipe() -> io::Result<()> {
+    // SAFETY: no handler is installed, only the default; nothing in this process relies on the present one.
+    unsafe { nix::sys::signal::signal(nix::sys::signal::Signal::SIGPIPE, nix::sys::signal::SigHandler::SigDfl) }?;
+    Ok(())
 }
 
 /// One instruction of a classic BPF program, as the kernel and libseccomp lay it out.

@@ -5,10 +5,13 @@
 //! does not honour it, the blob and its unpacking start over. Bytes of an earlier pull are replayed into the unpacker
 //! from disk and carry no trust: when the digest of the whole is wrong they are thrown away and the blob is fetched again.
 //!
+//! A sink may choke on bytes that are not the layer's. Then the rest is still fetched, if it is not too long, since only
+//! the digest tells a bad layer from a lying registry.
+//!
 //! The sink is finished only after the store has proved size and digest. On any error the sink is dropped, which aborts it,
 //! and the partial blob stays for the next pull.
 
-use std::{fs::File, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs::File, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use store::{Digest, Ingest, Labels, LeaseId, StoreError};
@@ -26,6 +29,8 @@ use crate::{
 
 /// Less than this is no progress: a server that sends a little and breaks must not be asked for ever.
 const PROGRESS: u64 = 16 << 10;
+/// When the unpacker has failed, up to so many bytes are fetched to find out whose fault it is.
+const POST_MORTEM: u64 = 32 << 20;
 /// How long to look for bytes after the end of a blob whose end was not announced.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -75,7 +80,15 @@ impl Feeder {
             return Ok(());
         };
         let file = self.content.store.open_blob(&layer.digest).await?;
-        let actual = replay(file, layer.size, &mut sink, layer, reporter).await?;
+        let actual = match replay(file, layer.size, &mut sink, layer, reporter).await {
+            Err(error @ ImageError::Unpack { .. }) => {
+                // Perhaps the blob is damaged: then the store forgets it, and the next pull fetches it again.
+                drop(sink);
+                self.content.store.verify_blob(&layer.digest).await?;
+                return Err(error);
+            }
+            result => result?,
+        };
         if actual != layer.digest {
             // Checks once more, and makes the store forget the blob.
             self.content.store.verify_blob(&layer.digest).await?;
@@ -103,6 +116,10 @@ pub(crate) struct Transfer {
 struct Sinks {
     ingest: Ingest,
     sink: Option<Box<dyn LayerSink>>,
+    /// Why the sink is gone.
+    failed: Option<ImageError>,
+    /// There were bytes of an earlier pull.
+    resumed: bool,
 }
 
 impl Transfer {
@@ -115,7 +132,10 @@ impl Transfer {
         loop {
             let ingest = self.ingest(layer).await?;
             if !ingest.is_present() {
-                return self.fetch(ingest, layer, &mut reporter).await;
+                if self.fetch(ingest, layer, &mut reporter).await? {
+                    return Ok(());
+                }
+                continue;
             }
             drop(ingest);
             self.remember_source(&layer.digest).await?;
@@ -151,31 +171,43 @@ impl Transfer {
         Ok(())
     }
 
-    async fn fetch(&self, ingest: Ingest, layer: &Layer, reporter: &mut Reporter) -> Result<()> {
-        let mut resumed = ingest.offset() > 0;
+    /// False if the bytes of an earlier pull turned out to be wrong: they are gone, and the layer must be looked at anew.
+    async fn fetch(&self, ingest: Ingest, layer: &Layer, reporter: &mut Reporter) -> Result<bool> {
+        let resumed = ingest.offset() > 0;
+        let sink = self.feeder.begin(layer).await?;
         let mut to = Sinks {
             ingest,
-            sink: self.feeder.begin(layer).await?,
+            sink,
+            failed: None,
+            resumed,
         };
         if resumed {
             self.replay_partial(&mut to, layer, reporter).await?;
         }
-        loop {
-            self.receive(&mut to, layer, reporter).await?;
-            let label = source_label(&Labels::new(), self.repository.registry(), self.repository.name());
-            match to.ingest.commit(label.into_iter().collect()).await {
-                Ok(_) => break,
-                Err(StoreError::DigestMismatch { .. }) if resumed => {
-                    tracing::warn!(layer = %layer.digest, "the partial copy of a layer was damaged; fetching all of it");
-                    resumed = false;
-                    drop(to.sink.take());
-                    to = Sinks {
-                        ingest: self.ingest(layer).await?,
-                        sink: self.feeder.begin(layer).await?,
-                    };
-                }
-                Err(error) => return Err(mismatch(error, || format!("layer {}", layer.digest))),
+        self.receive(&mut to, layer, reporter).await?;
+        if let Some(error) = to.failed.take() {
+            if resumed {
+                tracing::warn!(layer = %layer.digest, "the partial copy of a layer cannot be unpacked; fetching all of it");
+                to.ingest.discard().await?;
+                return Ok(false);
             }
+            if to.ingest.offset() == layer.size {
+                // A registry that lies is worse news than a layer that is bad.
+                to.ingest
+                    .commit(Labels::new())
+                    .await
+                    .map_err(|e| mismatch(e, || format!("layer {}", layer.digest)))?;
+            }
+            return Err(error);
+        }
+        let label = source_label(&Labels::new(), self.repository.registry(), self.repository.name());
+        match to.ingest.commit(label.into_iter().collect()).await {
+            Ok(_) => {}
+            Err(StoreError::DigestMismatch { .. }) if resumed => {
+                tracing::warn!(layer = %layer.digest, "the partial copy of a layer was damaged; fetching all of it");
+                return Ok(false);
+            }
+            Err(error) => return Err(mismatch(error, || format!("layer {}", layer.digest))),
         }
         reporter.state(Status::DownloadComplete);
         if let Some(sink) = to.sink {
@@ -183,36 +215,20 @@ impl Transfer {
             finish(sink, layer).await?;
         }
         reporter.state(Status::Complete);
-        Ok(())
+        Ok(true)
     }
 
-    /// Shows the unpacker what an earlier pull has brought. Where that cannot be read, the blob is fetched from the start.
+    /// Shows the unpacker what an earlier pull has brought.
     async fn replay_partial(&self, to: &mut Sinks, layer: &Layer, reporter: &mut Reporter) -> Result<()> {
         let Some(sink) = &mut to.sink else { return Ok(()) };
         let offset = to.ingest.offset();
-        let path = self.partial_path(layer);
-        let file = match File::open(&path) {
-            Ok(file) if file.metadata().is_ok_and(|m| m.len() >= offset) => file,
-            _ => {
-                to.ingest.truncate().await?;
-                return Ok(());
-            }
-        };
+        let file = to.ingest.partial().await?;
         reporter.bytes(Status::Downloading, offset);
-        replay(file, offset, sink, layer, reporter).await?;
+        match replay(file, offset, sink, layer, reporter).await {
+            Err(error @ ImageError::Unpack { .. }) => to.fail(error),
+            result => drop(result?),
+        }
         Ok(())
-    }
-
-    /// Where the store keeps the bytes of an ingest (see its `ingest` module).
-    fn partial_path(&self, layer: &Layer) -> PathBuf {
-        let name = Digest::of(layer.digest.as_str()).hex()[..40].to_owned();
-        self.feeder
-            .content
-            .store
-            .root()
-            .join("ingest")
-            .join(name)
-            .join("data")
     }
 
     /// Receives until the announced size is there.
@@ -220,7 +236,7 @@ impl Transfer {
         let mut backoff = Backoff::new(&self.repository.config().retry);
         let mut source = 0;
         let mut ranges = true;
-        while to.ingest.offset() < layer.size {
+        while to.ingest.offset() < layer.size && !to.is_hopeless(layer) {
             let before = to.ingest.offset();
             let Err(failure) = self.receive_some(to, layer, reporter, source, &mut ranges).await else {
                 continue;
@@ -286,6 +302,9 @@ impl Transfer {
         }
         reporter.bytes(Status::Downloading, to.ingest.offset());
         while to.ingest.offset() < layer.size {
+            if to.is_hopeless(layer) {
+                return Ok(());
+            }
             let Some(chunk) = opened.next().await? else {
                 if opened.framed && opened.start == 0 {
                     return Err(wrong_size(layer, to.ingest.offset()).into());
@@ -309,7 +328,8 @@ impl Transfer {
             return Ok(());
         }
         to.ingest.truncate().await?;
-        if to.sink.take().is_some() {
+        let failed = to.failed.take().is_some();
+        if to.sink.take().is_some() || failed {
             to.sink = self.feeder.begin(layer).await?;
         }
         Ok(())
@@ -317,19 +337,32 @@ impl Transfer {
 }
 
 impl Sinks {
+    fn fail(&mut self, error: ImageError) {
+        tracing::debug!(
+            error = &error as &dyn std::error::Error,
+            "the unpacker has failed"
+        );
+        self.sink = None;
+        self.failed = Some(error);
+    }
+
+    /// The unpacker has failed, and fetching more would not tell why.
+    fn is_hopeless(&self, layer: &Layer) -> bool {
+        self.failed.is_some() && (self.resumed || layer.size - self.ingest.offset() > POST_MORTEM)
+    }
+
     async fn write(&mut self, chunk: Bytes, layer: &Layer) -> Result<()> {
-        let store = async { self.ingest.write(chunk.clone()).await.map_err(ImageError::from) };
         let Some(sink) = &mut self.sink else {
-            return store.await;
+            return Ok(self.ingest.write(chunk).await?);
         };
-        let unpack = async {
-            let unpack_error = |source| ImageError::Unpack {
+        let (stored, unpacked) = tokio::join!(self.ingest.write(chunk.clone()), sink.write(chunk));
+        stored?;
+        if let Err(source) = unpacked {
+            self.fail(ImageError::Unpack {
                 layer: layer.digest.clone(),
                 source,
-            };
-            sink.write(chunk.clone()).await.map_err(unpack_error)
-        };
-        tokio::try_join!(store, unpack)?;
+            });
+        }
         Ok(())
     }
 }

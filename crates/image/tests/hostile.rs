@@ -214,29 +214,62 @@ async fn the_next_pull_continues_where_a_dead_one_stopped() {
 
 #[tokio::test]
 async fn a_damaged_partial_copy_is_fetched_again() {
-    let image = TestImage::big(300_000);
-    let server = Server::start(Content::default().image("t", &image), |_, _| None).await;
-    let world = World::new().await;
-    let lease = world.store.lease().await.unwrap();
-    let (digest, size) = (image.layer(0), image.layers[0].len() as u64);
-    let mut ingest = world
-        .store
-        .ingest(lease.id(), digest.as_str(), Some(digest.clone()), Some(size))
-        .await
-        .unwrap();
-    for _ in 0..10 {
-        ingest.write(vec![7; 10_000].into()).await.unwrap();
+    for strict in [false, true] {
+        let image = TestImage::big(300_000);
+        let server = Server::start(Content::default().image("t", &image), |_, _| None).await;
+        let world = World::with(
+            impatient(),
+            Recorder {
+                strict,
+                ..Recorder::default()
+            },
+        )
+        .await;
+        let lease = world.store.lease().await.unwrap();
+        let (digest, size) = (image.layer(0), image.layers[0].len() as u64);
+        let ingest = world
+            .store
+            .ingest(lease.id(), digest.as_str(), Some(digest.clone()), Some(size));
+        let mut ingest = ingest.await.unwrap();
+        for _ in 0..10 {
+            ingest.write(vec![7; 10_000].into()).await.unwrap();
+        }
+        // Something must be on disk, which a failed commit makes sure of.
+        ingest.commit(store::Labels::new()).await.unwrap_err();
+        lease.release().await.unwrap();
+        world.pull(&server.reference("x:t")).await.unwrap();
+        let ranges: Vec<_> = server.requests(digest.hex()).iter().map(range_start).collect();
+        // An unpacker that understands the bytes notices before anything is fetched.
+        assert_eq!(
+            ranges,
+            if strict {
+                vec![None]
+            } else {
+                vec![Some(100_000), None]
+            }
+        );
+        assert_eq!(
+            world.recorder.unpacked.lock().unwrap()[&image.diff_ids[0]],
+            image.layers[0]
+        );
     }
-    // Something must be on disk, which a failed commit makes sure of.
-    ingest.commit(store::Labels::new()).await.unwrap_err();
-    lease.release().await.unwrap();
-    world.pull(&server.reference("x:t")).await.unwrap();
-    let ranges: Vec<_> = server.requests(digest.hex()).iter().map(range_start).collect();
-    assert_eq!(ranges, [Some(100_000), None]);
-    assert_eq!(
-        world.recorder.unpacked.lock().unwrap()[&image.diff_ids[0]],
-        image.layers[0]
-    );
+}
+
+#[tokio::test]
+async fn wrong_bytes_are_the_registry_s_fault_even_if_the_unpacker_chokes_first() {
+    let image = TestImage::big(100_000);
+    let server = with_blob(&image, |_, _, bytes| Some(Answer::new(200, vec![7; bytes.len()]))).await;
+    let world = World::with(
+        impatient(),
+        Recorder {
+            strict: true,
+            ..Recorder::default()
+        },
+    )
+    .await;
+    let error = world.pull(&server.reference("x:t")).await.unwrap_err();
+    assert!(matches!(error, ImageError::DigestMismatch { .. }), "{error}");
+    world.assert_nothing_behind().await;
 }
 
 #[tokio::test]

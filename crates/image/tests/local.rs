@@ -198,31 +198,46 @@ async fn layers_that_are_here_but_not_unpacked_are_fed_from_disk() {
 
 #[tokio::test]
 async fn a_damaged_blob_is_noticed_and_healed_by_the_next_pull() {
-    let image = TestImage::new(&["a"]);
-    let server = Server::start(Content::default().image("t", &image), |_, _| None).await;
-    let world = World::new().await;
-    let name = server.reference("x:t");
-    let pulled = world
-        .images
-        .pull(&name, World::options(), None, silent())
-        .await
-        .unwrap();
-    let path = world.store.root().join("blobs/sha256").join(image.layer(0).hex());
-    let mut bytes = std::fs::read(&path).unwrap();
-    bytes[30] ^= 1;
-    std::fs::remove_file(&path).unwrap();
-    std::fs::write(&path, bytes).unwrap();
-    world
-        .images
-        .unpack(&pulled, Arc::new(Unpacker(world.recorder.clone())), silent())
-        .await
-        .unwrap_err();
-    assert!(world.recorder.unpacked.lock().unwrap().is_empty());
-    world.pull(&name).await.unwrap();
-    assert_eq!(
-        world.recorder.unpacked.lock().unwrap()[&image.diff_ids[0]],
-        image.layers[0]
-    );
+    // Where the damage is decides whether the unpacker or the digest notices first.
+    for position in [0, 30] {
+        let image = TestImage::new(&["a"]);
+        let server = Server::start(Content::default().image("t", &image), |_, _| None).await;
+        let world = World::with(
+            impatient(),
+            Recorder {
+                strict: true,
+                ..Recorder::default()
+            },
+        )
+        .await;
+        let name = server.reference("x:t");
+        let pulled = world
+            .images
+            .pull(&name, World::options(), None, silent())
+            .await
+            .unwrap();
+        let path = world.store.root().join("blobs/sha256").join(image.layer(0).hex());
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[position] ^= 1;
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        let unpacker = Arc::new(Unpacker(world.recorder.clone()));
+        let error = world
+            .images
+            .unpack(&pulled, unpacker, silent())
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(&error, ImageError::Store(e) if e.is_data_loss()),
+            "{error}"
+        );
+        assert!(world.recorder.unpacked.lock().unwrap().is_empty());
+        world.pull(&name).await.unwrap();
+        assert_eq!(
+            world.recorder.unpacked.lock().unwrap()[&image.diff_ids[0]],
+            image.layers[0]
+        );
+    }
 }
 
 #[tokio::test]

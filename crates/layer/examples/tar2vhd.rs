@@ -19,9 +19,17 @@ fn convert(archive: &str, image: &str) -> Result<String, AnyError> {
     let mut input = BufReader::new(input);
     let compression = Compression::detect(input.fill_buf()?);
     let start = Instant::now();
-    let converted = tar_to_vhd(decompress(compression, input), &File::create(image)?, &ConvertOptions::default())?;
+    let converted = tar_to_vhd(
+        decompress(compression, input),
+        &File::create(image)?,
+        &ConvertOptions::default(),
+    )?;
     let seconds = start.elapsed().as_secs_f64();
-    let hex: String = converted.diff_id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = converted
+        .diff_id
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     Ok(format!(
         "sha256:{hex} {} entries, {} bytes of tar, {} bytes of image, {seconds:.3} s",
         converted.entries, converted.tar_bytes, converted.image_bytes
@@ -36,11 +44,17 @@ fn run() -> Result<String, AnyError> {
             Ok(format!("{image}: {bytes} bytes"))
         }
         [archive, image] => convert(archive, image),
-        _ => Err("usage: tar2vhd LAYER.tar[.gz|.zst]|- IMAGE.vhd, or tar2vhd --scratch BYTES IMAGE.vhd".into()),
+        _ => {
+            Err("usage: tar2vhd LAYER.tar[.gz|.zst]|- IMAGE.vhd, or tar2vhd --scratch BYTES IMAGE.vhd".into())
+        }
     }
 }
 
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "this is a command line program")]
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is a command line program"
+)]
 fn main() -> ExitCode {
     match run() {
         Ok(line) => {

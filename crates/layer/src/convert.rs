@@ -14,8 +14,9 @@ use crate::error::escape;
 use crate::ext4::attributes::{Attributes, SetId};
 use crate::ext4::content::Content;
 use crate::ext4::image;
+use crate::ext4::node::{Metadata, Node};
 use crate::ext4::output::Output;
-use crate::ext4::tree::{DirectoryId, Found, Metadata, Node, ROOT, Tree, TreeLimits};
+use crate::ext4::tree::{DirectoryId, Found, ROOT, Tree, TreeLimits};
 use crate::hashing::HashedInput;
 use crate::name::{self, Name};
 use crate::tar::{Entry, Kind, Piece, Reader, Timestamp};
@@ -23,6 +24,8 @@ use crate::{LayerError, Place};
 
 use crate::ext4::PathError;
 
+/// No limit on entries is higher: they have 32-bit numbers, and no image could hold more inodes.
+const MOST_ENTRIES: u64 = 1 << 28;
 /// Longest target of a symbolic link.
 const MAX_TARGET: usize = 4095;
 
@@ -83,13 +86,21 @@ pub fn tar_to_vhd(tar: impl Read, out: &File, options: &ConvertOptions) -> Resul
             .map_err(|source| LayerError::Read { source })?;
         let mut conversion = Conversion::new(input, Output::new(out, options.max_image_bytes)?, options);
         while conversion.entry()? {}
-        let Conversion { reader, out, tree, .. } = conversion;
+        let Conversion {
+            reader, out, tree, ..
+        } = conversion;
         let entries = reader.entries();
         let tar_bytes = reader.into_inner().drain().map_err(LayerError::read)?;
         let diff_id = hashing.join().expect("hashing does not panic");
         let opaque_root = image::root_is_opaque(&tree);
         let image_bytes = image::finish(tree, out, &diff_id)?;
-        Ok(Converted { diff_id, tar_bytes, image_bytes, entries, opaque_root })
+        Ok(Converted {
+            diff_id,
+            tar_bytes,
+            image_bytes,
+            entries,
+            opaque_root,
+        })
     })
 }
 
@@ -104,10 +115,14 @@ struct Conversion<'a, R> {
 
 impl<'a, R: Read> Conversion<'a, R> {
     fn new(input: HashedInput<R>, out: Output<'a>, options: &'a ConvertOptions) -> Self {
+        let entries = options.max_entries.min(MOST_ENTRIES);
         Self {
-            reader: Reader::new(input, options.max_entries),
+            reader: Reader::new(input, entries),
             out,
-            tree: Tree::new(TreeLimits { names: options.max_entries, bytes: options.max_metadata_bytes }),
+            tree: Tree::new(TreeLimits {
+                names: entries,
+                bytes: options.max_metadata_bytes,
+            }),
             content: Content::default(),
             options,
             content_bytes: 0,
@@ -116,11 +131,17 @@ impl<'a, R: Read> Conversion<'a, R> {
 
     /// Takes the next entry; whether there was one.
     fn entry(&mut self) -> Result<bool, LayerError> {
-        let Some(entry) = self.reader.next_entry()? else { return Ok(false) };
+        let Some(entry) = self.reader.next_entry()? else {
+            return Ok(false);
+        };
         self.content_bytes = self.content_bytes.saturating_add(entry.size);
         if self.content_bytes > self.options.max_content_bytes {
             let (maximum, place) = (self.options.max_content_bytes, entry.place);
-            return Err(LayerError::Limit { what: "the content of all files", maximum, place });
+            return Err(LayerError::Limit {
+                what: "the content of all files",
+                maximum,
+                place,
+            });
         }
         self.place(&entry).map_err(|error| error.at(&entry.place))?;
         Ok(true)
@@ -163,10 +184,16 @@ impl<'a, R: Read> Conversion<'a, R> {
             Kind::CharacterDevice => (Node::Character(device(entry)?), 0),
             Kind::BlockDevice => (Node::Block(device(entry)?), 0),
             Kind::Fifo => (Node::Fifo, 0),
-            Kind::Regular | Kind::Directory | Kind::HardLink => (Node::File { start: 0, blocks: 0 }, entry.size),
+            Kind::Regular | Kind::Directory | Kind::HardLink => {
+                (Node::File { start: 0, blocks: 0 }, entry.size)
+            }
         };
         let attributes = self.attributes(entry)?;
-        let node = if entry.kind == Kind::Regular { self.file()? } else { node };
+        let node = if entry.kind == Kind::Regular {
+            self.file()?
+        } else {
+            node
+        };
         let inode = self.tree.add(node, size, &metadata, attributes);
         self.tree.link(parent, name, inode)
     }
@@ -231,10 +258,14 @@ impl<'a, R: Read> Conversion<'a, R> {
     fn parent(&mut self, entry: &Entry, parent: &[u8]) -> Result<DirectoryId, LayerError> {
         match self.tree.resolve(parent, Some(entry.mtime)) {
             Ok(directory) => Ok(directory),
-            Err(PathError::Bad(problem)) => Err(LayerError::BadParent { problem, place: entry.place.clone() }),
-            Err(PathError::Missing) => {
-                Err(LayerError::BadParent { problem: "a component does not exist", place: entry.place.clone() })
-            }
+            Err(PathError::Bad(problem)) => Err(LayerError::BadParent {
+                problem,
+                place: entry.place.clone(),
+            }),
+            Err(PathError::Missing) => Err(LayerError::BadParent {
+                problem: "a component does not exist",
+                place: entry.place.clone(),
+            }),
             Err(PathError::Layer(error)) => Err(error),
         }
     }
@@ -254,9 +285,10 @@ fn metadata(entry: &Entry) -> Result<Metadata, LayerError> {
 
 fn owner(entry: &Entry, id: i64, attribute: &str) -> Result<u32, LayerError> {
     // The largest number stands for "no owner" in system calls.
-    u32::try_from(id).ok().filter(|&id| id != u32::MAX).ok_or_else(|| {
-        bad_attribute(attribute, "the number is out of range", &entry.place)
-    })
+    u32::try_from(id)
+        .ok()
+        .filter(|&id| id != u32::MAX)
+        .ok_or_else(|| bad_attribute(attribute, "the number is out of range", &entry.place))
 }
 
 /// The attributes of a directory, with room to mark it opaque.
@@ -273,7 +305,10 @@ fn device(entry: &Entry) -> Result<u32, LayerError> {
     let (major, minor) = entry.device;
     let bad = |problem| bad_attribute("device", problem, &entry.place);
     let part = |number: i64, limit: u32| {
-        u32::try_from(number).ok().filter(|&number| number < limit).ok_or_else(|| bad("the number is out of range"))
+        u32::try_from(number)
+            .ok()
+            .filter(|&number| number < limit)
+            .ok_or_else(|| bad("the number is out of range"))
     };
     let (major, minor) = (part(major, 1 << 12)?, part(minor, 1 << 20)?);
     if entry.kind == Kind::CharacterDevice && (major, minor) == (0, 0) {
@@ -283,13 +318,24 @@ fn device(entry: &Entry) -> Result<u32, LayerError> {
 }
 
 fn bad_attribute(attribute: &str, problem: &'static str, place: &Place) -> LayerError {
-    LayerError::BadAttribute { attribute: attribute.to_owned(), problem, place: Box::new(place.clone()) }
+    LayerError::BadAttribute {
+        attribute: attribute.to_owned(),
+        problem,
+        place: Box::new(place.clone()),
+    }
 }
 
 fn bad_name(entry: &Entry, problem: &'static str) -> LayerError {
-    LayerError::BadName { problem, place: entry.place.clone() }
+    LayerError::BadName {
+        problem,
+        place: entry.place.clone(),
+    }
 }
 
 fn bad_link(entry: &Entry, problem: &'static str) -> LayerError {
-    LayerError::BadLink { problem, target: escape(&entry.link), place: entry.place.clone() }
+    LayerError::BadLink {
+        problem,
+        target: escape(&entry.link),
+        place: entry.place.clone(),
+    }
 }

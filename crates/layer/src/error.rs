@@ -281,7 +281,11 @@ mod tests {
     fn a_message_names_the_entry_and_hides_control_characters() {
         let error = LayerError::BadName {
             problem: "it has a \"..\" component",
-            place: Box::new(Place { entry: 3, offset: 1024, name: b"a\x1b[31m/..".to_vec() }),
+            place: Box::new(Place {
+                entry: 3,
+                offset: 1024,
+                name: b"a\x1b[31m/..".to_vec(),
+            }),
         };
         assert_eq!(
             error.to_string(),

@@ -44,14 +44,18 @@ pub(crate) enum Name<'a> {
 
 /// Components that count.
 fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    path.split(|&byte| byte == b'/').filter(|component| !matches!(*component, b"" | b"."))
+    path.split(|&byte| byte == b'/')
+        .filter(|component| !matches!(*component, b"" | b"."))
 }
 
 /// The path without its last component, and that component; `None` for the root.
 fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut rest = path;
     loop {
-        let start = rest.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
+        let start = rest
+            .iter()
+            .rposition(|&byte| byte == b'/')
+            .map_or(0, |slash| slash + 1);
         let (parent, name) = rest.split_at(start);
         if !matches!(name, b"" | b".") {
             return Some((parent, name));
@@ -79,10 +83,20 @@ fn problem(path: &[u8]) -> Option<&'static str> {
 pub(crate) fn parse(entry: &Entry) -> Result<Name<'_>, LayerError> {
     let path = entry.path();
     if let Some(problem) = problem(path) {
-        return Err(LayerError::BadName { problem, place: entry.place.clone() });
+        return Err(LayerError::BadName {
+            problem,
+            place: entry.place.clone(),
+        });
     }
-    let Some((parent, name)) = split(path) else { return Ok(Name::Root) };
-    let bad_whiteout = |problem| Err(LayerError::BadWhiteout { problem, place: entry.place.clone() });
+    let Some((parent, name)) = split(path) else {
+        return Ok(Name::Root);
+    };
+    let bad_whiteout = |problem| {
+        Err(LayerError::BadWhiteout {
+            problem,
+            place: entry.place.clone(),
+        })
+    };
     for component in components(parent) {
         if component.starts_with(RESIDUE) {
             return Ok(Name::Residue);
@@ -91,14 +105,19 @@ pub(crate) fn parse(entry: &Entry) -> Result<Name<'_>, LayerError> {
             return bad_whiteout("a whiteout is no directory");
         }
     }
-    let Some(deleted) = name.strip_prefix(WHITEOUT) else { return Ok(Name::Plain { parent, name }) };
+    let Some(deleted) = name.strip_prefix(WHITEOUT) else {
+        return Ok(Name::Plain { parent, name });
+    };
     let directory = entry.kind == Kind::Directory;
     match deleted {
         _ if name == OPAQUE && !directory => Ok(Name::Opaque { parent }),
         _ if name.starts_with(RESIDUE) && name != OPAQUE => Ok(Name::Residue),
         _ if directory => bad_whiteout("a whiteout is no directory"),
         b"" | b"." | b".." => bad_whiteout("it names nothing that can be deleted"),
-        _ => Ok(Name::Whiteout { parent, name: deleted }),
+        _ => Ok(Name::Whiteout {
+            parent,
+            name: deleted,
+        }),
     }
 }
 

@@ -16,13 +16,21 @@ fn geometry(bytes: u64) -> (u16, u8, u8) {
         let heads = tracks.div_ceil(1024).max(4);
         if tracks >= heads * 1024 || heads > 16 {
             let tracks = sectors / 31;
-            if tracks >= 16 * 1024 { (16, 63, sectors / 63) } else { (16, 31, tracks) }
+            if tracks >= 16 * 1024 {
+                (16, 63, sectors / 63)
+            } else {
+                (16, 31, tracks)
+            }
         } else {
             (heads, 17, tracks)
         }
     };
     let small = |value: u64| u8::try_from(value).expect("heads and sectors are small");
-    (u16::try_from(rest / heads).unwrap_or(u16::MAX), small(heads), small(per_track))
+    (
+        u16::try_from(rest / heads).unwrap_or(u16::MAX),
+        small(heads),
+        small(per_track),
+    )
 }
 
 /// The footer of a disk of `bytes` bytes.

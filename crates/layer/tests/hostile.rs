@@ -1,4 +1,9 @@
 //! Damaged and random archives: whatever comes, there is an answer, and what is accepted is sound.
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test may panic"
+)]
 
 mod support;
 
@@ -17,7 +22,11 @@ fn sample() -> Vec<u8> {
         .extension(b'g', &record("comment", b"made for tests"))
         .directory("./")
         .directory("etc/")
-        .pax(&[("mtime", b"1700000000.5"), ("SCHILY.xattr.user.note", b"a\nb"), ("uid", b"1000")])
+        .pax(&[
+            ("mtime", b"1700000000.5"),
+            ("SCHILY.xattr.user.note", b"a\nb"),
+            ("uid", b"1000"),
+        ])
         .file("etc/passwd", vec![b'p'; 700])
         .symlink("lib", "/usr/lib")
         .file("lib/x", "through a link")
@@ -41,7 +50,10 @@ fn sample() -> Vec<u8> {
 
 /// Offsets of the header blocks of [`sample`], found by their magic.
 fn headers(tar: &[u8]) -> Vec<usize> {
-    (0..tar.len()).step_by(512).filter(|&offset| tar.get(offset + 257..offset + 262) == Some(b"ustar")).collect()
+    (0..tar.len())
+        .step_by(512)
+        .filter(|&offset| tar.get(offset + 257..offset + 262) == Some(b"ustar"))
+        .collect()
 }
 
 /// Converts; what is accepted must satisfy e2fsck where that exists.
@@ -67,7 +79,10 @@ fn every_cut_is_answered() {
     let sample = sample();
     for length in (0..sample.len()).step_by(97) {
         let verdict = support::verdict(&sample[..length]);
-        assert!(matches!(verdict, "ok" | "truncated" | "bad-header"), "cut at {length}: {verdict}");
+        assert!(
+            matches!(verdict, "ok" | "truncated" | "bad-header"),
+            "cut at {length}: {verdict}"
+        );
     }
 }
 
@@ -76,7 +91,11 @@ fn chains_of_links_cannot_keep_us_busy() {
     // Each link stands for hundreds of steps through the one before.
     let mut archive = Archive::new().directory("d");
     for n in 0..40 {
-        let target = if n == 0 { "d/../".repeat(800) } else { format!("l{0}/../l{0}/../", n - 1).repeat(280) };
+        let target = if n == 0 {
+            "d/../".repeat(800)
+        } else {
+            format!("l{0}/../l{0}/../", n - 1).repeat(280)
+        };
         archive = archive.symlink(format!("l{n}"), target);
     }
     for n in 0..2000 {

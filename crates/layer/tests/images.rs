@@ -1,4 +1,9 @@
 //! Large directories, large and sparse files, deep trees, archives of real tools, and scratch disks. Needs root.
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test may panic"
+)]
 #![cfg(target_os = "linux")]
 
 mod support;
@@ -67,7 +72,8 @@ fn more_subdirectories_than_a_link_count_holds() {
 
 #[test]
 fn many_empty_files_make_a_small_image() {
-    let (converted, image) = convert(&empty_files(200_000, |n| format!("{}/{}/{n}", n % 100, n % 7))).unwrap();
+    let (converted, image) =
+        convert(&empty_files(200_000, |n| format!("{}/{}/{n}", n % 100, n % 7))).unwrap();
     // Inodes of 256 bytes, names of some twenty, and little else.
     assert!(converted.image_bytes < 200_000 * 320, "{}", converted.image_bytes);
     let image = Mounted::new(image);
@@ -112,7 +118,10 @@ fn sparse(name: &str, size: u64, offsets: &[u64]) -> Archive {
 
 fn byte_at(image: &Mounted, name: &str, offset: u64) -> u8 {
     let mut byte = [0];
-    File::open(image.at(name)).unwrap().read_exact_at(&mut byte, offset).unwrap();
+    File::open(image.at(name))
+        .unwrap()
+        .read_exact_at(&mut byte, offset)
+        .unwrap();
     byte[0]
 }
 
@@ -141,8 +150,16 @@ fn files_in_thousands_of_pieces() {
         assert_eq!(image.metadata("pieces").len(), size);
         for n in [0, 1, pieces / 2, pieces - 1] {
             let expected = (n % 255) as u8 + 1;
-            assert_eq!(byte_at(&image, "pieces", offsets[n as usize]), expected, "{n} of {pieces}");
-            assert_eq!(byte_at(&image, "pieces", offsets[n as usize] + 4096), 0, "behind {n} of {pieces}");
+            assert_eq!(
+                byte_at(&image, "pieces", offsets[n as usize]),
+                expected,
+                "{n} of {pieces}"
+            );
+            assert_eq!(
+                byte_at(&image, "pieces", offsets[n as usize] + 4096),
+                0,
+                "behind {n} of {pieces}"
+            );
         }
     }
 }
@@ -150,7 +167,13 @@ fn files_in_thousands_of_pieces() {
 #[test]
 fn zeros_become_holes_and_come_back_as_zeros() {
     let mut content = vec![0; 3 << 20];
-    for (offset, byte) in [(100_000, 1), (104_096, 2), (180_000, 3), (1 << 20, 4), ((2 << 20) + 17, 5)] {
+    for (offset, byte) in [
+        (100_000, 1),
+        (104_096, 2),
+        (180_000, 3),
+        (1 << 20, 4),
+        ((2 << 20) + 17, 5),
+    ] {
         content[offset] = byte;
     }
     let image = mount(
@@ -184,8 +207,17 @@ fn a_long_run_of_content_is_split_into_extents() {
     let (_, image) = convert_with(body, &ConvertOptions::default()).unwrap();
     let image = Mounted::new(image);
     assert_eq!(image.metadata("long").len(), megabytes << 20);
-    for offset in [0, (128 << 20) - 1, 128 << 20, (512 << 20) + 12_345, (600 << 20) - 1] {
-        assert_eq!(byte_at(&image, "long", offset), block[offset as usize % block.len()]);
+    for offset in [
+        0,
+        (128 << 20) - 1,
+        128 << 20,
+        (512 << 20) + 12_345,
+        (600 << 20) - 1,
+    ] {
+        assert_eq!(
+            byte_at(&image, "long", offset),
+            block[offset as usize % block.len()]
+        );
     }
 }
 
@@ -195,7 +227,10 @@ fn replaced_files_give_their_blocks_back() {
     for n in 0..20u8 {
         archive = archive.file("again", vec![n + 1; 50_000 * usize::from(n + 1)]);
     }
-    archive = archive.file("d/e/f", vec![1; 100_000]).hard_link("survivor", "d/e/f").file("d/e/g", vec![2; 100_000]);
+    archive = archive
+        .file("d/e/f", vec![1; 100_000])
+        .hard_link("survivor", "d/e/f")
+        .file("d/e/g", vec![2; 100_000]);
     let image = mount(archive.file("d", "small"));
     assert_eq!(image.read("again"), vec![20; 1_000_000]);
     assert_eq!(image.read("kept"), vec![9; 10_000]);
@@ -217,7 +252,11 @@ fn archives_of_gnu_tar_unpack_the_same() {
             printf piece-$i | dd of=holes bs=1 seek=$((i * 300000)) conv=notrunc status=none; done
         setfattr -n user.note -v "two words" dir/file 2>/dev/null || true
     "#;
-    let status = Command::new("sh").args(["-e", "-c", script]).current_dir(source.path()).status().unwrap();
+    let status = Command::new("sh")
+        .args(["-e", "-c", script])
+        .current_dir(source.path())
+        .status()
+        .unwrap();
     assert!(status.success());
     for arguments in [
         &["--format=gnu"][..],
@@ -228,8 +267,13 @@ fn archives_of_gnu_tar_unpack_the_same() {
         &["--format=posix", "--sparse", "--sparse-version=0.1"],
         &["--format=posix", "--sparse", "--sparse-version=1.0", "--xattrs"],
     ] {
-        let output =
-            Command::new("tar").args(arguments).args(["-C"]).arg(source.path()).args(["-cf", "-", "."]).output().unwrap();
+        let output = Command::new("tar")
+            .args(arguments)
+            .args(["-C"])
+            .arg(source.path())
+            .args(["-cf", "-", "."])
+            .output()
+            .unwrap();
         let (_, image) = convert(&output.stdout).unwrap();
         let image = Mounted::new(image);
         assert_same(source.path(), image.path(), arguments);
@@ -241,21 +285,50 @@ fn archives_of_gnu_tar_unpack_the_same() {
 fn assert_same(left: &Path, right: &Path, context: &[&str]) {
     let describe = |path: &Path| {
         let metadata = path.symlink_metadata().unwrap();
-        let content = if metadata.is_file() { std::fs::read(path).unwrap() } else { Vec::new() };
+        let content = if metadata.is_file() {
+            std::fs::read(path).unwrap()
+        } else {
+            Vec::new()
+        };
         let target = std::fs::read_link(path).ok();
-        let fraction = if context.contains(&"--format=posix") { metadata.mtime_nsec() } else { 0 };
+        let fraction = if context.contains(&"--format=posix") {
+            metadata.mtime_nsec()
+        } else {
+            0
+        };
         let links = if metadata.is_dir() { 0 } else { metadata.nlink() };
         let owner = (metadata.uid(), metadata.gid());
-        ((metadata.mode(), owner, links, metadata.rdev(), metadata.mtime(), fraction), content, target)
+        (
+            (
+                metadata.mode(),
+                owner,
+                links,
+                metadata.rdev(),
+                metadata.mtime(),
+                fraction,
+            ),
+            content,
+            target,
+        )
     };
-    let mut names: Vec<_> = std::fs::read_dir(left).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let mut names: Vec<_> = std::fs::read_dir(left)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     names.sort();
-    let mut others: Vec<_> = std::fs::read_dir(right).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let mut others: Vec<_> = std::fs::read_dir(right)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     others.sort();
     assert_eq!(names, others, "{context:?}");
     for name in names {
         let (left, right) = (left.join(&name), right.join(&name));
-        assert!(describe(&left) == describe(&right), "{context:?}: {} differs", right.display());
+        assert!(
+            describe(&left) == describe(&right),
+            "{context:?}: {} differs",
+            right.display()
+        );
         if left.symlink_metadata().unwrap().is_dir() {
             assert_same(&left, &right, context);
         }
@@ -325,7 +398,11 @@ fn scratch_disks_of_all_sizes_are_sound_and_small() {
         assert_eq!(metadata.len(), size - size % 4096 + 512);
         // A few blocks, and one for each sixteen groups of 128 MiB.
         let allowed = (64 << 10) + size / (2 << 30) * 4800;
-        assert!(metadata.blocks() * 512 < allowed, "{size}: {}", metadata.blocks() * 512);
+        assert!(
+            metadata.blocks() * 512 < allowed,
+            "{size}: {}",
+            metadata.blocks() * 512
+        );
     }
     let error = write_empty_scratch(&tempfile::tempfile().unwrap(), 1000).unwrap_err();
     assert_eq!(error.code(), "bad-size");
@@ -363,7 +440,13 @@ fn a_scratch_disk_takes_many_files_far_apart() {
                 std::fs::write(path.join(file.to_string()), format!("{directory}/{file}")).unwrap();
             }
         }
-        rustix::fs::setxattr(mounted.at("d0"), "trusted.overlay.opaque", b"y", rustix::fs::XattrFlags::empty()).unwrap();
+        rustix::fs::setxattr(
+            mounted.at("d0"),
+            "trusted.overlay.opaque",
+            b"y",
+            rustix::fs::XattrFlags::empty(),
+        )
+        .unwrap();
     }
     check(disk.path());
     let mounted = Mounted::attach(disk.path(), "loop,rw");
@@ -384,13 +467,26 @@ fn overlay_works_on_a_scratch_disk() {
         std::fs::create_dir(mounted.at(name)).unwrap();
     }
     let at = |name: &str| mounted.at(name).display().to_string();
-    let options = format!("lowerdir={},upperdir={},workdir={}", lower.path().display(), at("upper"), at("work"));
-    let status =
-        Command::new("mount").args(["-t", "overlay", "overlay", "-o", &options, &at("merged")]).status().unwrap();
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={}",
+        lower.path().display(),
+        at("upper"),
+        at("work")
+    );
+    let status = Command::new("mount")
+        .args(["-t", "overlay", "overlay", "-o", &options, &at("merged")])
+        .status()
+        .unwrap();
     assert!(status.success());
     std::fs::write(mounted.at("merged/etc/a"), "changed").unwrap();
     std::fs::remove_file(mounted.at("merged/etc/b")).unwrap();
-    assert!(Command::new("umount").arg(at("merged")).status().unwrap().success());
+    assert!(
+        Command::new("umount")
+            .arg(at("merged"))
+            .status()
+            .unwrap()
+            .success()
+    );
     assert_eq!(mounted.text("upper/etc/a"), "changed");
     assert_eq!(mounted.metadata("upper/etc/b").rdev(), 0);
     assert_eq!(lower.text("etc/a"), "1");

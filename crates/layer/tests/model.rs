@@ -1,4 +1,9 @@
 //! Random archives against a simple file system: both must agree on every name or on the refusal. Needs root.
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test may panic"
+)]
 #![cfg(target_os = "linux")]
 
 mod support;
@@ -28,7 +33,10 @@ enum Step {
 enum Node {
     File(Vec<u8>),
     Symlink(String),
-    Directory { children: BTreeMap<String, Child>, opaque: bool },
+    Directory {
+        children: BTreeMap<String, Child>,
+        opaque: bool,
+    },
 }
 
 type Shared = Rc<RefCell<Node>>;
@@ -41,7 +49,10 @@ struct Child {
 }
 
 fn directory(opaque: bool) -> Shared {
-    Rc::new(RefCell::new(Node::Directory { children: BTreeMap::new(), opaque }))
+    Rc::new(RefCell::new(Node::Directory {
+        children: BTreeMap::new(),
+        opaque,
+    }))
 }
 
 struct Model {
@@ -113,14 +124,20 @@ impl Model {
             }
             Step::Symlink(path, target) => {
                 let (parent, name) = parts(path);
-                set(&self.walk(&parent, true)?, &name, Rc::new(RefCell::new(Node::Symlink(target.clone()))));
+                set(
+                    &self.walk(&parent, true)?,
+                    &name,
+                    Rc::new(RefCell::new(Node::Symlink(target.clone()))),
+                );
             }
             Step::Directory(path) => {
                 let (parent, name) = parts(path);
                 let parent = self.walk(&parent, true)?;
                 let existing = child(&parent, &name).unwrap_or_default();
-                let is_directory =
-                    existing.node.as_ref().is_some_and(|node| matches!(&*node.borrow(), Node::Directory { .. }));
+                let is_directory = existing
+                    .node
+                    .as_ref()
+                    .is_some_and(|node| matches!(&*node.borrow(), Node::Directory { .. }));
                 if !is_directory {
                     set(&parent, &name, directory(existing.whited_out));
                 }
@@ -128,7 +145,9 @@ impl Model {
             Step::HardLink(path, target) => {
                 let (target_parent, target_name) = parts(target);
                 let from = self.walk(&target_parent, false)?;
-                let node = child(&from, &target_name).and_then(|child| child.node).ok_or("bad-link")?;
+                let node = child(&from, &target_name)
+                    .and_then(|child| child.node)
+                    .ok_or("bad-link")?;
                 if matches!(&*node.borrow(), Node::Directory { .. }) {
                     return Err("bad-link");
                 }
@@ -142,7 +161,9 @@ impl Model {
             Step::Whiteout(path) => {
                 let (parent, name) = parts(path);
                 let parent = self.walk(&parent, true)?;
-                let Node::Directory { children, .. } = &mut *parent.borrow_mut() else { unreachable!() };
+                let Node::Directory { children, .. } = &mut *parent.borrow_mut() else {
+                    unreachable!()
+                };
                 let child = children.entry(name).or_default();
                 child.whited_out = true;
                 if let Some(node) = &child.node
@@ -153,7 +174,9 @@ impl Model {
             }
             Step::Opaque(path) => {
                 let here = self.walk(path, true)?;
-                let Node::Directory { opaque, .. } = &mut *here.borrow_mut() else { unreachable!() };
+                let Node::Directory { opaque, .. } = &mut *here.borrow_mut() else {
+                    unreachable!()
+                };
                 *opaque = true;
             }
         }
@@ -243,7 +266,9 @@ fn archive(steps: &[Step]) -> Archive {
         Step::Symlink(path, target) => archive.symlink(path, target),
         Step::HardLink(path, target) => archive.hard_link(path, target),
         Step::Whiteout(path) => {
-            let (parent, name) = path.rsplit_once('/').map_or((String::new(), path.as_str()), |(p, n)| (format!("{p}/"), n));
+            let (parent, name) = path
+                .rsplit_once('/')
+                .map_or((String::new(), path.as_str()), |(p, n)| (format!("{p}/"), n));
             archive.file(format!("{parent}.wh.{name}"), "")
         }
         Step::Opaque(path) => archive.file(format!("{path}/.wh..wh..opq"), ""),
@@ -256,7 +281,9 @@ fn accepted(steps: &[Step]) -> (Vec<Step>, Option<(usize, Refusal)>) {
     let mut kept: Vec<Step> = Vec::new();
     for (index, step) in steps.iter().enumerate() {
         // A refused step may have made directories: start again.
-        let model = Model { root: directory(false) };
+        let model = Model {
+            root: directory(false),
+        };
         kept.iter().for_each(|step| model.apply(step).unwrap());
         match model.apply(step) {
             Ok(()) => kept.push(step.clone()),

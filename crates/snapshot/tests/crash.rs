@@ -104,8 +104,8 @@ async fn killed_while_unpacking_it_keeps_whole_layers_only() {
         let mut note = |line: &str| {
             let words: Vec<&str> = line.split_whitespace().collect();
             match words[..] {
-                ["@", "done" | "scratch", what] => drop(known.insert(what.to_owned(), true)),
-                ["@", "remove", what] => drop(known.remove(what)),
+                [.., "done" | "scratch", what] => drop(known.insert(what.to_owned(), true)),
+                [.., "remove", what] => drop(known.remove(what)),
                 _ => {}
             }
         };

@@ -142,7 +142,7 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
-    /// The metadata database failed. After a storage error it answers this until the store is opened anew.
+    /// The metadata database failed. The next change opens it anew.
     #[error("metadata database: cannot {operation}")]
     Metadata {
         /// What was attempted.
@@ -160,6 +160,12 @@ pub enum StoreError {
         #[source]
         source: BoxError,
     },
+    /// The metadata database failed and cannot be opened again; every change tries to.
+    #[error("the metadata database is not available")]
+    Unavailable,
+    /// SHA-256 is computed wrongly on this machine.
+    #[error("this processor or program computes wrong SHA-256 digests")]
+    BrokenHash,
     /// The store is shut down, or the transaction's function panicked.
     #[error("the store is closed")]
     Closed,

@@ -56,8 +56,12 @@ impl Journal {
             .map_err(io_error("open", path))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(io_error("read", path))?;
-        let (batches, last) = parse(&bytes, after);
-        let len = bytes.len() as u64;
+        let (batches, last, len) = parse(&bytes, after);
+        let len = len as u64;
+        if len < bytes.len() as u64 {
+            // What is appended behind something unreadable would never be read.
+            file.set_len(len).map_err(io_error("truncate", path))?;
+        }
         Ok((
             Self {
                 file,
@@ -133,8 +137,9 @@ fn encode(sequence: u64, changes: &[Change]) -> Vec<u8> {
     record
 }
 
-/// The batches behind `after`, in order, and the last sequence number seen.
-fn parse(mut bytes: &[u8], after: u64) -> (Vec<Vec<Change>>, u64) {
+/// The batches behind `after`, in order, the last sequence number seen, and the length of the readable part.
+fn parse(all: &[u8], after: u64) -> (Vec<Vec<Change>>, u64, usize) {
+    let mut bytes = all;
     let mut batches = Vec::new();
     let mut last = after;
     let mut previous: Option<u64> = None;
@@ -162,7 +167,7 @@ fn parse(mut bytes: &[u8], after: u64) -> (Vec<Vec<Change>>, u64) {
         }
         bytes = rest;
     }
-    (batches, last)
+    (batches, last, all.len() - bytes.len())
 }
 
 #[cfg(test)]
@@ -203,7 +208,8 @@ mod tests {
         let bytes: Vec<u8> = (1..5).flat_map(|n| encode(n, &change(n))).collect();
         let whole: Vec<_> = (1..5).map(change).collect();
         for cut in 0..bytes.len() {
-            let (batches, last) = parse(&bytes[..cut], 0);
+            let (batches, last, len) = parse(&bytes[..cut], 0);
+            assert!(len <= cut && parse(&bytes[..len], 0) == (batches.clone(), last, len));
             assert!(whole.starts_with(&batches));
             assert_eq!(last, batches.len() as u64);
         }
@@ -221,7 +227,8 @@ mod tests {
             .into_iter()
             .flat_map(|n| encode(n, &change(n)))
             .collect();
-        assert_eq!(parse(&bytes, 0), (vec![change(1), change(2)], 2));
-        assert_eq!(parse(&encode(7, &change(7)), 3), (vec![], 3));
+        let readable = bytes.len() - encode(4, &change(4)).len();
+        assert_eq!(parse(&bytes, 0), (vec![change(1), change(2)], 2, readable));
+        assert_eq!(parse(&encode(7, &change(7)), 3), (vec![], 3, 0));
     }
 }

@@ -19,6 +19,7 @@
 
 mod blob;
 mod collect;
+mod database;
 mod digest;
 mod disk;
 mod error;

@@ -5,13 +5,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
-use serde_json::Value;
+use redb::{ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable};
+use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 use tokio::task::JoinError;
 use tokio_util::task::TaskTracker;
 
 use crate::collect::Collector;
+use crate::database::Metadata;
 use crate::error::{Result, StoreError, db_error};
 use crate::guard::Guard;
 use crate::keyed::KeyedLocks;
@@ -31,7 +32,7 @@ pub struct Store {
 pub(crate) struct Inner {
     // Declared first, hence dropped first: its thread flushes the database before the lock is given up.
     writer: Writer,
-    database: Arc<Database>,
+    metadata: Arc<Metadata>,
     pub(crate) root: PathBuf,
     owner: String,
     pub(crate) guard: Arc<Guard>,
@@ -90,13 +91,14 @@ impl Store {
     }
 
     fn open_blocking(root: PathBuf) -> Result<Self> {
+        Digest::check_hashing()?;
         disk::create_private_dir(&root)?;
         disk::check_private_dir(&root)?;
         let lock = RootLock::acquire(&root)?;
         recover::create_tree(&root)?;
         let guard = Arc::new(Guard::default());
         let owner = random_id();
-        let (database, writer) = Writer::open(&root, Arc::clone(&guard), |txn| {
+        let (metadata, writer) = Writer::open(&root, Arc::clone(&guard), |txn| {
             let dropped = txn.drop_foreign_leases(&owner)?;
             if dropped > 0 {
                 tracing::info!(leases = dropped, "dropped leases of a dead process");
@@ -106,7 +108,7 @@ impl Store {
         })?;
         let inner = Inner {
             writer,
-            database,
+            metadata,
             root,
             owner,
             guard,
@@ -156,8 +158,10 @@ impl Store {
     ) -> Result<R> {
         let store = self.clone();
         blocking(move || {
-            let snapshot = store.inner.database.begin_read().map_err(db_error("read"))?;
-            read_snapshot(&snapshot, work)
+            store
+                .inner
+                .metadata
+                .with(|database| read_snapshot(&database.begin_read().map_err(db_error("read"))?, work))
         })
         .await
     }
@@ -238,10 +242,10 @@ impl Store {
         prepare: impl FnOnce() + Send + 'static,
     ) -> Result<ReadTransaction> {
         let (sender, answer) = oneshot::channel();
-        let database = Arc::clone(&self.inner.database);
+        let metadata = Arc::clone(&self.inner.metadata);
         self.inner.writer.send(Job::Between(Box::new(move || {
             prepare();
-            drop(sender.send(database.begin_read().map_err(db_error("read"))));
+            drop(sender.send(metadata.with(|database| database.begin_read().map_err(db_error("read")))));
         })))?;
         answer.await.map_err(|_| StoreError::Closed)?
     }
@@ -290,7 +294,7 @@ impl Store {
     /// All metadata as one JSON object, table by table, for debugging. Records are shown whole: what must not be seen
     /// is the caller's to hide.
     pub async fn dump(&self) -> Result<Value> {
-        let mut dump = self.read_records().await?;
+        let mut dump = Map::from_iter([("tables".to_owned(), Value::Object(self.read_tables().await?))]);
         let condemned = self
             .inner
             .guard
@@ -305,30 +309,31 @@ impl Store {
         Ok(Value::Object(dump))
     }
 
-    async fn read_records(&self) -> Result<serde_json::Map<String, Value>> {
+    async fn read_tables(&self) -> Result<Map<String, Value>> {
         let store = self.clone();
         blocking(move || {
-            let snapshot = store.inner.database.begin_read().map_err(db_error("read"))?;
-            let table = snapshot.open_table(RECORDS).map_err(db_error("read"))?;
-            let mut tables = serde_json::Map::new();
-            for entry in table.iter().map_err(db_error("read"))? {
-                let (key, value) = entry.map_err(db_error("read"))?;
-                let (name, key) = key.value();
-                // A dump must also show what cannot be parsed.
-                let value = serde_json::from_str(value.value()).unwrap_or_else(|_| value.value().into());
-                let records = tables
-                    .entry(name)
-                    .or_insert_with(|| Value::Object(serde_json::Map::new()));
-                if let Value::Object(records) = records {
-                    records.insert(key.to_owned(), value);
-                }
-            }
-            let mut dump = serde_json::Map::new();
-            dump.insert("tables".into(), Value::Object(tables));
-            Ok(dump)
+            store.inner.metadata.with(|database| {
+                let snapshot = database.begin_read().map_err(db_error("read"))?;
+                tables(&snapshot.open_table(RECORDS).map_err(db_error("read"))?)
+            })
         })
         .await
     }
+}
+
+/// Every record of every table.
+fn tables(records: &ReadOnlyTable<(&'static str, &'static str), &'static str>) -> Result<Map<String, Value>> {
+    let mut tables = Map::new();
+    for entry in records.iter().map_err(db_error("read"))? {
+        let (key, value) = entry.map_err(db_error("read"))?;
+        let (name, key) = key.value();
+        // A dump must also show what cannot be parsed.
+        let value = serde_json::from_str(value.value()).unwrap_or_else(|_| value.value().into());
+        if let Value::Object(table) = tables.entry(name).or_insert_with(|| Map::new().into()) {
+            table.insert(key.to_owned(), value);
+        }
+    }
+    Ok(tables)
 }
 
 /// Runs `work` on the records of a snapshot.

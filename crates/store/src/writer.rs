@@ -1,4 +1,4 @@
-//! The metadata file and the one thread that writes it.
+//! The one thread that writes the metadata.
 //!
 //! Every change of metadata is a [`Job`] of this thread. Jobs that wait together and want the same durability share one
 //! commit. Reads go to the database directly, from any thread.
@@ -7,34 +7,29 @@
 //! Eventual ones go to the journal and to the database's memory; a durable commit follows on its own when the
 //! journal has grown, when the thread has been idle for a while, and when the store is closed.
 //!
+//! The database refuses all writing after a failure (the disk was full, say). The next job then opens it anew and
+//! applies the journal again, so the store goes on as soon as the disk does, with everything it acknowledged.
+//!
 //! All calls block, except that `Writer::send` only queues.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use redb::{Database, Durability as DiskDurability, ReadableDatabase, Table, TableError, WriteTransaction};
+use redb::{Durability as DiskDurability, WriteTransaction};
 
+use crate::database::{self, Metadata};
 use crate::error::{Result, StoreError, db_error, io_error};
 use crate::graph;
 use crate::guard::Guard;
 use crate::journal::{Change, Journal};
 use crate::resource::Resource;
-use crate::transaction::{RECORDS, Transaction, get_json};
+use crate::transaction::{RECORDS, Transaction};
 
-/// Table of the store's own bookkeeping.
-const META: &str = "meta";
-const META_FORMAT: &str = "format";
-const META_SEQUENCE: &str = "sequence";
-/// The format this program writes; a file with a higher one is refused before anything is written.
-const FORMAT: u32 = 1;
-
-/// Metadata are small; a cache of the default size (1 GiB) would let the daemon grow without need.
-const CACHE_BYTES: usize = 4 << 20;
 /// A journal of this size is folded into the database.
 const JOURNAL_LIMIT: u64 = 1 << 20;
 /// Eventual changes reach the disk after this time at the latest.
@@ -86,40 +81,27 @@ impl Writer {
         directory: &Path,
         guard: Arc<Guard>,
         first: impl FnOnce(&mut Transaction<'_>) -> Result<()>,
-    ) -> Result<(Arc<Database>, Self)> {
-        let path = directory.join("metadata.redb");
-        let database = Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .create(&path)
-            .map_err(db_error("open"))?;
-        let (format, sequence) = read_meta(&database)?;
-        if let Some(found) = format.filter(|format| *format > FORMAT) {
-            return Err(StoreError::NewerFormat {
-                found,
-                supported: FORMAT,
-            });
-        }
-        let (journal, batches, sequence) = Journal::open(&directory.join("metadata.journal"), sequence)?;
-        if !batches.is_empty() {
-            tracing::info!(batches = batches.len(), "applying journalled metadata changes");
-        }
-        let database = Arc::new(database);
+    ) -> Result<(Arc<Metadata>, Self)> {
+        let metadata = Arc::new(Metadata::default());
+        let opened = metadata.open(directory)?;
         let mut state = State {
-            database: Arc::clone(&database),
+            directory: directory.to_owned(),
+            metadata: Arc::clone(&metadata),
             guard,
-            journal,
-            sequence,
-            dirty_since: None,
+            journal: opened.journal,
+            sequence: opened.sequence,
+            dirty_since: Some(Instant::now()),
+            broken: false,
         };
-        state.start(&batches.concat(), first)?;
+        state.start(&opened.changes, first)?;
 
         let (queue, jobs) = channel();
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || state.serve(&jobs))
-            .map_err(io_error("start the writer thread of", &path))?;
+            .map_err(io_error("start the writer thread for", directory))?;
         Ok((
-            database,
+            metadata,
             Self {
                 queue: Some(queue),
                 thread: Some(thread),
@@ -148,66 +130,72 @@ impl Drop for Writer {
     }
 }
 
-/// Reads format and journal sequence; `None` for a file that was never committed to.
-fn read_meta(database: &Database) -> Result<(Option<u32>, u64)> {
-    let txn = database.begin_read().map_err(db_error("read"))?;
-    let table = match txn.open_table(RECORDS) {
-        Ok(table) => table,
-        Err(TableError::TableDoesNotExist(_)) => return Ok((None, 0)),
-        Err(error) => return Err(db_error("read")(error)),
-    };
-    let format = get_json(&table, META, META_FORMAT)?;
-    let sequence = get_json(&table, META, META_SEQUENCE)?.unwrap_or(0);
-    Ok((format, sequence))
-}
-
-type Records<'txn> = Table<'txn, (&'static str, &'static str), &'static str>;
-
-fn apply(table: &mut Records<'_>, changes: &[Change]) -> Result<()> {
-    for (name, key, value) in changes {
-        let key = (name.as_str(), key.as_str());
-        match value {
-            Some(value) => drop(table.insert(key, value.as_str()).map_err(db_error("write"))?),
-            None => drop(table.remove(key).map_err(db_error("write"))?),
-        }
-    }
-    Ok(())
-}
-
 struct State {
-    database: Arc<Database>,
+    directory: PathBuf,
+    metadata: Arc<Metadata>,
     guard: Arc<Guard>,
     journal: Journal,
     /// Number of the last journalled batch.
     sequence: u64,
     /// Since when there are changes that only the journal holds durably enough for a killed process.
     dirty_since: Option<Instant>,
+    /// The database failed; it must be opened anew before the next write.
+    broken: bool,
 }
 
 /// Commits that were decided but not told yet.
 type Told = Vec<(Box<dyn FnOnce(Result<Vec<Resource>>) + Send>, Vec<Resource>)>;
 
 impl State {
+    /// The first commit: the journal, and `first` upon it.
     fn start(
         &mut self,
-        replayed: &[Change],
+        journalled: &[Change],
         first: impl FnOnce(&mut Transaction<'_>) -> Result<()>,
     ) -> Result<()> {
-        let txn = self
-            .database
-            .begin_write()
-            .map_err(db_error("begin a transaction of"))?;
+        let txn = self.begin_write()?;
         {
             let mut table = txn.open_table(RECORDS).map_err(db_error("open the records of"))?;
-            apply(&mut table, replayed)?;
+            database::apply(&mut table, journalled)?;
             let mut transaction = Transaction::new(&table);
-            transaction.put_row(META, META_FORMAT, FORMAT.to_string());
-            transaction.put_row(META, META_SEQUENCE, self.sequence.to_string());
+            database::put_format(&mut transaction);
             first(&mut transaction)?;
             let changes = transaction.into_changes();
-            apply(&mut table, &changes)?;
+            database::apply(&mut table, &changes)?;
+            database::put_sequence(&mut table, self.sequence)?;
         }
         self.commit_durably(txn)
+    }
+
+    fn begin_write(&mut self) -> Result<WriteTransaction> {
+        if !self.broken
+            && let Ok(txn) = self.metadata.begin_write()
+        {
+            return Ok(txn);
+        }
+        self.heal()?;
+        self.metadata.begin_write()
+    }
+
+    /// Opens database and journal anew. Nothing is made durable by it, so it works on a full disk and lets the others
+    /// read meanwhile.
+    fn heal(&mut self) -> Result<()> {
+        self.broken = true;
+        let opened = self.metadata.open(&self.directory)?;
+        self.journal = opened.journal;
+        self.sequence = opened.sequence;
+        if !opened.changes.is_empty() {
+            let mut txn = self.metadata.begin_write()?;
+            {
+                let mut table = txn.open_table(RECORDS).map_err(db_error("open the records of"))?;
+                database::apply(&mut table, &opened.changes)?;
+            }
+            commit_in_memory(&mut txn).and_then(|()| txn.commit().map_err(db_error("commit to")))?;
+            self.dirty_since = Some(Instant::now());
+        }
+        self.broken = false;
+        tracing::info!("metadata database opened anew after a failure");
+        Ok(())
     }
 
     fn serve(mut self, jobs: &Receiver<Job>) {
@@ -266,23 +254,21 @@ impl State {
         if self.dirty_since.is_none() {
             return Ok(());
         }
-        let txn = self
-            .database
-            .begin_write()
-            .map_err(db_error("begin a transaction of"))?;
-        txn.open_table(RECORDS)
-            .map_err(db_error("open the records of"))?
-            .insert((META, META_SEQUENCE), self.sequence.to_string().as_str())
-            .map_err(db_error("write"))?;
-        self.commit_durably(txn)
+        let txn = self.begin_write()?;
+        let prepared = txn
+            .open_table(RECORDS)
+            .map_err(db_error("open the records of"))
+            .and_then(|mut table| database::put_sequence(&mut table, self.sequence));
+        let flushed = prepared.and_then(|()| self.commit_durably(txn));
+        self.broken |= flushed.is_err();
+        flushed
     }
 
     /// Runs the functions of a batch, commits once, and tells all of them.
     fn commit(&mut self, durability: Durability, batch: Vec<Run>) {
-        let txn = match self.database.begin_write() {
+        let txn = match self.begin_write() {
             Ok(txn) => txn,
             Err(error) => {
-                let error = db_error("begin a transaction of")(error);
                 for run in batch {
                     run(Err(copy(&error)));
                 }
@@ -291,6 +277,7 @@ impl State {
         };
         let mut told = Told::new();
         let result = self.run_batch(txn, durability, batch, &mut told);
+        self.broken |= result.is_err();
         for (tell, wait) in told {
             tell(match &result {
                 Ok(()) => Ok(wait),
@@ -325,7 +312,7 @@ impl State {
             if let Ok(Verdict::Commit(tell)) = verdict {
                 let mut changes = transaction.into_changes();
                 told.push((tell, self.note_edges(&changes)));
-                apply(&mut table, &changes)?;
+                database::apply(&mut table, &changes)?;
                 all.append(&mut changes);
             }
         }
@@ -340,10 +327,8 @@ impl State {
                     drop(table);
                     self.sequence += 1;
                     self.dirty_since.get_or_insert_with(Instant::now);
-                    let committed = txn
-                        .set_durability(DiskDurability::None)
-                        .map_err(db_error("set the durability of"))
-                        .and_then(|()| txn.commit().map_err(db_error("commit to")));
+                    let committed =
+                        commit_in_memory(&mut txn).and_then(|()| txn.commit().map_err(db_error("commit to")));
                     if committed.is_err() {
                         self.sequence -= 1;
                         self.journal.cut(before);
@@ -359,9 +344,7 @@ impl State {
             }
         }
         if self.dirty_since.is_some() {
-            table
-                .insert((META, META_SEQUENCE), self.sequence.to_string().as_str())
-                .map_err(db_error("write"))?;
+            database::put_sequence(&mut table, self.sequence)?;
         }
         drop(table);
         self.commit_durably(txn)
@@ -387,6 +370,12 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// Makes the commit of `txn` one that the journal alone secures.
+fn commit_in_memory(txn: &mut WriteTransaction) -> Result<()> {
+    txn.set_durability(DiskDurability::None)
+        .map_err(db_error("set the durability of"))
 }
 
 /// One failure of a shared commit, told to each of its transactions.

@@ -633,6 +633,12 @@ async fn shutdown_takes_tasks_down_first_and_retirement_waits_for_the_last() {
     assert!(position(&lines, "guest remove disk 2 /run/gcs/c/c1") < position(&lines, "host terminate"));
     assert_eq!(bench.sandbox.closed().as_deref(), Some("shut down"));
     bench.sandbox.shutdown().await.unwrap();
+    assert_eq!(
+        std::fs::read_dir(bench.dir.path().join("sandboxes"))
+            .unwrap()
+            .count(),
+        0
+    );
 
     let bench = Bench::new().await;
     bench.sandbox.create(bench.task("c1", &["hang"])).await.unwrap();

@@ -68,7 +68,11 @@ fn main() {
 
 /// Runs the shim. A sandbox whose id says so dies at boot.
 fn shim(dir: &Path) {
-    std::fs::write(dir.join("pid"), std::process::id().to_string()).unwrap();
+    std::fs::write(
+        pid_file(dir.parent().unwrap().parent().unwrap()),
+        std::process::id().to_string(),
+    )
+    .unwrap();
     let dies_at_boot = dir.to_string_lossy().ends_with("-dies");
     let service = Arc::new(FakeService {
         dies_at_boot,
@@ -170,9 +174,14 @@ impl Bench {
     }
 }
 
+/// Where a shim of these tests leaves its pid.
+fn pid_file(run_dir: &Path) -> PathBuf {
+    run_dir.join("pid")
+}
+
 /// Ends a shim the hard way.
 fn kill_shim(bench: &Bench) {
-    let pid: i32 = std::fs::read_to_string(bench.sandbox_dir().join("pid"))
+    let pid: i32 = std::fs::read_to_string(pid_file(bench.dir.path()))
         .unwrap()
         .parse()
         .unwrap();

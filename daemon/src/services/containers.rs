@@ -152,6 +152,7 @@ impl api::Containers for House {
             working_dir: request.workdir,
             user: request.user,
             tty: request.tty,
+            console_size: request.console_size.map(|size| (size.height, size.width)),
             stdin: request.stdin,
             privileged: request.privileged,
         };

@@ -34,6 +34,7 @@ pub(super) fn options(request: CreateContainer) -> Result<(CreateOptions, Vec<St
         hostname: hostname(request.hostname, request.domainname)?,
         labels: request.labels,
         tty: request.tty,
+        console_size: request.console_size.map(|size| (size.height, size.width)),
         open_stdin: request.stdin,
         stdin_once: request.stdin_once,
         stop_signal: request.stop_signal,

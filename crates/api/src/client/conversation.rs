@@ -112,7 +112,14 @@ impl Items {
             Some(Step::Item(item)) => Some(Ok(item)),
             Some(Step::End) => None,
             Some(Step::Failed(status)) => Some(Err(status)),
-            None => Some(Err(self.entry.conversation.calls.lock().closed.clone().unwrap_or_else(gone))),
+            None => Some(Err(self
+                .entry
+                .conversation
+                .calls
+                .lock()
+                .closed
+                .clone()
+                .unwrap_or_else(gone))),
         }
     }
 }
@@ -125,10 +132,19 @@ impl Conversation {
     pub(super) fn begin(io: Box<dyn Duplex>) -> Self {
         let (reader, writer) = tokio::io::split(io);
         let (requests, queue) = mpsc::channel(QUEUE);
-        let (calls, tracker, hang_up) = (Arc::new(Calls::default()), TaskTracker::new(), CancellationToken::new());
+        let (calls, tracker, hang_up) = (
+            Arc::new(Calls::default()),
+            TaskTracker::new(),
+            CancellationToken::new(),
+        );
         tracker.spawn(write(writer, queue));
         tracker.spawn(read(reader, Arc::clone(&calls), hang_up.clone()));
-        Self { requests, calls, hang_up, tracker }
+        Self {
+            requests,
+            calls,
+            hang_up,
+            tracker,
+        }
     }
 
     pub(super) async fn unary<Q: Serialize + Default>(
@@ -150,7 +166,11 @@ impl Conversation {
     ) -> Result<Items, Status> {
         let (sender, receiver) = mpsc::channel(ITEMS);
         let entry = Self::call(this, method, context, request, Slot::Stream(sender)).await?;
-        Ok(Items { receiver, entry, over: false })
+        Ok(Items {
+            receiver,
+            entry,
+            over: false,
+        })
     }
 
     async fn call<Q: Serialize + Default>(
@@ -170,7 +190,10 @@ impl Conversation {
             state.open.insert(id, slot);
             id
         };
-        let entry = Entry { id, conversation: Arc::clone(this) };
+        let entry = Entry {
+            id,
+            conversation: Arc::clone(this),
+        };
         let line = match encode(id, method, context, request) {
             Ok(line) => line,
             Err(status) => {
@@ -236,7 +259,13 @@ async fn read(mut reader: ReadHalf<Box<dyn Duplex>>, calls: Arc<Calls>, hang_up:
 
 /// Hands a reply to its call. A reply without an id ends the connection: its status is returned.
 async fn deliver(calls: &Calls, reply: Outgoing) -> Option<Status> {
-    let Outgoing { id, result, item, end, error } = reply;
+    let Outgoing {
+        id,
+        result,
+        item,
+        end,
+        error,
+    } = reply;
     let Some(id) = id else {
         return Some(error.unwrap_or_else(not_ours));
     };
@@ -255,7 +284,9 @@ async fn deliver(calls: &Calls, reply: Outgoing) -> Option<Status> {
         (Some(Slot::Unary(sender)), None, error, _) => drop(sender.send(Err(error.unwrap_or_else(not_ours)))),
         (Some(Slot::Stream(sender)), _, error, end) => {
             let failed = || Step::Failed(error.unwrap_or_else(not_ours));
-            let _ = sender.send(if end.is_some() { Step::End } else { failed() }).await;
+            let _ = sender
+                .send(if end.is_some() { Step::End } else { failed() })
+                .await;
         }
         (None, ..) => {}
     }

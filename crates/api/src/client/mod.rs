@@ -49,20 +49,33 @@ impl Client {
     /// connect; `FAILED_PRECONDITION`: client and daemon share no version of the API.
     pub async fn connect(connector: impl Into<Connector>, name: &str) -> Result<Self, Status> {
         let connector = connector.into();
-        let connection = connector.connect().await.map_err(|error| refused(&connector, &error))?;
+        let connection = connector
+            .connect()
+            .await
+            .map_err(|error| refused(&connector, &error))?;
         let conversation = Arc::new(Conversation::begin(connection.io));
-        let greeting = VersionRequest { api: Some(ApiRange::OURS), client: Some(name.to_owned()) };
+        let greeting = VersionRequest {
+            api: Some(ApiRange::OURS),
+            client: Some(name.to_owned()),
+        };
         // A daemon that is alive answers at once.
         let context = Context::with_timeout(Duration::from_secs(10));
         let version: Version = unary(&conversation, wire::VERSION, &context, &greeting).await?;
         if version.api.common(ApiRange::OURS).is_none() {
             return Err(Status::failed_precondition(format!(
                 "the daemon speaks API versions {} to {}, this client {} to {}",
-                version.api.min, version.api.max, ApiRange::OURS.min, ApiRange::OURS.max
+                version.api.min,
+                version.api.max,
+                ApiRange::OURS.min,
+                ApiRange::OURS.max
             ))
             .hint("update the older of the two"));
         }
-        Ok(Self { connector, conversation, version: Arc::new(version) })
+        Ok(Self {
+            connector,
+            conversation,
+            version: Arc::new(version),
+        })
     }
 
     /// What the daemon said when it was greeted.
@@ -71,7 +84,12 @@ impl Client {
         &self.version
     }
 
-    pub(crate) async fn unary<Q, R>(&self, method: &'static str, context: Context, request: &Q) -> Result<R, Status>
+    pub(crate) async fn unary<Q, R>(
+        &self,
+        method: &'static str,
+        context: Context,
+        request: &Q,
+    ) -> Result<R, Status>
     where
         Q: Serialize + Default,
         R: DeserializeOwned,
@@ -98,7 +116,12 @@ impl Client {
         Ok(Box::pin(futures_util::stream::unfold(items, next)))
     }
 
-    pub(crate) async fn bytes<Q>(&self, method: &'static str, context: Context, request: &Q) -> Result<ByteStream, Status>
+    pub(crate) async fn bytes<Q>(
+        &self,
+        method: &'static str,
+        context: Context,
+        request: &Q,
+    ) -> Result<ByteStream, Status>
     where
         Q: Serialize + Default,
     {
@@ -108,9 +131,18 @@ impl Client {
 
     /// Makes the second connection of a byte stream.
     async fn open(&self, ticket: StreamTicket) -> Result<ByteStream, Status> {
-        let connection = self.connector.connect().await.map_err(|error| refused(&self.connector, &error))?;
+        let connection = self
+            .connector
+            .connect()
+            .await
+            .map_err(|error| refused(&self.connector, &error))?;
         let (mut reader, mut writer) = tokio::io::split(connection.io);
-        let line = encode(0, wire::OPEN_STREAM, &Context::new(), &OpenStream { token: ticket.token })?;
+        let line = encode(
+            0,
+            wire::OPEN_STREAM,
+            &Context::new(),
+            &OpenStream { token: ticket.token },
+        )?;
         writer.write_all(&line).await.map_err(|error| lost(&error))?;
         let mut lines = Lines::new(MAX_LINE);
         let reply = loop {
@@ -125,34 +157,62 @@ impl Client {
             return Err(status);
         }
         let (ours, theirs) = ByteStream::pair();
-        self.conversation.tracker.spawn(pump::attend(reader, writer, lines.into_rest(), theirs, MAX_FRAME));
+        self.conversation
+            .tracker
+            .spawn(pump::attend(reader, writer, lines.into_rest(), theirs, MAX_FRAME));
         Ok(ours)
     }
 }
 
-async fn unary<Q, R>(conversation: &Arc<Conversation>, method: &str, context: &Context, request: &Q) -> Result<R, Status>
+async fn unary<Q, R>(
+    conversation: &Arc<Conversation>,
+    method: &str,
+    context: &Context,
+    request: &Q,
+) -> Result<R, Status>
 where
     Q: Serialize + Default,
     R: DeserializeOwned,
 {
     let answer = Conversation::unary(conversation, method, context, request);
     let raw = match context.remaining() {
-        Some(remaining) => tokio::time::timeout(remaining + PATIENCE, answer).await.unwrap_or_else(|_| {
-            Err(Status::new(Code::DeadlineExceeded, format!("the daemon did not answer {method} in time")))
-        })?,
+        Some(remaining) => tokio::time::timeout(remaining + PATIENCE, answer)
+            .await
+            .unwrap_or_else(|_| {
+                Err(Status::new(
+                    Code::DeadlineExceeded,
+                    format!("the daemon did not answer {method} in time"),
+                ))
+            })?,
         None => answer.await?,
     };
     decode(raw.get())
 }
 
 /// The line of a call.
-fn encode<Q: Serialize + Default>(id: u64, method: &str, context: &Context, request: &Q) -> Result<Vec<u8>, Status> {
+fn encode<Q: Serialize + Default>(
+    id: u64,
+    method: &str,
+    context: &Context,
+    request: &Q,
+) -> Result<Vec<u8>, Status> {
     let invalid = |error: serde_json::Error| Status::invalid("cannot encode the request").caused_by(&error);
     let params = wire::encode_params(request).map_err(invalid)?;
-    let deadline_ms = context.remaining().map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
-    let mut line = serde_json::to_vec(&Request { id, method, params, deadline_ms }).map_err(invalid)?;
+    let deadline_ms = context
+        .remaining()
+        .map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
+    let mut line = serde_json::to_vec(&Request {
+        id,
+        method,
+        params,
+        deadline_ms,
+    })
+    .map_err(invalid)?;
     if line.len() > MAX_LINE {
-        return Err(Status::exhausted(format!("the request has {} bytes, {MAX_LINE} are allowed", line.len())));
+        return Err(Status::exhausted(format!(
+            "the request has {} bytes, {MAX_LINE} are allowed",
+            line.len()
+        )));
     }
     line.push(b'\n');
     Ok(line)

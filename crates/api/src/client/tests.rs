@@ -34,7 +34,10 @@ impl Drop for OnDrop {
 impl System for Daemon {
     async fn version(&self, _: Context, request: VersionRequest) -> Result<Version, Status> {
         assert_eq!(request.client.as_deref(), Some("test 1"));
-        Ok(Version { version: "9.9.9".to_owned(), ..Version::default() })
+        Ok(Version {
+            version: "9.9.9".to_owned(),
+            ..Version::default()
+        })
     }
 }
 
@@ -42,15 +45,24 @@ impl System for Daemon {
 impl Containers for Daemon {
     async fn create(&self, _: Context, request: CreateContainer) -> Result<Created, Status> {
         let id = format!("{}+{}", request.image, request.env.join(","));
-        Ok(Created { id, warnings: vec![format!("{:?}", request.entrypoint)] })
+        Ok(Created {
+            id,
+            warnings: vec![format!("{:?}", request.entrypoint)],
+        })
     }
 
     async fn inspect(&self, _: Context, request: InspectContainer) -> Result<ContainerInspection, Status> {
         if request.container != "web" {
             let status = Status::not_found(format!("No such container: {}", request.container));
-            return Err(status.about("container", request.container).hint("ctr-like ps -a lists containers"));
+            return Err(status
+                .about("container", request.container)
+                .hint("ctr-like ps -a lists containers"));
         }
-        Ok(ContainerInspection { name: "web".to_owned(), document: json!({"Id": 1}), ..ContainerInspection::default() })
+        Ok(ContainerInspection {
+            name: "web".to_owned(),
+            document: json!({"Id": 1}),
+            ..ContainerInspection::default()
+        })
     }
 
     async fn wait(&self, _: Context, _: WaitContainer) -> Result<Exited, Status> {
@@ -103,22 +115,36 @@ struct Setup {
 async fn setup() -> Setup {
     let (sender, cancelled) = mpsc::unbounded_channel();
     let daemon = Arc::new(Daemon { cancelled: sender });
-    let services = Services { system: daemon.clone(), containers: daemon.clone(), images: daemon };
+    let services = Services {
+        system: daemon.clone(),
+        containers: daemon.clone(),
+        images: daemon,
+    };
     let (listener, connector) = memory();
     let stop = CancellationToken::new();
     let server = Server::new(services, Limits::default());
     let token = stop.clone();
     tokio::spawn(async move { server.serve(listener, token).await });
     let client = Client::connect(connector, "test 1").await.unwrap();
-    Setup { client, cancelled, stop }
+    Setup {
+        client,
+        cancelled,
+        stop,
+    }
 }
 
 fn attach() -> AttachContainer {
-    AttachContainer { container: "web".to_owned(), ..AttachContainer::default() }
+    AttachContainer {
+        container: "web".to_owned(),
+        ..AttachContainer::default()
+    }
 }
 
 fn wait() -> WaitContainer {
-    WaitContainer { container: "web".to_owned(), ..WaitContainer::default() }
+    WaitContainer {
+        container: "web".to_owned(),
+        ..WaitContainer::default()
+    }
 }
 
 fn named<T>(make: impl FnOnce(String) -> T) -> T {
@@ -136,29 +162,68 @@ async fn messages_and_errors_arrive_as_they_were_sent() {
         ..CreateContainer::default()
     };
     let created = client.create(Context::new(), request).await.unwrap();
-    assert_eq!(created, Created { id: "busybox+A=1\n2,B".to_owned(), warnings: vec!["Some([])".to_owned()] });
-    let error = Containers::inspect(&client, Context::new(), InspectContainer { container: "x".to_owned(), size: false }).await.unwrap_err();
+    assert_eq!(
+        created,
+        Created {
+            id: "busybox+A=1\n2,B".to_owned(),
+            warnings: vec!["Some([])".to_owned()]
+        }
+    );
+    let error = Containers::inspect(
+        &client,
+        Context::new(),
+        InspectContainer {
+            container: "x".to_owned(),
+            size: false,
+        },
+    )
+    .await
+    .unwrap_err();
     assert_eq!(error.code, Code::NotFound);
     assert_eq!(error.resource.unwrap().kind, "container");
     assert_eq!(error.hints, ["ctr-like ps -a lists containers"]);
-    let error = Images::list(&client, Context::new(), ListImages::default()).await.unwrap_err();
+    let error = Images::list(&client, Context::new(), ListImages::default())
+        .await
+        .unwrap_err();
     assert_eq!(error.code, Code::Unimplemented);
 }
 
 #[tokio::test]
 async fn stream_brings_every_item_and_other_calls_go_on() {
     let Setup { client, .. } = setup().await;
-    let mut logs = client.logs(Context::new(), ReadLogs { container: "web".to_owned(), ..ReadLogs::default() }).await.unwrap();
+    let mut logs = client
+        .logs(
+            Context::new(),
+            ReadLogs {
+                container: "web".to_owned(),
+                ..ReadLogs::default()
+            },
+        )
+        .await
+        .unwrap();
     let first = logs.next().await.unwrap().unwrap();
     assert_eq!(first.bytes(), [0, 0xff].as_slice());
-    let inspected = Containers::inspect(&client, Context::new(), named(|container| InspectContainer { container, size: true })).await.unwrap();
+    let inspected = Containers::inspect(
+        &client,
+        Context::new(),
+        named(|container| InspectContainer {
+            container,
+            size: true,
+        }),
+    )
+    .await
+    .unwrap();
     assert_eq!(inspected.document, json!({"Id": 1}));
     assert_eq!(logs.count().await, 59);
 }
 
 #[tokio::test]
 async fn dropped_call_is_cancelled_in_the_daemon() {
-    let Setup { client, mut cancelled, .. } = setup().await;
+    let Setup {
+        client,
+        mut cancelled,
+        ..
+    } = setup().await;
     let wait = client.wait(Context::new(), wait());
     tokio::select! {
         _ = wait => unreachable!("the container runs for ever"),
@@ -167,7 +232,17 @@ async fn dropped_call_is_cancelled_in_the_daemon() {
         }
     }
     cancelled.recv().await.unwrap();
-    let mut logs = client.logs(Context::new(), ReadLogs { container: "web".to_owned(), follow: true, ..ReadLogs::default() }).await.unwrap();
+    let mut logs = client
+        .logs(
+            Context::new(),
+            ReadLogs {
+                container: "web".to_owned(),
+                follow: true,
+                ..ReadLogs::default()
+            },
+        )
+        .await
+        .unwrap();
     logs.next().await.unwrap().unwrap();
     drop(logs);
     cancelled.recv().await.unwrap();
@@ -183,7 +258,11 @@ async fn deadline_of_a_call_is_its_own() {
 
 #[tokio::test]
 async fn byte_stream_delivers_everything_under_back_pressure() {
-    let Setup { client, mut cancelled, .. } = setup().await;
+    let Setup {
+        client,
+        mut cancelled,
+        ..
+    } = setup().await;
     let (sender, mut receiver) = client.attach(Context::new(), attach()).await.unwrap().split();
     let sent: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[1]).collect();
     let bytes = Bytes::from(sent.clone());
@@ -207,7 +286,11 @@ async fn byte_stream_delivers_everything_under_back_pressure() {
 
 #[tokio::test]
 async fn dropping_a_byte_stream_detaches() {
-    let Setup { client, mut cancelled, .. } = setup().await;
+    let Setup {
+        client,
+        mut cancelled,
+        ..
+    } = setup().await;
     let stream = client.attach(Context::new(), attach()).await.unwrap();
     drop(stream);
     cancelled.recv().await.unwrap();
@@ -218,12 +301,37 @@ async fn daemon_that_goes_away_fails_the_calls_in_flight_and_the_next() {
     let Setup { client, stop, .. } = setup().await;
     let waiting = tokio::spawn({
         let client = client.clone();
-        async move { client.logs(Context::new(), ReadLogs { container: "web".to_owned(), follow: true, ..ReadLogs::default() }).await.unwrap().count().await }
+        async move {
+            client
+                .logs(
+                    Context::new(),
+                    ReadLogs {
+                        container: "web".to_owned(),
+                        follow: true,
+                        ..ReadLogs::default()
+                    },
+                )
+                .await
+                .unwrap()
+                .count()
+                .await
+        }
     });
-    Containers::inspect(&client, Context::new(), named(|container| InspectContainer { container, size: false })).await.unwrap();
+    Containers::inspect(
+        &client,
+        Context::new(),
+        named(|container| InspectContainer {
+            container,
+            size: false,
+        }),
+    )
+    .await
+    .unwrap();
     stop.cancel();
     assert!(waiting.await.unwrap() > 0);
-    let error = Containers::list(&client, Context::new(), ListContainers::default()).await.unwrap_err();
+    let error = Containers::list(&client, Context::new(), ListContainers::default())
+        .await
+        .unwrap_err();
     assert_eq!(error.code, Code::Unavailable);
 }
 
@@ -244,7 +352,13 @@ async fn answering(answer: &'static str) -> Result<Client, Status> {
 
 #[tokio::test]
 async fn answers_that_make_no_sense_are_errors() {
-    for answer in ["hello\n", "{\"id\":0,\"result\":7}\n", "{\"id\":0}\n", "{}\n", "{\"id\":0,\"result\":{}\n"] {
+    for answer in [
+        "hello\n",
+        "{\"id\":0,\"result\":7}\n",
+        "{\"id\":0}\n",
+        "{}\n",
+        "{\"id\":0,\"result\":{}\n",
+    ] {
         let error = answering(answer).await.err().unwrap();
         assert_eq!(error.code, Code::Internal, "{answer} {error:?}");
     }
@@ -252,14 +366,26 @@ async fn answers_that_make_no_sense_are_errors() {
 
 #[tokio::test]
 async fn daemon_of_another_generation_is_refused() {
-    let error = answering("{\"id\":0,\"result\":{\"version\":\"7\",\"api\":{\"min\":3,\"max\":4}}}\n").await.err().unwrap();
-    assert_eq!(error.message, "the daemon speaks API versions 3 to 4, this client 1 to 1");
+    let error = answering("{\"id\":0,\"result\":{\"version\":\"7\",\"api\":{\"min\":3,\"max\":4}}}\n")
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(
+        error.message,
+        "the daemon speaks API versions 3 to 4, this client 1 to 1"
+    );
 }
 
 #[tokio::test]
 async fn refusal_at_the_door_is_told() {
-    let error = answering("{\"id\":null,\"error\":{\"code\":\"RESOURCE_EXHAUSTED\",\"message\":\"full\"}}\n").await.err().unwrap();
-    assert_eq!((error.code, error.message.as_str()), (Code::ResourceExhausted, "full"));
+    let error = answering("{\"id\":null,\"error\":{\"code\":\"RESOURCE_EXHAUSTED\",\"message\":\"full\"}}\n")
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(
+        (error.code, error.message.as_str()),
+        (Code::ResourceExhausted, "full")
+    );
 }
 
 #[cfg(unix)]
@@ -268,5 +394,8 @@ async fn nobody_listening_is_unavailable_with_the_address() {
     let endpoint = crate::Endpoint::Unix("/nonexistent/ctr.sock".into());
     let error = Client::connect(endpoint, "test 1").await.err().unwrap();
     assert_eq!(error.code, Code::Unavailable);
-    assert_eq!(error.message, "cannot connect to the daemon at unix:///nonexistent/ctr.sock");
+    assert_eq!(
+        error.message,
+        "cannot connect to the daemon at unix:///nonexistent/ctr.sock"
+    );
 }

@@ -26,7 +26,9 @@ pub struct Auth {
 
 impl fmt::Debug for Auth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Auth").field("username", &self.username).finish_non_exhaustive()
+        f.debug_struct("Auth")
+            .field("username", &self.username)
+            .finish_non_exhaustive()
     }
 }
 

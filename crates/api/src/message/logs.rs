@@ -62,7 +62,12 @@ impl LogItem {
             Ok(text) => (Some(text.to_owned()), None),
             Err(_) => (None, Some(STANDARD.encode(bytes))),
         };
-        Self { time: time.into(), stream, text, base64 }
+        Self {
+            time: time.into(),
+            stream,
+            text,
+            base64,
+        }
     }
 
     /// The bytes; nothing when the base64 is damaged.

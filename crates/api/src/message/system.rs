@@ -20,7 +20,10 @@ pub struct ApiRange {
 
 impl ApiRange {
     /// What this build speaks.
-    pub const OURS: Self = Self { min: crate::MIN_API_VERSION, max: crate::API_VERSION };
+    pub const OURS: Self = Self {
+        min: crate::MIN_API_VERSION,
+        max: crate::API_VERSION,
+    };
 
     /// The newest version that both speak.
     #[must_use]

@@ -32,14 +32,24 @@ pub(super) struct Ticket {
 
 impl Admission {
     pub(super) fn new(limits: &Limits) -> Self {
-        Self { limit: limits.connections, per_process: limits.connections_per_process, counts: Arc::default() }
+        Self {
+            limit: limits.connections,
+            per_process: limits.connections_per_process,
+            counts: Arc::default(),
+        }
     }
 
     pub(super) fn admit(&self, peer: &Peer) -> Result<Ticket, Status> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let limit = if administrator(peer) { self.limit + RESERVED } else { self.limit };
+        let limit = if administrator(peer) {
+            self.limit + RESERVED
+        } else {
+            self.limit
+        };
         if counts.total >= limit {
-            return Err(Status::exhausted(format!("the daemon serves {limit} connections already")));
+            return Err(Status::exhausted(format!(
+                "the daemon serves {limit} connections already"
+            )));
         }
         if let Some(pid) = peer.pid {
             let count = counts.by_process.entry(pid).or_default();
@@ -54,13 +64,20 @@ impl Admission {
         }
         counts.total += 1;
         drop(counts);
-        Ok(Ticket { admission: self.clone(), pid: peer.pid })
+        Ok(Ticket {
+            admission: self.clone(),
+            pid: peer.pid,
+        })
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let mut counts = self.admission.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self
+            .admission
+            .counts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         counts.total -= 1;
         if let Some(pid) = self.pid
             && let Some(count) = counts.by_process.get_mut(&pid)
@@ -75,7 +92,8 @@ impl Drop for Ticket {
 
 #[cfg(unix)]
 fn administrator(peer: &Peer) -> bool {
-    peer.uid.is_some_and(|uid| uid == 0 || uid == rustix::process::geteuid().as_raw())
+    peer.uid
+        .is_some_and(|uid| uid == 0 || uid == rustix::process::geteuid().as_raw())
 }
 
 #[cfg(not(unix))]
@@ -89,11 +107,19 @@ mod tests {
     use super::*;
 
     fn limits() -> Limits {
-        Limits { connections: 3, connections_per_process: 2, ..Limits::default() }
+        Limits {
+            connections: 3,
+            connections_per_process: 2,
+            ..Limits::default()
+        }
     }
 
     fn peer(uid: u32, pid: u32) -> Peer {
-        Peer { uid: Some(uid), pid: Some(pid), sid: None }
+        Peer {
+            uid: Some(uid),
+            pid: Some(pid),
+            sid: None,
+        }
     }
 
     #[test]
@@ -101,7 +127,14 @@ mod tests {
         let admission = Admission::new(&limits());
         let first = admission.admit(&peer(7, 1)).unwrap();
         let _second = admission.admit(&peer(7, 1)).unwrap();
-        assert!(admission.admit(&peer(7, 1)).err().unwrap().message.contains("process 1"));
+        assert!(
+            admission
+                .admit(&peer(7, 1))
+                .err()
+                .unwrap()
+                .message
+                .contains("process 1")
+        );
         let _other = admission.admit(&peer(7, 2)).unwrap();
         drop(first);
         let _again = admission.admit(&peer(7, 1)).unwrap();
@@ -112,7 +145,9 @@ mod tests {
     #[test]
     fn administrator_gets_in_when_the_house_is_full() {
         let admission = Admission::new(&limits());
-        let _places: Vec<_> = (1..=3).map(|pid| admission.admit(&peer(7, pid)).unwrap()).collect();
+        let _places: Vec<_> = (1..=3)
+            .map(|pid| admission.admit(&peer(7, pid)).unwrap())
+            .collect();
         assert!(admission.admit(&peer(7, 9)).is_err());
         assert!(admission.admit(&peer(0, 9)).is_ok());
     }

@@ -22,11 +22,25 @@ use crate::{ByteStream, Code, Context, Status};
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Takes one line of the client. Fails when the peer has gone.
-pub(super) async fn receive(conversation: &Arc<Conversation>, tracker: &TaskTracker, line: &[u8]) -> Result<(), ()> {
+pub(super) async fn receive(
+    conversation: &Arc<Conversation>,
+    tracker: &TaskTracker,
+    line: &[u8],
+) -> Result<(), ()> {
     let (id, method, params, deadline_ms) = match wire::parse_request(line) {
-        Ok(Incoming::Call { id, method, params, deadline_ms }) => (id, method, params, deadline_ms),
+        Ok(Incoming::Call {
+            id,
+            method,
+            params,
+            deadline_ms,
+        }) => (id, method, params, deadline_ms),
         Ok(Incoming::Cancel { id }) => {
-            if let Some(call) = conversation.calls.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
+            if let Some(call) = conversation
+                .calls
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get(&id)
+            {
                 call.cancel();
             }
             return Ok(());
@@ -64,7 +78,9 @@ fn admit(
     cancel: &CancellationToken,
 ) -> Result<Admitted, Status> {
     if method == wire::OPEN_STREAM {
-        return Err(Status::failed_precondition(format!("{method} must be the first request of its connection")));
+        return Err(Status::failed_precondition(format!(
+            "{method} must be the first request of its connection"
+        )));
     }
     let kind = service::kind_of(method).ok_or_else(|| Status::unknown_method(method))?;
     let limits = &conversation.shared.limits;
@@ -78,17 +94,24 @@ fn admit(
         let place = Arc::clone(&conversation.stream_places).try_acquire_owned();
         places.push(place.map_err(|_| full("streams", limits.streams))?);
     }
-    let deadline = deadline_ms.map(Duration::from_millis).filter(|deadline| *deadline < LONGEST);
+    let deadline = deadline_ms
+        .map(Duration::from_millis)
+        .filter(|deadline| *deadline < LONGEST);
     let deadline = match kind {
         Kind::Unary | Kind::Bytes => Some(deadline.unwrap_or(limits.default_deadline)),
         Kind::Wait | Kind::Stream => deadline,
     };
     let mut calls = conversation.calls.lock().unwrap_or_else(PoisonError::into_inner);
     if calls.contains_key(&id) {
-        return Err(Status::invalid(format!("the id {id} belongs to a call in flight")));
+        return Err(Status::invalid(format!(
+            "the id {id} belongs to a call in flight"
+        )));
     }
     calls.insert(id, cancel.clone());
-    Ok(Admitted { deadline: deadline.map(|deadline| Instant::now() + deadline), places })
+    Ok(Admitted {
+        deadline: deadline.map(|deadline| Instant::now() + deadline),
+        places,
+    })
 }
 
 struct Call {
@@ -129,8 +152,12 @@ impl Call {
             negotiate(&wire::decode_params(self.params.as_deref())?)?;
         }
         let context = Context::of(self.conversation.peer.clone(), self.deadline);
-        let handler =
-            service::dispatch(&self.conversation.shared.services, &self.method, context, self.params.as_deref());
+        let handler = service::dispatch(
+            &self.conversation.shared.services,
+            &self.method,
+            context,
+            self.params.as_deref(),
+        );
         contain(handler).await?
     }
 
@@ -163,7 +190,10 @@ impl Call {
                     return Ok::<_, Status>(false);
                 };
                 let item = Outgoing::item(self.id, item?);
-                self.conversation.reply(item).await.map_err(|()| Status::new(Code::Cancelled, "the client has gone"))?;
+                self.conversation
+                    .reply(item)
+                    .await
+                    .map_err(|()| Status::new(Code::Cancelled, "the client has gone"))?;
                 Ok(true)
             };
             if !self.bounded(&self.conversation.stop, step).await?? {
@@ -198,7 +228,10 @@ impl Call {
 /// Turns a panic of a handler into an answer.
 async fn contain<T>(work: impl Future<Output = T>) -> Result<T, Status> {
     AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| {
-        let reason = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
+        let reason = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref().copied());
         let report = format!("{:08x}", rand::random::<u32>());
         tracing::error!(report, reason = reason.unwrap_or("unknown"), "a handler panicked");
         Status::internal(format!("the daemon failed at this request (report {report})"))

@@ -57,7 +57,10 @@ impl Conversation {
     }
 
     pub(super) fn finish(&self, id: u64) {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.calls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&id);
     }
 
     fn busy(&self) -> bool {
@@ -89,17 +92,23 @@ pub(super) async fn run(shared: Arc<Shared>, connection: Connection, stop: Cance
         Ok(Ok(None)) => return,
         Ok(Err(status)) => return say(&shared, &mut writer, Outgoing::error(None, status)).await,
         Err(_) => {
-            let status = Status::new(crate::Code::DeadlineExceeded, "the first request did not arrive in time");
+            let status = Status::new(
+                crate::Code::DeadlineExceeded,
+                "the first request did not arrive in time",
+            );
             return say(&shared, &mut writer, Outgoing::error(None, status)).await;
         }
     };
     match wire::parse_request(&first) {
-        Ok(Incoming::Call { id, method, params, .. }) if method == wire::OPEN_STREAM => {
+        Ok(Incoming::Call {
+            id, method, params, ..
+        }) if method == wire::OPEN_STREAM => {
             let claimed = wire::decode_params::<OpenStream>(params)
                 .and_then(|request| shared.tokens.claim(&request.token, &peer));
             match claimed {
                 Ok(stream) => {
-                    let end = serde_json::value::to_raw_value(&Empty {}).expect("an empty object can be written");
+                    let end =
+                        serde_json::value::to_raw_value(&Empty {}).expect("an empty object can be written");
                     say(&shared, &mut writer, Outgoing::result(id, end)).await;
                     let limit = shared.limits.frame_bytes;
                     tokio::select! {
@@ -118,7 +127,10 @@ pub(super) async fn run(shared: Arc<Shared>, connection: Connection, stop: Cance
 }
 
 /// The first line that is not blank; `None` at the end of the stream.
-async fn first_line(lines: &mut Lines, reader: &mut (impl AsyncRead + Unpin)) -> Result<Option<Bytes>, Status> {
+async fn first_line(
+    lines: &mut Lines,
+    reader: &mut (impl AsyncRead + Unpin),
+) -> Result<Option<Bytes>, Status> {
     loop {
         match lines.take() {
             Ok(Some(line)) if line.is_empty() => {}
@@ -131,7 +143,8 @@ async fn first_line(lines: &mut Lines, reader: &mut (impl AsyncRead + Unpin)) ->
 }
 
 fn too_long(limit: usize) -> Status {
-    Status::exhausted(format!("a line may have {limit} bytes; this one has more")).hint("large content travels on byte streams")
+    Status::exhausted(format!("a line may have {limit} bytes; this one has more"))
+        .hint("large content travels on byte streams")
 }
 
 /// Writes one line outside a conversation.
@@ -162,7 +175,12 @@ async fn converse(
         stop,
         shared: Arc::clone(&shared),
     });
-    let written = tracker.spawn(write(writer, queue, conversation.gone.clone(), shared.limits.write));
+    let written = tracker.spawn(write(
+        writer,
+        queue,
+        conversation.gone.clone(),
+        shared.limits.write,
+    ));
     if call::receive(&conversation, &tracker, &first).await.is_ok() {
         match read(&conversation, &tracker, &mut lines, &mut reader).await {
             Ending::Silent => finish(&conversation).await,
@@ -220,7 +238,11 @@ async fn read(
             Err(_) => return Ending::Refused(too_long(limits.line_bytes)),
         }
         let unfinished = lines.partial() > 0;
-        let until = if unfinished { *begun.get_or_insert_with(Instant::now) + limits.line } else { Instant::now() + limits.idle };
+        let until = if unfinished {
+            *begun.get_or_insert_with(Instant::now) + limits.line
+        } else {
+            Instant::now() + limits.idle
+        };
         let more = async {
             if lines.partial() > LARGE && place.is_none() {
                 place = conversation.shared.large_lines.acquire().await.ok();
@@ -236,7 +258,10 @@ async fn read(
             Ok(Ok(true)) => {}
             Ok(_) => return Ending::Silent,
             Err(_) if unfinished => {
-                return Ending::Refused(Status::new(crate::Code::DeadlineExceeded, "the request did not arrive in time"));
+                return Ending::Refused(Status::new(
+                    crate::Code::DeadlineExceeded,
+                    "the request did not arrive in time",
+                ));
             }
             Err(_) if conversation.busy() => {}
             Err(_) => return Ending::Refused(Status::unavailable("the connection was idle")),
@@ -245,7 +270,12 @@ async fn read(
 }
 
 /// Writes queued replies; a peer that does not take them in time has gone.
-async fn write(mut writer: Writer, mut queue: mpsc::Receiver<Vec<u8>>, gone: CancellationToken, patience: Duration) {
+async fn write(
+    mut writer: Writer,
+    mut queue: mpsc::Receiver<Vec<u8>>,
+    gone: CancellationToken,
+    patience: Duration,
+) {
     while let Some(mut batch) = queue.recv().await {
         while batch.len() < BATCH
             && let Ok(more) = queue.try_recv()

@@ -81,8 +81,14 @@ impl Server {
         drop(listener);
         self.shared.tracker.close();
         let patience = self.shared.limits.grace + Duration::from_secs(1);
-        if tokio::time::timeout(patience, self.shared.tracker.wait()).await.is_err() {
-            tracing::warn!(tasks = self.shared.tracker.len(), "connections did not end in time");
+        if tokio::time::timeout(patience, self.shared.tracker.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                tasks = self.shared.tracker.len(),
+                "connections did not end in time"
+            );
         }
     }
 

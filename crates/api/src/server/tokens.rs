@@ -30,7 +30,10 @@ pub(super) struct Claimed {
 
 impl Tokens {
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, waiting: Mutex::default() }
+        Self {
+            limit,
+            waiting: Mutex::default(),
+        }
     }
 
     /// A token for `stream`, and what [`Tokens::expire`] needs.
@@ -39,9 +42,16 @@ impl Tokens {
         let (sender, receiver) = oneshot::channel();
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() >= self.limit {
-            return Err(Status::exhausted("too many byte streams wait for their connection"));
+            return Err(Status::exhausted(
+                "too many byte streams wait for their connection",
+            ));
         }
-        waiting.push(Waiting { token: token.clone(), peer: peer.clone(), stream, _claimed: sender });
+        waiting.push(Waiting {
+            token: token.clone(),
+            peer: peer.clone(),
+            stream,
+            _claimed: sender,
+        });
         Ok((token.clone(), Claimed { token, receiver }))
     }
 
@@ -55,12 +65,19 @@ impl Tokens {
     /// The stream of a token.
     pub(super) fn claim(&self, token: &str, peer: &Peer) -> Result<ByteStream, Status> {
         let denied = || {
-            Status::new(crate::Code::PermissionDenied, "the token is unknown, was used, or has expired")
-                .hint("ask for a new one, and open its stream within 30 seconds, as the same user")
+            Status::new(
+                crate::Code::PermissionDenied,
+                "the token is unknown, was used, or has expired",
+            )
+            .hint("ask for a new one, and open its stream within 30 seconds, as the same user")
         };
         let waiting = self.remove(token).ok_or_else(denied)?;
         // A token in the wrong hands is spent, whoever holds it.
-        if waiting.peer.same_user(peer) { Ok(waiting.stream) } else { Err(denied()) }
+        if waiting.peer.same_user(peer) {
+            Ok(waiting.stream)
+        } else {
+            Err(denied())
+        }
     }
 
     fn remove(&self, token: &str) -> Option<Waiting> {
@@ -85,7 +102,10 @@ mod tests {
     use super::*;
 
     fn peer(uid: u32) -> Peer {
-        Peer { uid: Some(uid), ..Peer::default() }
+        Peer {
+            uid: Some(uid),
+            ..Peer::default()
+        }
     }
 
     #[tokio::test]
@@ -94,7 +114,10 @@ mod tests {
         let (token, _claimed) = tokens.issue(ByteStream::pair().0, &peer(1)).unwrap();
         assert_eq!(token.len(), 32);
         tokens.claim(&token, &peer(1)).unwrap();
-        assert_eq!(tokens.claim(&token, &peer(1)).unwrap_err().code, crate::Code::PermissionDenied);
+        assert_eq!(
+            tokens.claim(&token, &peer(1)).unwrap_err().code,
+            crate::Code::PermissionDenied
+        );
     }
 
     #[tokio::test]

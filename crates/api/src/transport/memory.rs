@@ -15,7 +15,10 @@ const BUFFER: usize = 64 * 1024;
 #[must_use]
 pub fn memory() -> (Listener, Connector) {
     let (sender, receiver) = mpsc::channel(16);
-    (Listener(Kind::Memory(MemoryListener(receiver))), Connector(Way::Memory(MemoryConnector(sender))))
+    (
+        Listener(Kind::Memory(MemoryListener(receiver))),
+        Connector(Way::Memory(MemoryConnector(sender))),
+    )
 }
 
 pub(super) struct MemoryListener(mpsc::Receiver<DuplexStream>);
@@ -24,7 +27,10 @@ impl MemoryListener {
     pub(super) async fn accept(&mut self) -> io::Result<Connection> {
         match self.0.recv().await {
             Some(io) => Ok(connection(io)),
-            None => Err(io::Error::new(io::ErrorKind::BrokenPipe, "every connector is gone")),
+            None => Err(io::Error::new(
+                io::ErrorKind::BrokenPipe,
+                "every connector is gone",
+            )),
         }
     }
 }
@@ -42,5 +48,9 @@ impl MemoryConnector {
 }
 
 fn connection(io: DuplexStream) -> Connection {
-    Connection { io: Box::new(io), peer: Peer::default(), half_close: true }
+    Connection {
+        io: Box::new(io),
+        peer: Peer::default(),
+        half_close: true,
+    }
 }

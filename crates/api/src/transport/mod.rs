@@ -75,9 +75,15 @@ impl FromStr for Endpoint {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
-        let invalid = || EndpointError { text: text.to_owned() };
+        let invalid = || EndpointError {
+            text: text.to_owned(),
+        };
         if let Some(path) = text.strip_prefix("unix://") {
-            return if path.starts_with('/') && path.len() > 1 { Ok(Self::Unix(path.into())) } else { Err(invalid()) };
+            return if path.starts_with('/') && path.len() > 1 {
+                Ok(Self::Unix(path.into()))
+            } else {
+                Err(invalid())
+            };
         }
         let name = text.strip_prefix("npipe:////./pipe/").ok_or_else(invalid)?;
         if name.is_empty() || name.contains(['\\', '/']) {
@@ -194,7 +200,10 @@ impl Connector {
 }
 
 fn elsewhere(endpoint: &Endpoint) -> io::Error {
-    io::Error::new(io::ErrorKind::Unsupported, format!("{endpoint} does not exist on this operating system"))
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        format!("{endpoint} does not exist on this operating system"),
+    )
 }
 
 #[cfg(test)]
@@ -206,12 +215,23 @@ mod tests {
         for text in ["unix:///run/ctr-like/ctr-like.sock", "npipe:////./pipe/ctr-like"] {
             assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), text);
         }
-        assert_eq!("npipe:////./pipe/x".parse(), Ok(Endpoint::Pipe(r"\\.\pipe\x".to_owned())));
+        assert_eq!(
+            "npipe:////./pipe/x".parse(),
+            Ok(Endpoint::Pipe(r"\\.\pipe\x".to_owned()))
+        );
     }
 
     #[test]
     fn other_texts_are_refused_with_the_grammar() {
-        for text in ["", "/run/x.sock", "unix://x", "unix:///", "tcp://127.0.0.1:1", "npipe:////./pipe/", "npipe:////server/pipe/x"] {
+        for text in [
+            "",
+            "/run/x.sock",
+            "unix://x",
+            "unix:///",
+            "tcp://127.0.0.1:1",
+            "npipe:////./pipe/",
+            "npipe:////server/pipe/x",
+        ] {
             let error = text.parse::<Endpoint>().unwrap_err();
             assert!(error.to_string().contains("unix:///PATH"), "{text}");
         }
@@ -221,9 +241,18 @@ mod tests {
     #[test]
     fn user_daemon_comes_before_the_system_daemon() {
         let names = |root| {
-            Endpoint::defaults(root, Some(Path::new("/run/user/1000"))).iter().map(ToString::to_string).collect::<Vec<_>>()
+            Endpoint::defaults(root, Some(Path::new("/run/user/1000")))
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
         };
-        assert_eq!(names(false), ["unix:///run/user/1000/ctr-like/ctr-like.sock", "unix:///run/ctr-like/ctr-like.sock"]);
+        assert_eq!(
+            names(false),
+            [
+                "unix:///run/user/1000/ctr-like/ctr-like.sock",
+                "unix:///run/ctr-like/ctr-like.sock"
+            ]
+        );
         assert_eq!(names(true), ["unix:///run/ctr-like/ctr-like.sock"]);
     }
 }

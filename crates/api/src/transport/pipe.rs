@@ -25,11 +25,21 @@ impl Pipe {
     pub(super) fn bind(name: &str, access: &Access) -> io::Result<Self> {
         let sids: Vec<&str> = access.sids.iter().map(String::as_str).collect();
         let security = PipeSecurity::with_groups(&sids)?;
-        let next = win32::pipe_server(name, &security, true).map_err(|error| match win32::pipe_server_process(name) {
-            Ok(pid) => io::Error::new(io::ErrorKind::AddrInUse, format!("process {pid} has {name} already")),
-            Err(_) => error,
-        })?;
-        Ok(Self { name: name.to_owned(), security, next })
+        let next =
+            win32::pipe_server(name, &security, true).map_err(|error| {
+                match win32::pipe_server_process(name) {
+                    Ok(pid) => io::Error::new(
+                        io::ErrorKind::AddrInUse,
+                        format!("process {pid} has {name} already"),
+                    ),
+                    Err(_) => error,
+                }
+            })?;
+        Ok(Self {
+            name: name.to_owned(),
+            security,
+            next,
+        })
     }
 
     pub(super) async fn accept(&mut self) -> io::Result<Connection> {
@@ -37,10 +47,18 @@ impl Pipe {
         let next = win32::pipe_server(&self.name, &self.security, false)?;
         let connected = std::mem::replace(&mut self.next, next);
         let peer = match win32::pipe_peer(&connected) {
-            Ok(peer) => Peer { uid: None, pid: Some(peer.pid), sid: peer.user_sid },
+            Ok(peer) => Peer {
+                uid: None,
+                pid: Some(peer.pid),
+                sid: peer.user_sid,
+            },
             Err(_) => Peer::default(),
         };
-        Ok(Connection { io: Box::new(connected), peer, half_close: false })
+        Ok(Connection {
+            io: Box::new(connected),
+            peer,
+            half_close: false,
+        })
     }
 }
 
@@ -58,5 +76,9 @@ pub(super) async fn connect(name: &str) -> io::Result<Connection> {
         }
     };
     win32::verify_pipe_owner(&client)?;
-    Ok(Connection { io: Box::new(client), peer: Peer::default(), half_close: false })
+    Ok(Connection {
+        io: Box::new(client),
+        peer: Peer::default(),
+        half_close: false,
+    })
 }

@@ -22,7 +22,11 @@ pub(super) struct UnixSocket {
 impl UnixSocket {
     pub(super) async fn bind(path: &Path, access: &Access) -> io::Result<Self> {
         if let Some(parent) = path.parent() {
-            fs::DirBuilder::new().recursive(true).mode(0o711).create(parent).map_err(|error| about(parent, &error))?;
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o711)
+                .create(parent)
+                .map_err(|error| about(parent, &error))?;
         }
         refuse_if_answered(path).await?;
         let mut name = path.file_name().unwrap_or_default().to_owned();
@@ -40,7 +44,11 @@ impl UnixSocket {
             Ok((found.dev(), found.ino()))
         };
         match publish() {
-            Ok(inode) => Ok(Self { listener, path: path.to_owned(), inode }),
+            Ok(inode) => Ok(Self {
+                listener,
+                path: path.to_owned(),
+                inode,
+            }),
             Err(error) => {
                 let _ = fs::remove_file(&fresh);
                 Err(about(path, &error))
@@ -56,7 +64,11 @@ impl UnixSocket {
             pid: credentials.pid().and_then(|pid| u32::try_from(pid).ok()),
             sid: None,
         };
-        Ok(Connection { io: Box::new(stream), peer, half_close: true })
+        Ok(Connection {
+            io: Box::new(stream),
+            peer,
+            half_close: true,
+        })
     }
 }
 
@@ -79,10 +91,24 @@ async fn refuse_if_answered(path: &Path) -> io::Result<()> {
         return Err(taken(format!("{} exists and is not a socket", path.display())));
     }
     match UnixStream::connect(path).await {
-        Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => Ok(()),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound
+            ) =>
+        {
+            Ok(())
+        }
         Ok(stream) => {
-            let owner = stream.peer_cred().ok().and_then(|peer| peer.pid()).map_or_else(String::new, |pid| format!(" (pid {pid})"));
-            Err(taken(format!("another daemon{owner} listens on {}", path.display())))
+            let owner = stream
+                .peer_cred()
+                .ok()
+                .and_then(|peer| peer.pid())
+                .map_or_else(String::new, |pid| format!(" (pid {pid})"));
+            Err(taken(format!(
+                "another daemon{owner} listens on {}",
+                path.display()
+            )))
         }
         Err(error) => Err(taken(format!("{} is in use: {error}", path.display()))),
     }
@@ -95,7 +121,11 @@ pub(super) async fn connect(path: &Path) -> io::Result<Connection> {
     if credentials.uid() != 0 && credentials.uid() != ours {
         return Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
-            format!("{} is served by user {}, which is neither root nor you", path.display(), credentials.uid()),
+            format!(
+                "{} is served by user {}, which is neither root nor you",
+                path.display(),
+                credentials.uid()
+            ),
         ));
     }
     let peer = Peer {
@@ -103,7 +133,11 @@ pub(super) async fn connect(path: &Path) -> io::Result<Connection> {
         pid: credentials.pid().and_then(|pid| u32::try_from(pid).ok()),
         sid: None,
     };
-    Ok(Connection { io: Box::new(stream), peer, half_close: true })
+    Ok(Connection {
+        io: Box::new(stream),
+        peer,
+        half_close: true,
+    })
 }
 
 fn about(path: &Path, error: &io::Error) -> io::Error {
@@ -119,10 +153,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("deep/ctr-like.sock");
         let socket = UnixSocket::bind(&path, &Access::default()).await.unwrap();
-        assert_eq!(fs::symlink_metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+        assert_eq!(
+            fs::symlink_metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o660
+        );
         let (client, server) = tokio::join!(connect(&path), socket.accept());
         assert_eq!(server.unwrap().peer.pid, Some(std::process::id()));
-        assert_eq!(client.unwrap().peer.uid, Some(rustix::process::geteuid().as_raw()));
+        assert_eq!(
+            client.unwrap().peer.uid,
+            Some(rustix::process::geteuid().as_raw())
+        );
         drop(socket);
         assert!(!path.exists());
     }

@@ -43,6 +43,8 @@ pub struct ExecOptions {
     pub user: Option<String>,
     /// Allocate a terminal.
     pub tty: bool,
+    /// Its height and width in characters, where the client knows them.
+    pub console_size: Option<(u16, u16)>,
     /// Keep standard input open.
     pub stdin: bool,
     /// All capabilities.
@@ -72,7 +74,7 @@ pub(crate) fn linux(record: &ContainerRecord) -> Result<(Value, Vec<Bind>)> {
         &record.env,
         &record.working_dir,
         &record.user,
-        options.tty,
+        options.tty.then_some(options.console_size.unwrap_or(CONSOLE)),
         &capabilities,
     );
     process["rlimits"] = rlimits(&options.ulimits)?;
@@ -123,7 +125,7 @@ pub(crate) fn exec_process(record: &ContainerRecord, exec: &ExecOptions) -> Resu
     let env = if exec.tty { with_default(env, "TERM", "xterm") } else { env };
     let user = exec.user.as_deref().unwrap_or(&record.user);
     let cwd = exec.working_dir.as_deref().unwrap_or(&record.working_dir);
-    Ok(process(&exec.args, &env, cwd, user, exec.tty, &capabilities))
+    Ok(process(&exec.args, &env, cwd, user, exec.tty.then_some(exec.console_size.unwrap_or(CONSOLE)), &capabilities))
 }
 
 /// The container shares the network of its sandbox's host.
@@ -156,9 +158,19 @@ pub(crate) fn with_default(mut env: Vec<String>, name: &str, value: &str) -> Vec
     env
 }
 
-fn process(args: &[String], env: &[String], cwd: &str, user: &str, tty: bool, capabilities: &[String]) -> Value {
+/// Height and width of a terminal whose client does not say.
+const CONSOLE: (u16, u16) = (24, 80);
+
+fn process(
+    args: &[String],
+    env: &[String],
+    cwd: &str,
+    user: &str,
+    console: Option<(u16, u16)>,
+    capabilities: &[String],
+) -> Value {
     let mut process = json!({
-        "terminal": tty,
+        "terminal": console.is_some(),
         "user": user_of(user),
         "args": args,
         "env": env,
@@ -170,8 +182,8 @@ fn process(args: &[String], env: &[String], cwd: &str, user: &str, tty: bool, ca
             "permitted": capabilities,
         },
     });
-    if tty {
-        process["consoleSize"] = json!({"height": 24, "width": 80});
+    if let Some((height, width)) = console {
+        process["consoleSize"] = json!({"height": height, "width": width});
     }
     process
 }

@@ -3,12 +3,12 @@
 //! [`Program`] is libcontainer's executor. Its checks run while the container is being created, so that a missing
 //! program fails the creation with the words that engines look for; the rest runs when the container is started.
 
-use std::ffi::OsStr;
+use std::convert::Infallible;
+use std::ffi::{CString, OsStr};
 use std::fs;
 use std::io;
-use std::os::unix::process::CommandExt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
@@ -82,14 +82,11 @@ impl Executor for Program {
     }
 }
 
-/// A value that cannot be.
-enum Never {}
-
 impl Program {
     /// Gives up what the process must not have and becomes the program.
-    fn replace(&self, spec: &Spec) -> io::Result<Never> {
+    fn replace(&self, spec: &Spec) -> io::Result<Infallible> {
         let arguments = arguments(spec);
-        let (name, rest) = arguments.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+        let name = arguments.first().ok_or(io::ErrorKind::InvalidInput)?;
         let path = find(name, search_path(spec)).map_err(|error| {
             let kind = match error {
                 ProgramError::NotInPath(_) | ProgramError::Stat(..) => io::ErrorKind::NotFound,
@@ -97,10 +94,9 @@ impl Program {
             };
             io::Error::new(kind, error)
         })?;
-        let environment = spec.process().as_ref().and_then(|process| process.env().as_ref());
-        let mut command = Command::new(path);
-        command.arg0(name).args(rest).env_clear();
-        command.envs(environment.into_iter().flatten().filter_map(|entry| entry.split_once('=')));
+        let environment = spec.process().as_ref().and_then(|process| process.env().as_deref()).unwrap_or_default();
+        let (arguments, environment) = (strings(arguments)?, strings(environment)?);
+        let path = CString::new(path.as_os_str().as_bytes())?;
         // Without "no new privileges" only a privileged process may install a filter; with it the filter comes last,
         // so that it need not allow what comes before.
         if !self.process.no_new_privileges {
@@ -111,8 +107,9 @@ impl Program {
             rustix::thread::set_no_new_privs(true)?;
             self.install_filter()?;
         }
-        // `exec` also gives the program the default handling of signals that this one ignores.
-        Err(command.exec())
+        crate::sys::default_broken_pipe()?;
+        // Not the library's `execvp`: that one runs whatever the kernel does not know as a shell script.
+        match nix::unistd::execve(&path, &arguments, &environment)? {}
     }
 
     fn install_filter(&self) -> io::Result<()> {
@@ -121,6 +118,10 @@ impl Program {
             None => Ok(()),
         }
     }
+}
+
+fn strings(texts: &[String]) -> io::Result<Vec<CString>> {
+    Ok(texts.iter().map(|text| CString::new(text.as_str())).collect::<Result<_, _>>()?)
 }
 
 fn arguments(spec: &Spec) -> &[String] {

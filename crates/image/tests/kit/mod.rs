@@ -472,6 +472,8 @@ pub struct Recorder {
     pub aborted: Arc<Mutex<usize>>,
     /// Fails after so many bytes.
     pub fail_after: Option<usize>,
+    /// Fails at the first byte that no gzip file begins with.
+    pub strict: bool,
     /// Bytes that sinks have seen.
     pub received: tokio::sync::watch::Sender<usize>,
 }
@@ -507,6 +509,9 @@ impl LayerSink for Sink {
     async fn write(&mut self, bytes: Bytes) -> Result<(), BoxError> {
         self.bytes.extend_from_slice(&bytes);
         self.recorder.received.send_modify(|all| *all += bytes.len());
+        if self.recorder.strict && self.bytes.first().is_some_and(|b| *b != 0x1f) {
+            return Err("corrupt gzip stream".into());
+        }
         match self.recorder.fail_after {
             Some(limit) if self.bytes.len() > limit => Err("the disk is full".into()),
             _ => Ok(()),

@@ -16,11 +16,17 @@ pub(super) const FORMAT: &str = "gzip";
 const TRUNCATED: CompressionError = CompressionError::Truncated { format: FORMAT };
 
 const fn bad_header(problem: &'static str) -> CompressionError {
-    CompressionError::BadHeader { format: FORMAT, problem }
+    CompressionError::BadHeader {
+        format: FORMAT,
+        problem,
+    }
 }
 
 const fn damaged(problem: &'static str) -> CompressionError {
-    CompressionError::BadChecksum { format: FORMAT, problem }
+    CompressionError::BadChecksum {
+        format: FORMAT,
+        problem,
+    }
 }
 
 /// Header flags of RFC 1952.
@@ -63,9 +69,18 @@ impl<R: Read> Decoder<R> {
 
     fn header(&mut self, first: bool) -> io::Result<State> {
         if self.source.peek(1)?.is_empty() {
-            return if first { Err(TRUNCATED.into()) } else { Ok(State::Done) };
+            return if first {
+                Err(TRUNCATED.into())
+            } else {
+                Ok(State::Done)
+            };
         }
-        let mut header = Header { source: &mut self.source, crc: Hasher::new(), maximum: self.max_header, left: self.max_header };
+        let mut header = Header {
+            source: &mut self.source,
+            crc: Hasher::new(),
+            maximum: self.max_header,
+            left: self.max_header,
+        };
         header.read(first)?;
         self.inflate.reset(false);
         self.checksum.reset();
@@ -75,7 +90,9 @@ impl<R: Read> Decoder<R> {
 
     fn trailer(&mut self) -> io::Result<()> {
         let bytes = self.source.peek(8)?;
-        let Some((trailer, _)) = bytes.split_first_chunk::<8>() else { return Err(TRUNCATED.into()) };
+        let Some((trailer, _)) = bytes.split_first_chunk::<8>() else {
+            return Err(TRUNCATED.into());
+        };
         let [a, b, c, d, e, f, g, h] = *trailer;
         let (checksum, length) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
         self.source.consume(8);
@@ -103,7 +120,9 @@ impl<R: Read> Decoder<R> {
             self.source.consume(consumed);
             self.checksum.update(&out[..produced]);
             // The trailer holds the length modulo 2^32.
-            self.length = self.length.wrapping_add(u32::try_from(produced).unwrap_or(u32::MAX));
+            self.length = self
+                .length
+                .wrapping_add(u32::try_from(produced).unwrap_or(u32::MAX));
             if matches!(status, Status::StreamEnd) {
                 return Ok((produced, true));
             }
@@ -159,8 +178,11 @@ struct Header<'a, R> {
 
 impl<R: Read> Header<'_, R> {
     fn read(&mut self, first: bool) -> io::Result<()> {
-        let not_gzip =
-            bad_header(if first { "it does not start with a gzip header" } else { "data follows the last member" });
+        let not_gzip = bad_header(if first {
+            "it does not start with a gzip header"
+        } else {
+            "data follows the last member"
+        });
         if self.byte()? != 0x1f || self.byte()? != 0x8b {
             return Err(not_gzip.into());
         }
@@ -196,7 +218,12 @@ impl<R: Read> Header<'_, R> {
 
     fn byte(&mut self) -> io::Result<u8> {
         let Some(left) = self.left.checked_sub(1) else {
-            return Err(CompressionError::Limit { format: FORMAT, what: "a member header", maximum: self.maximum }.into());
+            return Err(CompressionError::Limit {
+                format: FORMAT,
+                what: "a member header",
+                maximum: self.maximum,
+            }
+            .into());
         };
         self.left = left;
         let byte = self.source.byte()?.ok_or(TRUNCATED)?;
@@ -274,7 +301,11 @@ mod tests {
     fn every_cut_is_noticed() {
         let stream = gzip(b"some content that is not very long");
         for length in 0..stream.len() {
-            assert_eq!(gunzip(&stream[..length]).unwrap_err().code(), "truncated", "cut at {length}");
+            assert_eq!(
+                gunzip(&stream[..length]).unwrap_err().code(),
+                "truncated",
+                "cut at {length}"
+            );
         }
     }
 

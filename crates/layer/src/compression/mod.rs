@@ -73,7 +73,11 @@ pub struct DecompressLimits {
 
 impl Default for DecompressLimits {
     fn default() -> Self {
-        Self { max_output_bytes: 128 << 30, max_window_log: 27, max_header_bytes: 1 << 20 }
+        Self {
+            max_output_bytes: 128 << 30,
+            max_window_log: 27,
+            max_header_bytes: 1 << 20,
+        }
     }
 }
 
@@ -92,11 +96,19 @@ pub fn decompress_with(
         Compression::None => Box::new(Budget::new(input, "tar", limits.max_output_bytes)),
         Compression::Gzip => {
             let decoder = gzip::Decoder::new(input, limits.max_header_bytes);
-            Box::new(pipe::spawn(Budget::new(decoder, gzip::FORMAT, limits.max_output_bytes)))
+            Box::new(pipe::spawn(Budget::new(
+                decoder,
+                gzip::FORMAT,
+                limits.max_output_bytes,
+            )))
         }
         Compression::Zstd => {
             let decoder = zstandard::Decoder::new(input, limits.max_window_log);
-            Box::new(pipe::spawn(Budget::new(decoder, zstandard::FORMAT, limits.max_output_bytes)))
+            Box::new(pipe::spawn(Budget::new(
+                decoder,
+                zstandard::FORMAT,
+                limits.max_output_bytes,
+            )))
         }
     }
 }
@@ -111,7 +123,12 @@ struct Budget<R> {
 
 impl<R> Budget<R> {
     fn new(inner: R, format: &'static str, maximum: u64) -> Self {
-        Self { inner, format, maximum, left: maximum }
+        Self {
+            inner,
+            format,
+            maximum,
+            left: maximum,
+        }
     }
 }
 
@@ -144,7 +161,13 @@ struct Source<R> {
 
 impl<R: Read> Source<R> {
     fn new(inner: R) -> Self {
-        Self { inner, buffer: vec![0; 64 << 10].into_boxed_slice(), start: 0, end: 0, ended: false }
+        Self {
+            inner,
+            buffer: vec![0; 64 << 10].into_boxed_slice(),
+            start: 0,
+            end: 0,
+            ended: false,
+        }
     }
 
     /// The bytes at hand: at least `wanted` of them unless the input ends.
@@ -193,11 +216,26 @@ mod tests {
     #[test]
     fn media_types_of_layers_are_known_and_others_are_not() {
         let of = Compression::from_media_type;
-        assert_eq!(of("application/vnd.oci.image.layer.v1.tar"), Some(Compression::None));
-        assert_eq!(of("application/vnd.oci.image.layer.v1.tar+gzip"), Some(Compression::Gzip));
-        assert_eq!(of("application/vnd.oci.image.layer.v1.tar+zstd"), Some(Compression::Zstd));
-        assert_eq!(of("application/vnd.docker.image.rootfs.diff.tar.gzip"), Some(Compression::Gzip));
-        assert_eq!(of("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"), Some(Compression::Gzip));
+        assert_eq!(
+            of("application/vnd.oci.image.layer.v1.tar"),
+            Some(Compression::None)
+        );
+        assert_eq!(
+            of("application/vnd.oci.image.layer.v1.tar+gzip"),
+            Some(Compression::Gzip)
+        );
+        assert_eq!(
+            of("application/vnd.oci.image.layer.v1.tar+zstd"),
+            Some(Compression::Zstd)
+        );
+        assert_eq!(
+            of("application/vnd.docker.image.rootfs.diff.tar.gzip"),
+            Some(Compression::Gzip)
+        );
+        assert_eq!(
+            of("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"),
+            Some(Compression::Gzip)
+        );
         assert_eq!(of("application/vnd.oci.image.layer.v1.tar+gzip+encrypted"), None);
         assert_eq!(of("application/vnd.oci.image.config.v1+json"), None);
     }
@@ -205,7 +243,10 @@ mod tests {
     #[test]
     fn the_budget_is_exact() {
         let exactly = |length: usize, limit: u64| {
-            let limits = DecompressLimits { max_output_bytes: limit, ..DecompressLimits::default() };
+            let limits = DecompressLimits {
+                max_output_bytes: limit,
+                ..DecompressLimits::default()
+            };
             let bytes = zstd::encode_all(&vec![7u8; length][..], 1).unwrap();
             let mut out = Vec::new();
             decompress_with(Compression::Zstd, std::io::Cursor::new(bytes), limits)
@@ -213,7 +254,10 @@ mod tests {
                 .map(|_| out.len())
         };
         assert_eq!(exactly(1000, 1000).unwrap(), 1000);
-        let error = exactly(1001, 1000).unwrap_err().downcast::<CompressionError>().unwrap();
+        let error = exactly(1001, 1000)
+            .unwrap_err()
+            .downcast::<CompressionError>()
+            .unwrap();
         assert_eq!(error.code(), "limit");
     }
 }

@@ -36,7 +36,13 @@ pub(super) fn spawn(source: impl Read + Send + 'static) -> PipeReader {
         // The channel is empty, so this does not block.
         let _ = failure.try_send(Err(error));
     }
-    PipeReader { full, empty, current: Vec::new(), position: 0, state: State::Open }
+    PipeReader {
+        full,
+        empty,
+        current: Vec::new(),
+        position: 0,
+        state: State::Open,
+    }
 }
 
 /// Fills chunks until the end, an error, or until nobody listens. The end is an empty chunk.
@@ -113,9 +119,13 @@ mod tests {
 
     #[test]
     fn all_bytes_arrive_in_order() {
-        let bytes: Vec<u8> = (0..1_000_003u32).map(|n| (n % 251) as u8).collect();
+        let bytes: Vec<u8> = (0..1_000_003u32)
+            .map(|n| u8::try_from(n % 251).unwrap())
+            .collect();
         let mut out = Vec::new();
-        spawn(io::Cursor::new(bytes.clone())).read_to_end(&mut out).unwrap();
+        spawn(io::Cursor::new(bytes.clone()))
+            .read_to_end(&mut out)
+            .unwrap();
         assert!(out == bytes);
     }
 
@@ -128,7 +138,10 @@ mod tests {
             }
         }
         let mut reader = spawn(Broken);
-        assert_eq!(reader.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(
+            reader.read(&mut [0]).unwrap_err().kind(),
+            io::ErrorKind::ConnectionReset
+        );
         assert!(reader.read(&mut [0]).is_err());
     }
 }

@@ -18,7 +18,10 @@ const ERROR_MEMORY: usize = 64;
 
 /// Whether a frame or a skippable frame starts here.
 pub(super) fn starts_frame(bytes: &[u8]) -> bool {
-    matches!(bytes, [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
+    matches!(
+        bytes,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]
+    )
 }
 
 /// Decodes all frames of a stream.
@@ -44,17 +47,26 @@ impl<R: Read> Decoder<R> {
     }
 
     fn refusal(&self, code: usize) -> CompressionError {
-        let (format, bad) = (FORMAT, |problem| CompressionError::BadHeader { format: FORMAT, problem });
+        let (format, bad) = (FORMAT, |problem| CompressionError::BadHeader {
+            format: FORMAT,
+            problem,
+        });
         match 0usize.wrapping_sub(code) {
-            ERROR_WINDOW_TOO_LARGE | ERROR_MEMORY => {
-                CompressionError::Limit { format, what: "the window", maximum: 1 << self.window_log }
-            }
+            ERROR_WINDOW_TOO_LARGE | ERROR_MEMORY => CompressionError::Limit {
+                format,
+                what: "the window",
+                maximum: 1 << self.window_log,
+            },
             ERROR_PREFIX_UNKNOWN => bad("data that is no frame"),
             ERROR_UNSUPPORTED => bad("a frame of an unknown kind"),
-            ERROR_CHECKSUM => {
-                CompressionError::BadChecksum { format, problem: "the checksum does not match the content" }
-            }
-            _ => CompressionError::BadChecksum { format, problem: "the compressed data is invalid" },
+            ERROR_CHECKSUM => CompressionError::BadChecksum {
+                format,
+                problem: "the checksum does not match the content",
+            },
+            _ => CompressionError::BadChecksum {
+                format,
+                problem: "the compressed data is invalid",
+            },
         }
     }
 }
@@ -70,10 +82,20 @@ impl<R: Read> Read for Decoder<R> {
                 match next {
                     [] if self.started => return Ok(0),
                     bytes if starts_frame(bytes) => {}
-                    bytes if bytes.len() < 4 => return Err(CompressionError::Truncated { format: FORMAT }.into()),
+                    bytes if bytes.len() < 4 => {
+                        return Err(CompressionError::Truncated { format: FORMAT }.into());
+                    }
                     _ => {
-                        let problem = if self.started { "data follows the last frame" } else { "it starts with no frame" };
-                        return Err(CompressionError::BadHeader { format: FORMAT, problem }.into());
+                        let problem = if self.started {
+                            "data follows the last frame"
+                        } else {
+                            "it starts with no frame"
+                        };
+                        return Err(CompressionError::BadHeader {
+                            format: FORMAT,
+                            problem,
+                        }
+                        .into());
                     }
                 }
                 if !self.started {
@@ -126,7 +148,14 @@ mod tests {
     #[test]
     fn frames_and_skippable_frames_are_one_stream() {
         let skippable = [0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 9, 9, 9];
-        let stream = [&skippable[..], &zstd(b"one "), &skippable, &zstd(b"two"), &skippable].concat();
+        let stream = [
+            &skippable[..],
+            &zstd(b"one "),
+            &skippable,
+            &zstd(b"two"),
+            &skippable,
+        ]
+        .concat();
         assert_eq!(unzstd(&stream, 27).unwrap(), b"one two");
     }
 
@@ -147,7 +176,11 @@ mod tests {
     fn damage_cuts_and_garbage_are_told_apart() {
         let stream = zstd(b"some content that is not very long");
         for length in 1..stream.len() {
-            assert_eq!(unzstd(&stream[..length], 27).unwrap_err().code(), "truncated", "cut at {length}");
+            assert_eq!(
+                unzstd(&stream[..length], 27).unwrap_err().code(),
+                "truncated",
+                "cut at {length}"
+            );
         }
         let mut damaged = stream.clone();
         *damaged.last_mut().unwrap() ^= 1;

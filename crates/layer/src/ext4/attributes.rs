@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use sha2::{Digest, Sha256};
+use ring::digest::{Context, SHA256};
 
 use super::output::Output;
 use super::{BLOCK, INODE, Put};
@@ -41,7 +41,10 @@ impl Attribute {
 
     /// The hash of name and value.
     fn hash(&self) -> u32 {
-        let named = self.name.iter().fold(0u32, |hash, &byte| hash.rotate_left(5) ^ u32::from(byte));
+        let named = self
+            .name
+            .iter()
+            .fold(0u32, |hash, &byte| hash.rotate_left(5) ^ u32::from(byte));
         self.value.chunks(4).fold(named, |hash, bytes| {
             let mut word = [0; 4];
             word[..bytes.len()].copy_from_slice(bytes);
@@ -89,7 +92,11 @@ impl Attributes {
             if let Some((index, possible)) = list {
                 if possible {
                     let value = access_list(value).ok_or_else(|| bad("malformed access list"))?;
-                    attributes.push(Attribute { index, name: Vec::new(), value });
+                    attributes.push(Attribute {
+                        index,
+                        name: Vec::new(),
+                        value,
+                    });
                 } else {
                     tracing::warn!(attribute = escape(full), entry = %place, "access list without use dropped");
                 }
@@ -103,7 +110,11 @@ impl Attributes {
             if name.is_empty() || name.len() > 255 {
                 return Err(bad("the name has a bad length"));
             }
-            attributes.push(Attribute { index, name: name.to_vec(), value: value.clone() });
+            attributes.push(Attribute {
+                index,
+                name: name.to_vec(),
+                value: value.clone(),
+            });
         }
         attributes.sort_by(|a, b| a.key().cmp(&b.key()));
         Ok(Self(attributes))
@@ -111,7 +122,11 @@ impl Attributes {
 
     /// The same, marking a directory which hides those of lower layers.
     pub(crate) fn with_opaque(mut self) -> Self {
-        self.0.push(Attribute { index: 4, name: b"overlay.opaque".to_vec(), value: b"y".to_vec() });
+        self.0.push(Attribute {
+            index: 4,
+            name: b"overlay.opaque".to_vec(),
+            value: b"y".to_vec(),
+        });
         self.0.sort_by(|a, b| a.key().cmp(&b.key()));
         self
     }
@@ -122,12 +137,17 @@ impl Attributes {
 
     /// Bytes this takes in memory, about.
     pub(crate) fn cost(&self) -> u64 {
-        self.0.iter().map(|attribute| (64 + attribute.name.len() + attribute.value.len()) as u64).sum()
+        self.0
+            .iter()
+            .map(|attribute| (64 + attribute.name.len() + attribute.value.len()) as u64)
+            .sum()
     }
 
     /// Checks that everything fits.
     pub(crate) fn check(&self, place: &Place) -> Result<(), LayerError> {
-        self.layout().map(|_| ()).ok_or_else(|| limit("the extended attributes together", BLOCK, place))
+        self.layout()
+            .map(|_| ())
+            .ok_or_else(|| limit("the extended attributes together", BLOCK, place))
     }
 
     /// Distributes the attributes; `None` when they do not fit.
@@ -153,25 +173,36 @@ impl Attributes {
             bytes.put_u32(12, block.hash);
             bytes
         });
-        Some(Layout { inline: in_inode, block })
+        Some(Layout {
+            inline: in_inode,
+            block,
+        })
     }
 
     /// A digest by which equal sets are found again.
     fn digest(&self) -> [u8; 32] {
-        let mut hash = Sha256::new();
+        let mut hash = Context::new(&SHA256);
         for attribute in &self.0 {
-            hash.update([attribute.index]);
+            hash.update(&[attribute.index]);
             for part in [&attribute.name, &attribute.value] {
-                hash.update((part.len() as u64).to_le_bytes());
+                hash.update(&(part.len() as u64).to_le_bytes());
                 hash.update(part);
             }
         }
-        hash.finalize().into()
+        *hash
+            .finish()
+            .as_ref()
+            .first_chunk()
+            .expect("the digest has 32 bytes")
     }
 }
 
 fn limit(what: &'static str, maximum: usize, place: &Place) -> LayerError {
-    LayerError::Limit { what, maximum: maximum as u64, place: Box::new(place.clone()) }
+    LayerError::Limit {
+        what,
+        maximum: maximum as u64,
+        place: Box::new(place.clone()),
+    }
 }
 
 struct Layout {
@@ -190,7 +221,13 @@ struct Area {
 
 impl Area {
     fn new(size: usize, entries: usize, hash: u32) -> Self {
-        Self { bytes: vec![0; size], entries, values: size, count: 0, hash }
+        Self {
+            bytes: vec![0; size],
+            entries,
+            values: size,
+            count: 0,
+            hash,
+        }
     }
 
     fn put(&mut self, attribute: &Attribute) -> bool {
@@ -205,8 +242,16 @@ impl Area {
         let number = |value: usize| u16::try_from(value).expect("offsets stay inside a block");
         self.bytes[at] = u8::try_from(attribute.name.len()).expect("names were checked");
         self.bytes[at + 1] = attribute.index;
-        self.bytes.put_u16(at + 2, if attribute.value.is_empty() { 0 } else { number(self.values) });
-        self.bytes.put_u32(at + 8, u32::from(number(attribute.value.len())));
+        self.bytes.put_u16(
+            at + 2,
+            if attribute.value.is_empty() {
+                0
+            } else {
+                number(self.values)
+            },
+        );
+        self.bytes
+            .put_u32(at + 8, u32::from(number(attribute.value.len())));
         let hash = attribute.hash();
         self.bytes.put_u32(at + 12, hash);
         self.bytes[at + ENTRY..at + ENTRY + attribute.name.len()].copy_from_slice(&attribute.name);
@@ -285,7 +330,10 @@ impl Sets {
             }
             None => 0,
         };
-        self.sets.push(Set { inline: layout.inline, block });
+        self.sets.push(Set {
+            inline: layout.inline,
+            block,
+        });
         let id = SetId::try_from(self.sets.len()).expect("there are fewer sets than entries");
         self.known.insert(digest, (id, 1));
         Ok(id)
@@ -308,14 +356,20 @@ mod tests {
     use super::*;
 
     fn attributes(xattrs: &[(&str, &[u8])]) -> Result<Attributes, LayerError> {
-        let xattrs: Vec<_> = xattrs.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec())).collect();
+        let xattrs: Vec<_> = xattrs
+            .iter()
+            .map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec()))
+            .collect();
         Attributes::new(&xattrs, true, true, &Place::default())
     }
 
     #[test]
     fn small_sets_need_no_block() {
         let label = b"system_u:object_r:container_file_t:s0\0";
-        let layout = attributes(&[("security.selinux", label)]).unwrap().layout().unwrap();
+        let layout = attributes(&[("security.selinux", label)])
+            .unwrap()
+            .layout()
+            .unwrap();
         assert!(layout.block.is_none());
         assert_eq!(layout.inline[..4], MAGIC.to_le_bytes());
     }
@@ -324,8 +378,19 @@ mod tests {
     fn what_does_not_fit_the_inode_goes_to_a_block_and_no_further() {
         let two = attributes(&[("user.a", &[1; 2000]), ("user.b", &[2; 2000])]).unwrap();
         assert!(two.layout().unwrap().block.is_some());
-        let three = [("user.a", &[1; 2000][..]), ("user.b", &[2; 2000]), ("user.c", &[3; 2000])];
-        assert_eq!(attributes(&three).unwrap().check(&Place::default()).unwrap_err().code(), "limit");
+        let three = [
+            ("user.a", &[1; 2000][..]),
+            ("user.b", &[2; 2000]),
+            ("user.c", &[3; 2000]),
+        ];
+        assert_eq!(
+            attributes(&three)
+                .unwrap()
+                .check(&Place::default())
+                .unwrap_err()
+                .code(),
+            "limit"
+        );
     }
 
     #[test]
@@ -342,17 +407,34 @@ mod tests {
     #[test]
     fn names_need_a_known_prefix() {
         for name in ["foo", "system.other", "user.", "security.a\0b"] {
-            assert_eq!(attributes(&[(name, b"1")]).unwrap_err().code(), "bad-attribute", "{name:?}");
+            assert_eq!(
+                attributes(&[(name, b"1")]).unwrap_err().code(),
+                "bad-attribute",
+                "{name:?}"
+            );
         }
-        assert_eq!(attributes(&[("user.a", &vec![0; 70 << 10])]).unwrap_err().code(), "limit");
+        assert_eq!(
+            attributes(&[("user.a", &vec![0; 70 << 10])]).unwrap_err().code(),
+            "limit"
+        );
     }
 
     #[test]
     fn access_lists_are_rewritten_for_the_disk() {
-        let entry = |tag: u8, permissions: u8, id: u32| [&[tag, 0, permissions, 0][..], &id.to_le_bytes()].concat();
-        let list = [vec![2, 0, 0, 0], entry(1, 7, u32::MAX), entry(2, 5, 1000), entry(0x10, 7, u32::MAX)].concat();
+        let entry =
+            |tag: u8, permissions: u8, id: u32| [&[tag, 0, permissions, 0][..], &id.to_le_bytes()].concat();
+        let list = [
+            vec![2, 0, 0, 0],
+            entry(1, 7, u32::MAX),
+            entry(2, 5, 1000),
+            entry(0x10, 7, u32::MAX),
+        ]
+        .concat();
         let disk = access_list(&list).unwrap();
-        assert_eq!(disk, [1, 0, 0, 0, 1, 0, 7, 0, 2, 0, 5, 0, 0xe8, 3, 0, 0, 0x10, 0, 7, 0]);
+        assert_eq!(
+            disk,
+            [1, 0, 0, 0, 1, 0, 7, 0, 2, 0, 5, 0, 0xe8, 3, 0, 0, 0x10, 0, 7, 0]
+        );
         assert!(access_list(&list[..list.len() - 1]).is_none());
         assert!(access_list(&[1, 0, 0, 0]).is_none());
     }

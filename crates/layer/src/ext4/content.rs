@@ -95,7 +95,11 @@ impl Content {
     /// Takes whole blocks.
     fn blocks(&mut self, mut bytes: &[u8], out: &mut Output<'_>) -> Result<(), LayerError> {
         while !bytes.is_empty() {
-            let filled = bytes.chunks_exact(BLOCK).take_while(|block| !is_zero(block)).count() * BLOCK;
+            let filled = bytes
+                .chunks_exact(BLOCK)
+                .take_while(|block| !is_zero(block))
+                .count()
+                * BLOCK;
             if filled == 0 {
                 self.zeros += 1;
                 bytes = &bytes[BLOCK..];
@@ -134,7 +138,11 @@ impl Content {
             last.length += length;
             return;
         }
-        self.runs.push(Run { logical, start, length });
+        self.runs.push(Run {
+            logical,
+            start,
+            length,
+        });
     }
 }
 

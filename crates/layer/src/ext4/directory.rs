@@ -57,8 +57,16 @@ pub(super) fn write(
 ) -> Result<Written, LayerError> {
     let start = out.next_block();
     let dots = [
-        Child { name: b".", inode, kind: FileType::Directory },
-        Child { name: b"..", inode: parent, kind: FileType::Directory },
+        Child {
+            name: b".",
+            inode,
+            kind: FileType::Directory,
+        },
+        Child {
+            name: b"..",
+            inode: parent,
+            kind: FileType::Directory,
+        },
     ];
     let bytes: usize = children.iter().map(Child::size).sum();
     let indexed = bytes > MAX_LINEAR * BLOCK;
@@ -75,7 +83,11 @@ pub(super) fn write(
         }
         out.append(block.close())?;
     }
-    Ok(Written { start, blocks: out.next_block() - start, indexed })
+    Ok(Written {
+        start,
+        blocks: out.next_block() - start,
+        indexed,
+    })
 }
 
 /// A leaf: the range of its entries and the hash they start at.
@@ -102,10 +114,17 @@ fn write_indexed(
     let child = |position: usize| &children[order[position].2 as usize];
     let leaves = leaves(&order, |position| child(position).size());
 
-    let nodes = if leaves.len() <= ROOT_ENTRIES { 0 } else { leaves.len().div_ceil(NODE_ENTRIES) };
+    let nodes = if leaves.len() <= ROOT_ENTRIES {
+        0
+    } else {
+        leaves.len().div_ceil(NODE_ENTRIES)
+    };
     // The index comes first, so that the position of each leaf is known.
     let leaf_block = |index: usize| number(1 + nodes + index);
-    let all: Vec<(u32, u32)> = (0..).zip(&leaves).map(|(index, leaf)| (leaf.hash, leaf_block(index))).collect();
+    let all: Vec<(u32, u32)> = (0..)
+        .zip(&leaves)
+        .map(|(index, leaf)| (leaf.hash, leaf_block(index)))
+        .collect();
     let mut block = vec![0; BLOCK];
     put(&mut block, 0, &dots[0], 12);
     put(&mut block, 12, &dots[1], BLOCK - 12);
@@ -117,7 +136,10 @@ fn write_indexed(
         out.append(&block)?;
     } else {
         let parts: Vec<&[(u32, u32)]> = all.chunks(NODE_ENTRIES).collect();
-        let top: Vec<(u32, u32)> = (0..).zip(&parts).map(|(index, part)| (part[0].0, number(1 + index))).collect();
+        let top: Vec<(u32, u32)> = (0..)
+            .zip(&parts)
+            .map(|(index, part)| (part[0].0, number(1 + index)))
+            .collect();
         put_index(&mut block[32..], &top, ROOT_ENTRIES);
         out.append(&block)?;
         for part in parts {
@@ -147,7 +169,11 @@ fn leaves(order: &[(u32, u32, u32)], size: impl Fn(usize) -> usize) -> Vec<Leaf>
         if used + size > BLOCK {
             let hash = order[position].0;
             let continues = position > 0 && order[position - 1].0 == hash;
-            leaves.push(Leaf { start: position, end: position, hash: hash | u32::from(continues) });
+            leaves.push(Leaf {
+                start: position,
+                end: position,
+                hash: hash | u32::from(continues),
+            });
             used = 0;
         }
         used += size;
@@ -190,7 +216,11 @@ pub(super) struct Block {
 
 impl Block {
     pub(super) fn new() -> Self {
-        Self { bytes: [0; BLOCK], used: 0, last: 0 }
+        Self {
+            bytes: [0; BLOCK],
+            used: 0,
+            last: 0,
+        }
     }
 
     fn fits(&self, child: &Child<'_>) -> bool {

@@ -21,7 +21,9 @@ pub(super) struct Extents {
 
 /// Number of extents that the runs need.
 fn count(runs: &[Run]) -> usize {
-    runs.iter().map(|run| run.length.div_ceil(MAX_LENGTH) as usize).sum()
+    runs.iter()
+        .map(|run| run.length.div_ceil(MAX_LENGTH) as usize)
+        .sum()
 }
 
 /// Number of blocks of the tree, beside the inode.
@@ -87,14 +89,34 @@ mod tests {
     use super::*;
 
     fn scattered(count: u32) -> Vec<Run> {
-        (0..count).map(|n| Run { logical: n * 20, start: 100 + n, length: 1 }).collect()
+        (0..count)
+            .map(|n| Run {
+                logical: n * 20,
+                start: 100 + n,
+                length: 1,
+            })
+            .collect()
     }
 
     #[test]
     fn four_extents_fit_the_inode() {
         assert_eq!(block_count(&scattered(4)), 0);
-        assert_eq!(block_count(&[Run { logical: 0, start: 9, length: 4 * MAX_LENGTH }]), 0);
-        assert_eq!(block_count(&[Run { logical: 0, start: 9, length: 4 * MAX_LENGTH + 1 }]), 1);
+        assert_eq!(
+            block_count(&[Run {
+                logical: 0,
+                start: 9,
+                length: 4 * MAX_LENGTH
+            }]),
+            0
+        );
+        assert_eq!(
+            block_count(&[Run {
+                logical: 0,
+                start: 9,
+                length: 4 * MAX_LENGTH + 1
+            }]),
+            1
+        );
     }
 
     #[test]

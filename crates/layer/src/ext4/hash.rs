@@ -31,7 +31,14 @@ impl NameHash {
             transform(&mut state, &words(&name[index..]));
         }
         let major = state[1] & !1;
-        (if major == END { (0x7fff_ffff - 1) << 1 } else { major }, state[2])
+        (
+            if major == END {
+                (0x7fff_ffff - 1) << 1
+            } else {
+                major
+            },
+            state[2],
+        )
     }
 }
 
@@ -42,7 +49,9 @@ fn words(name: &[u8]) -> [u32; 8] {
     let mut words = [filler; 8];
     let name = &name[..name.len().min(32)];
     for (word, bytes) in words.iter_mut().zip(name.chunks(4)) {
-        *word = bytes.iter().fold(filler, |word, &byte| (word << 8).wrapping_add(u32::from(byte)));
+        *word = bytes
+            .iter()
+            .fold(filler, |word, &byte| (word << 8).wrapping_add(u32::from(byte)));
     }
     words
 }
@@ -53,11 +62,17 @@ fn transform(state: &mut [u32; 4], input: &[u32; 8]) {
     let majority = |x: u32, y: u32, z: u32| (x & y).wrapping_add((x ^ y) & z);
     let parity = |x: u32, y: u32, z: u32| x ^ y ^ z;
     let mut work = *state;
-    let round = |work: &mut [u32; 4], f: &dyn Fn(u32, u32, u32) -> u32, order: [usize; 8], k: u32, shifts: [u32; 4]| {
+    let round = |work: &mut [u32; 4],
+                 f: &dyn Fn(u32, u32, u32) -> u32,
+                 order: [usize; 8],
+                 k: u32,
+                 shifts: [u32; 4]| {
         for (step, index) in order.into_iter().enumerate() {
             // The roles rotate: a, d, c, b.
             let [a, b, c, d] = [0, 1, 2, 3].map(|role: usize| (role + 4 - step % 4) % 4);
-            let mixed = f(work[b], work[c], work[d]).wrapping_add(input[index]).wrapping_add(k);
+            let mixed = f(work[b], work[c], work[d])
+                .wrapping_add(input[index])
+                .wrapping_add(k);
             work[a] = work[a].wrapping_add(mixed).rotate_left(shifts[step % 4]);
         }
     };
@@ -86,7 +101,11 @@ mod tests {
         ("a", 0xd5fa_7d7a, 0xacb4_8187),
         ("passwd", 0xeadd_3d7e, 0xcbee_5b04),
         ("file-00001", 0x84e6_dbde, 0xcb56_9be3),
-        ("a-name-that-is-longer-than-thirty-two-bytes-to-need-two-rounds.txt", 0x1595_dd9e, 0x50f9_6e9d),
+        (
+            "a-name-that-is-longer-than-thirty-two-bytes-to-need-two-rounds.txt",
+            0x1595_dd9e,
+            0x50f9_6e9d,
+        ),
     ];
 
     #[test]

@@ -1,17 +1,18 @@
 //! The end of an image: everything behind the file content, and the front.
 
-use super::attributes::Sets;
 use super::content::Run;
 use super::directory::{self, Child, FileType, Written};
 use super::geometry::Geometry;
+use super::groups;
 use super::hash::NameHash;
 use super::inode::{FLAG_EXTENTS, FLAG_INDEX, Record, kind};
+use super::node::{Inode, Node};
+use super::numbers::{Numbers, WHITEOUT_LINKS, live_directories};
 use super::output::Output;
-use super::superblock::{self, DESCRIPTOR, Descriptor, Superblock, compat, incompat, ro_compat};
-use super::tree::{DirectoryId, Inode, Node, ROOT, Tree, idx};
+use super::tree::{DirectoryId, ROOT, Tree, idx};
 use super::{
-    BLOCK, BLOCK_BYTES, DESCRIPTOR_BLOCKS, DESCRIPTORS_PER_BLOCK, FIRST_INODE, INODE, Put, ROOT_INODE, extents,
-    low16,
+    BLOCK, BLOCK_BYTES, DESCRIPTOR_BLOCKS, DESCRIPTORS_PER_BLOCK, FIRST_INODE, INODE, Put, ROOT_INODE,
+    extents, low16,
 };
 use crate::{LayerError, Place, vhd};
 
@@ -19,8 +20,6 @@ use crate::{LayerError, Place, vhd};
 const FAST_SYMLINK: u16 = 59;
 /// Most links of a directory before its count says "many".
 const MAX_DIRECTORY_LINKS: u32 = 65_000;
-/// Names that share one whiteout inode.
-const WHITEOUT_LINKS: u32 = 60_000;
 
 /// Completes the image; its length with the footer.
 ///
@@ -44,12 +43,12 @@ pub(crate) fn finish(mut tree: Tree, mut out: Output<'_>, identity: &[u8; 32]) -
     let mut free: Vec<(u32, u32)> = vec![(1 + descriptor_blocks, 1 + DESCRIPTOR_BLOCKS)];
     free.extend(tree.freed.iter().map(|run| (run.start, run.start + run.length)));
     let mut patches = Vec::new();
-    settle_sets(&tree, &numbers, &mut free, &mut patches);
+    groups::settle_sets(&tree, &numbers, &mut free, &mut patches);
     free.push((out.next_block() + 2 * geometry.groups, geometry.blocks));
     free.sort_unstable();
 
-    let groups = write_bitmaps(&tree, &numbers, geometry, table, &free, &mut out)?;
-    let front = front(&groups, geometry, uuid);
+    let descriptors = groups::write_bitmaps(&tree, &numbers, geometry, table, &free, &mut out)?;
+    let front = groups::front(&descriptors, geometry, uuid);
     let length = u64::from(geometry.blocks) * BLOCK_BYTES;
     out.reserve(length.saturating_sub(u64::from(out.next_block()) * BLOCK_BYTES))?;
     let mut id = [0; 16];
@@ -62,63 +61,12 @@ pub(crate) fn finish(mut tree: Tree, mut out: Output<'_>, identity: &[u8; 32]) -
     Ok(total)
 }
 
-/// The number of each inode on disk: those that still have a name, in the order of arrival, then the whiteouts.
-struct Numbers {
-    numbers: Vec<u32>,
-    files: u32,
-    whiteouts: u32,
-}
-
-impl Numbers {
-    fn new(tree: &Tree) -> Self {
-        let mut next = FIRST_INODE;
-        let numbers = tree
-            .inodes
-            .iter()
-            .enumerate()
-            .map(|(index, inode)| match (index, inode.links) {
-                (0, _) => ROOT_INODE,
-                (_, 0) => 0,
-                _ => {
-                    next += 1;
-                    next - 1
-                }
-            })
-            .collect();
-        let live = |directory: &&super::tree::Directory| tree.inodes[idx(directory.inode)].links > 0;
-        let whiteouts: usize = (0u32..)
-            .zip(&tree.directories)
-            .filter(|(_, directory)| live(directory))
-            .map(|(index, _)| tree.children(index).filter(|(_, inode)| inode.is_none()).count())
-            .sum();
-        let whiteouts = u32::try_from(whiteouts).expect("the number of names is limited");
-        Self { numbers, files: next - 1, whiteouts }
-    }
-
-    fn of(&self, inode: u32) -> u32 {
-        self.numbers[idx(inode)]
-    }
-
-    /// The inode of the n-th whiteout.
-    fn whiteout(&self, index: u32) -> u32 {
-        self.files + 1 + index / WHITEOUT_LINKS
-    }
-
-    /// The last inode in use.
-    fn last(&self) -> u32 {
-        self.files + self.whiteouts.div_ceil(WHITEOUT_LINKS)
-    }
-}
-
-/// Directories which still exist, with their place among all.
-fn live_directories<'a>(tree: &'a Tree, numbers: &'a Numbers) -> impl Iterator<Item = (u32, &'a super::tree::Directory)> {
-    (0u32..).zip(&tree.directories).filter(|(_, directory)| numbers.of(directory.inode) != 0)
-}
-
 /// Stores the attributes of directories, now that it is known which are opaque.
 fn intern_directories(tree: &mut Tree, out: &mut Output<'_>) -> Result<(), LayerError> {
     for index in 0u32.. {
-        let Some(directory) = tree.directories.get(idx(index)) else { break };
+        let Some(directory) = tree.directories.get(idx(index)) else {
+            break;
+        };
         let (inode, opaque) = (idx(directory.inode), directory.opaque);
         let mut attributes = tree.directory_attributes.remove(&index).unwrap_or_default();
         if tree.inodes[inode].links == 0 {
@@ -135,9 +83,13 @@ fn intern_directories(tree: &mut Tree, out: &mut Output<'_>) -> Result<(), Layer
 /// The runs of a file.
 fn runs<'a>(tree: &'a Tree, inode: &Inode, single: &'a mut [Run; 1]) -> &'a [Run] {
     match inode.node {
-        Node::File { blocks, .. } if blocks == 0 => &[],
+        Node::File { blocks: 0, .. } => &[],
         Node::File { start, blocks } => {
-            single[0] = Run { logical: 0, start, length: blocks };
+            single[0] = Run {
+                logical: 0,
+                start,
+                length: blocks,
+            };
             &single[..]
         }
         Node::Runs(index) => &tree.runs[idx(index)],
@@ -145,7 +97,11 @@ fn runs<'a>(tree: &'a Tree, inode: &Inode, single: &'a mut [Run; 1]) -> &'a [Run
     }
 }
 
-const NO_RUN: [Run; 1] = [Run { logical: 0, start: 0, length: 0 }];
+const NO_RUN: [Run; 1] = [Run {
+    logical: 0,
+    start: 0,
+    length: 0,
+}];
 
 /// Writes what inodes need beside their content: index blocks of extents, and long link targets.
 fn write_extra(tree: &Tree, out: &mut Output<'_>) -> Result<(), LayerError> {
@@ -182,17 +138,29 @@ fn write_directories(
         children.clear();
         for (name, inode) in tree.children(index) {
             children.push(match inode {
-                Some(inode) => Child { name, inode: numbers.of(inode), kind: file_type(tree.inodes[idx(inode)].node) },
+                Some(inode) => Child {
+                    name,
+                    inode: numbers.of(inode),
+                    kind: file_type(tree.inodes[idx(inode)].node),
+                },
                 None => {
                     whiteouts += 1;
-                    Child { name, inode: numbers.whiteout(whiteouts - 1), kind: FileType::Character }
+                    Child {
+                        name,
+                        inode: numbers.whiteout(whiteouts - 1),
+                        kind: FileType::Character,
+                    }
                 }
             });
         }
         let own = numbers.of(directory.inode);
         let parent = numbers.of(tree.directories[idx(directory.parent)].inode);
         let result = directory::write(own, parent, &children, hash, out)?;
-        let run = [Run { logical: 0, start: result.start, length: result.blocks }];
+        let run = [Run {
+            logical: 0,
+            start: result.start,
+            length: result.blocks,
+        }];
         if extents::block_count(&run) > 0 {
             out.append(&extents::build(&run, result.start + result.blocks).blocks)?;
         }
@@ -270,7 +238,11 @@ fn record<'a>(tree: &'a Tree, inode: &Inode, directories: &[Written], extra: &mu
         Node::Symlink { offset, length } => {
             record.mode = kind::SYMLINK | 0o777;
             if length > FAST_SYMLINK {
-                single[0] = Run { logical: 0, start: *extra, length: 1 };
+                single[0] = Run {
+                    logical: 0,
+                    start: *extra,
+                    length: 1,
+                };
                 *extra += 1;
                 put_extents(&mut record, &single, 0);
             } else {
@@ -282,10 +254,18 @@ fn record<'a>(tree: &'a Tree, inode: &Inode, directories: &[Written], extra: &mu
             let written = &directories[idx(index)];
             record.mode |= kind::DIRECTORY;
             let links = 2 + tree.directories[idx(index)].subdirectories;
-            record.links = if links >= MAX_DIRECTORY_LINKS { 1 } else { low16(links) };
+            record.links = if links >= MAX_DIRECTORY_LINKS {
+                1
+            } else {
+                low16(links)
+            };
             record.size = u64::from(written.blocks) * BLOCK_BYTES;
             record.flags |= if written.indexed { FLAG_INDEX } else { 0 };
-            single[0] = Run { logical: 0, start: written.start, length: written.blocks };
+            single[0] = Run {
+                logical: 0,
+                start: written.start,
+                length: written.blocks,
+            };
             put_extents(&mut record, &single, written.start + written.blocks);
         }
         Node::Character(device) => {
@@ -327,106 +307,6 @@ fn whiteout(links: u32) -> Record<'static> {
         field: [0; 60],
         attributes: None,
     }
-}
-
-/// Counts who uses each block of attributes: unused ones are free, shared ones say so.
-fn settle_sets(
-    tree: &Tree,
-    numbers: &Numbers,
-    free: &mut Vec<(u32, u32)>,
-    patches: &mut Vec<(u64, [u8; 4])>,
-) {
-    let sets: &Sets = &tree.sets;
-    let mut users = vec![0u32; sets.iter().count() + 1];
-    for (inode, number) in tree.inodes.iter().zip(&numbers.numbers) {
-        if *number != 0 {
-            users[idx(inode.attributes)] += 1;
-        }
-    }
-    for (id, set) in sets.iter().filter(|(_, set)| set.block != 0) {
-        match users[idx(id)] {
-            0 => free.push((set.block, set.block + 1)),
-            1 => {}
-            count => patches.push((u64::from(set.block) * BLOCK_BYTES + 4, count.to_le_bytes())),
-        }
-    }
-}
-
-/// Writes both bitmaps of each group; the descriptors.
-fn write_bitmaps(
-    tree: &Tree,
-    numbers: &Numbers,
-    geometry: Geometry,
-    table: u32,
-    free: &[(u32, u32)],
-    out: &mut Output<'_>,
-) -> Result<Vec<Descriptor>, LayerError> {
-    let Geometry { groups, blocks_per_group, inodes_per_group, blocks } = geometry;
-    let mut descriptors = vec![Descriptor::default(); idx(groups)];
-    for (_, directory) in live_directories(tree, numbers) {
-        descriptors[idx((numbers.of(directory.inode) - 1) / inodes_per_group)].directories += 1;
-    }
-    let mut free = free.iter().filter(|(from, to)| from < to).copied().peekable();
-    let last = numbers.last();
-    for (group, descriptor) in (0..groups).zip(&mut descriptors) {
-        let (first, end) = (group * blocks_per_group, ((group + 1) * blocks_per_group).min(blocks));
-        // What lies behind the end of a group counts as used.
-        let mut bitmap = [0xff; BLOCK];
-        while let Some((from, to)) = free.peek_mut() {
-            let until = end.min(*to);
-            if *from < until {
-                superblock::clear_bits(&mut bitmap, *from - first, until - first);
-                descriptor.free_blocks += until - *from;
-                *from = until;
-            }
-            if *from < *to {
-                break;
-            }
-            free.next();
-        }
-        descriptor.block_bitmap = out.next_block();
-        out.append(&bitmap)?;
-
-        let used = last.saturating_sub(group * inodes_per_group).min(inodes_per_group);
-        let mut bitmap = [0xff; BLOCK];
-        superblock::clear_bits(&mut bitmap, used, inodes_per_group);
-        descriptor.free_inodes = inodes_per_group - used;
-        descriptor.inode_bitmap = out.next_block();
-        descriptor.inode_table = table + group * geometry.table_blocks();
-        out.append(&bitmap)?;
-    }
-    Ok(descriptors)
-}
-
-/// The first blocks: superblock and group descriptors.
-fn front(groups: &[Descriptor], geometry: Geometry, uuid: [u8; 16]) -> Vec<u8> {
-    let superblock = Superblock {
-        blocks: geometry.blocks,
-        free_blocks: groups.iter().map(|group| group.free_blocks).sum(),
-        inodes: geometry.groups * geometry.inodes_per_group,
-        free_inodes: groups.iter().map(|group| group.free_inodes).sum(),
-        blocks_per_group: geometry.blocks_per_group,
-        inodes_per_group: geometry.inodes_per_group,
-        compat: compat::EXT_ATTR | compat::DIR_INDEX | compat::SPARSE_SUPER2,
-        incompat: incompat::FILETYPE | incompat::EXTENTS | incompat::FLEX_BG,
-        ro_compat: ro_compat::LARGE_FILE
-            | ro_compat::HUGE_FILE
-            | ro_compat::DIR_NLINK
-            | ro_compat::EXTRA_ISIZE
-            | ro_compat::READONLY,
-        // All groups are one: their tables and bitmaps are together.
-        log_groups_per_flex: 31,
-        lost_and_found: 0,
-        uuid,
-        hash_seed: uuid,
-    };
-    let mut front = vec![0; BLOCK];
-    let encoded = superblock.encode();
-    front[superblock::OFFSET..superblock::OFFSET + encoded.len()].copy_from_slice(&encoded);
-    front.reserve(groups.len() * DESCRIPTOR);
-    front.extend(groups.iter().flat_map(Descriptor::encode));
-    front.resize(front.len().next_multiple_of(BLOCK), 0);
-    front
 }
 
 /// Whether the root hides lower layers.

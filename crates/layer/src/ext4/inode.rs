@@ -1,8 +1,8 @@
 //! Inode records.
 
 use super::attributes::{INLINE, INLINE_OFFSET, Set};
+use super::node::DiskTime;
 use super::superblock::EXTRA_INODE;
-use super::tree::DiskTime;
 use super::{INODE, Put, high16, high32, low16, low32};
 
 /// Type bits of the mode.

@@ -15,9 +15,12 @@ pub(crate) mod content;
 mod directory;
 mod extents;
 mod geometry;
+mod groups;
 mod hash;
 pub(crate) mod image;
 mod inode;
+pub(crate) mod node;
+mod numbers;
 pub(crate) mod output;
 mod resolve;
 mod scratch;
@@ -40,7 +43,9 @@ const DESCRIPTOR_BLOCKS: u32 = 8;
 /// Most blocks of an image, 128 GiB.
 pub(crate) const MAX_BLOCKS: u32 = DESCRIPTOR_BLOCKS * DESCRIPTORS_PER_BLOCK * GROUP_BLOCKS;
 /// Bytes per inode.
-const INODE: usize = 256;
+const INODE_BYTES: u32 = 256;
+/// [`INODE_BYTES`], as a length.
+const INODE: usize = INODE_BYTES as usize;
 /// The root directory.
 const ROOT_INODE: u32 = 2;
 /// The first inode that is not reserved.
@@ -63,7 +68,10 @@ impl Put for [u8] {
 }
 
 /// The low 16 bits.
-#[expect(clippy::cast_possible_truncation, reason = "the upper half is stored elsewhere")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the upper half is stored elsewhere"
+)]
 const fn low16(value: u32) -> u16 {
     value as u16
 }
@@ -74,7 +82,10 @@ const fn high16(value: u32) -> u16 {
 }
 
 /// The low 32 bits.
-#[expect(clippy::cast_possible_truncation, reason = "the upper half is stored elsewhere")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the upper half is stored elsewhere"
+)]
 const fn low32(value: u64) -> u32 {
     value as u32
 }

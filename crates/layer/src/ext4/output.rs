@@ -7,7 +7,9 @@ use super::{BLOCK, BLOCK_BYTES, DESCRIPTOR_BLOCKS, MAX_BLOCKS};
 use crate::{LayerError, Place};
 
 /// Bytes gathered before they are written.
-const BUFFER: usize = 1 << 20;
+const BUFFER: usize = 256 << 10;
+/// Fewest bytes that are worth a write of their own.
+const DIRECT: usize = 64 << 10;
 
 /// A source of zeros.
 static ZEROS: [u8; 16 * BLOCK] = [0; 16 * BLOCK];
@@ -28,7 +30,12 @@ impl<'a> Output<'a> {
         file.set_len(0).map_err(LayerError::write)?;
         let maximum = maximum.min(u64::from(MAX_BLOCKS) * BLOCK_BYTES);
         let start = u64::from(1 + DESCRIPTOR_BLOCKS) * BLOCK_BYTES;
-        let output = Self { file, buffer: Vec::with_capacity(BUFFER), start, maximum };
+        let output = Self {
+            file,
+            buffer: Vec::with_capacity(BUFFER),
+            start,
+            maximum,
+        };
         output.seek(start)?;
         Ok(output)
     }
@@ -43,6 +50,12 @@ impl<'a> Output<'a> {
     /// Appends bytes.
     pub(crate) fn append(&mut self, mut bytes: &[u8]) -> Result<(), LayerError> {
         self.reserve(bytes.len() as u64)?;
+        if bytes.len() >= DIRECT {
+            self.flush()?;
+            self.write(bytes)?;
+            self.start += bytes.len() as u64;
+            return Ok(());
+        }
         while !bytes.is_empty() {
             let room = BUFFER - self.buffer.len();
             let (now, later) = bytes.split_at(room.min(bytes.len()));
@@ -80,7 +93,11 @@ impl<'a> Output<'a> {
     pub(crate) fn reserve(&self, bytes: u64) -> Result<(), LayerError> {
         if self.start + self.buffer.len() as u64 + bytes > self.maximum {
             let place = Box::default();
-            return Err(LayerError::Limit { what: "the size of the image", maximum: self.maximum, place });
+            return Err(LayerError::Limit {
+                what: "the size of the image",
+                maximum: self.maximum,
+                place,
+            });
         }
         Ok(())
     }
@@ -109,7 +126,7 @@ impl LayerError {
     pub(crate) fn at(mut self, here: &Place) -> Self {
         match &mut self {
             Self::BadAttribute { place, .. } | Self::Limit { place, .. } if place.entry == 0 => {
-                place.clone_from(&Box::new(here.clone()));
+                place.as_mut().clone_from(here);
             }
             _ => {}
         }

@@ -3,7 +3,8 @@
 //! Symbolic links of this layer are followed; absolute targets restart at the root and `..` stops there. Nothing
 //! outside the tree exists, so there is nothing to escape to.
 
-use super::tree::{DirectoryId, Found, Metadata, ROOT, Tree, idx};
+use super::node::Metadata;
+use super::tree::{DirectoryId, Found, ROOT, Tree, idx};
 use crate::LayerError;
 use crate::tar::Timestamp;
 
@@ -41,7 +42,11 @@ enum Part {
 
 impl Tree {
     /// The directory which `path` leads to. With `create`, missing ones are made with that time.
-    pub(crate) fn resolve(&mut self, path: &[u8], create: Option<Timestamp>) -> Result<DirectoryId, PathError> {
+    pub(crate) fn resolve(
+        &mut self,
+        path: &[u8],
+        create: Option<Timestamp>,
+    ) -> Result<DirectoryId, PathError> {
         let mut current = ROOT;
         let mut followed = 0;
         let mut parts = vec![Part::Path { position: 0 }];
@@ -55,13 +60,21 @@ impl Tree {
                 parts.pop();
                 continue;
             }
-            let end = bytes[start..].iter().position(|&byte| byte == b'/').map_or(bytes.len(), |length| start + length);
+            let end = bytes[start..]
+                .iter()
+                .position(|&byte| byte == b'/')
+                .map_or(bytes.len(), |length| start + length);
             *position = end + 1;
             let name = &bytes[start..end];
             self.steps += 1;
             if self.steps > MAX_STEPS {
                 let (maximum, place) = (MAX_STEPS, Box::default());
-                return Err(LayerError::Limit { what: "the work of following links", maximum, place }.into());
+                return Err(LayerError::Limit {
+                    what: "the work of following links",
+                    maximum,
+                    place,
+                }
+                .into());
             }
             match name {
                 b"" | b"." => continue,
@@ -85,7 +98,9 @@ impl Tree {
                 }
                 Some(Found::Other) => return Err(PathError::Bad("a component is not a directory")),
                 Some(Found::Whiteout) | None => {
-                    let Some(time) = create else { return Err(PathError::Missing) };
+                    let Some(time) = create else {
+                        return Err(PathError::Missing);
+                    };
                     if name.len() > MAX_NAME {
                         return Err(PathError::Bad("a link leads to a name that is too long"));
                     }
@@ -95,5 +110,45 @@ impl Tree {
             }
         }
         Ok(current)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ext4::tree::TreeLimits;
+
+    fn tree_with_link(target: &[u8]) -> Tree {
+        let mut tree = Tree::new(TreeLimits {
+            names: 100,
+            bytes: 10_000,
+        });
+        let node = tree.target(target).unwrap();
+        let inode = tree.add(
+            node,
+            target.len() as u64,
+            &Metadata::implied(Timestamp::default()),
+            0,
+        );
+        tree.link(ROOT, b"l", inode).unwrap();
+        tree
+    }
+
+    #[test]
+    fn the_work_of_one_layer_is_limited() {
+        let mut tree = tree_with_link(b"d/../d/../d");
+        tree.steps = MAX_STEPS - 12;
+        assert!(tree.resolve(b"l", Some(Timestamp::default())).is_ok());
+        assert!(tree.resolve(b"l", None).is_ok());
+        let Err(PathError::Layer(error)) = tree.resolve(b"l", None) else {
+            panic!("it went on")
+        };
+        assert_eq!(error.code(), "limit");
+    }
+
+    #[test]
+    fn parents_of_the_root_are_the_root() {
+        let mut tree = tree_with_link(b"../../..");
+        assert_eq!(tree.resolve(b"l/l/./l", None).unwrap(), ROOT);
     }
 }

@@ -16,7 +16,8 @@ use super::superblock::{
 };
 use super::tree::idx;
 use super::{
-    BLOCK, BLOCK_BYTES, DESCRIPTORS_PER_BLOCK, FIRST_INODE, GROUP_BLOCKS, INODE, ROOT_INODE, extents,
+    BLOCK, BLOCK_BYTES, DESCRIPTORS_PER_BLOCK, FIRST_INODE, GROUP_BLOCKS, INODE, INODE_BYTES, ROOT_INODE,
+    extents, low32,
 };
 use crate::{LayerError, vhd};
 
@@ -30,7 +31,7 @@ const FLEX: u32 = 1 << LOG_FLEX;
 const SMALLEST_GROUP: u32 = 1024;
 /// One inode for each four blocks.
 const BLOCKS_PER_INODE: u32 = 4;
-const INODES_PER_BLOCK: u32 = (BLOCK / INODE) as u32;
+const INODES_PER_BLOCK: u32 = low32(BLOCK_BYTES) / INODE_BYTES;
 
 const INODES_UNUSED: u16 = 1;
 const BLOCKS_UNUSED: u16 = 2;
@@ -49,15 +50,23 @@ pub fn write_empty_scratch(out: &File, size_bytes: u64) -> Result<(), LayerError
 /// The same with an identity of its own, from which every byte follows.
 pub fn write_empty_scratch_with_id(out: &File, size_bytes: u64, id: [u8; 16]) -> Result<(), LayerError> {
     if !(MINIMUM..=MAXIMUM).contains(&size_bytes) {
-        return Err(LayerError::DiskSize { size: size_bytes, minimum: MINIMUM, maximum: MAXIMUM });
+        return Err(LayerError::DiskSize {
+            size: size_bytes,
+            minimum: MINIMUM,
+            maximum: MAXIMUM,
+        });
     }
     let disk = size_bytes - size_bytes % BLOCK_BYTES;
     let layout = Layout::new(u32::try_from(disk / BLOCK_BYTES).expect("the maximum fits"));
     out.set_len(0).map_err(LayerError::write)?;
-    out.set_len(disk + vhd::FOOTER as u64).map_err(LayerError::write)?;
+    out.set_len(disk + vhd::FOOTER as u64)
+        .map_err(LayerError::write)?;
     let mut disk_file = out;
     let mut write = |offset: u64, bytes: &[u8]| {
-        disk_file.seek(SeekFrom::Start(offset)).and_then(|_| disk_file.write_all(bytes)).map_err(LayerError::write)
+        disk_file
+            .seek(SeekFrom::Start(offset))
+            .and_then(|_| disk_file.write_all(bytes))
+            .map_err(LayerError::write)
     };
     let at = |block: u32| u64::from(block) * BLOCK_BYTES;
     let mut descriptors = Vec::with_capacity(idx(layout.groups));
@@ -96,9 +105,16 @@ impl Layout {
             blocks -= rest;
         }
         let groups = blocks.div_ceil(GROUP_BLOCKS);
-        let inodes_per_group = (blocks.min(GROUP_BLOCKS) / BLOCKS_PER_INODE).next_multiple_of(INODES_PER_BLOCK);
+        let inodes_per_group =
+            (blocks.min(GROUP_BLOCKS) / BLOCKS_PER_INODE).next_multiple_of(INODES_PER_BLOCK);
         let descriptors = groups.div_ceil(DESCRIPTORS_PER_BLOCK);
-        let mut layout = Self { blocks, groups, inodes_per_group, descriptors, root: 0 };
+        let mut layout = Self {
+            blocks,
+            groups,
+            inodes_per_group,
+            descriptors,
+            root: 0,
+        };
         layout.root = layout.tables_end(0);
         layout
     }
@@ -184,7 +200,9 @@ impl Layout {
         front[superblock::OFFSET..superblock::OFFSET + encoded.len()].copy_from_slice(&encoded);
         for (group, descriptor) in (0u32..).zip(descriptors) {
             let mut bytes = descriptor.encode();
-            let checksum = [&id[..], &group.to_le_bytes(), &bytes[..DESCRIPTOR - 2]].into_iter().fold(0xffff, crc16);
+            let checksum = [&id[..], &group.to_le_bytes(), &bytes[..DESCRIPTOR - 2]]
+                .into_iter()
+                .fold(0xffff, crc16);
             bytes[DESCRIPTOR - 2..].copy_from_slice(&checksum.to_le_bytes());
             front.extend_from_slice(&bytes);
         }
@@ -195,7 +213,9 @@ impl Layout {
 /// CRC-16 with the polynomial 0xa001, as descriptors use it.
 fn crc16(start: u16, bytes: &[u8]) -> u16 {
     bytes.iter().fold(start, |crc, &byte| {
-        (0..8).fold(crc ^ u16::from(byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xa001 } else { crc >> 1 })
+        (0..8).fold(crc ^ u16::from(byte), |crc, _| {
+            if crc & 1 == 1 { crc >> 1 ^ 0xa001 } else { crc >> 1 }
+        })
     })
 }
 
@@ -213,7 +233,15 @@ fn root_inode(block: u32) -> Vec<u8> {
         mtime: never,
         atime: never,
         ctime: never,
-        field: extents::build(&[Run { logical: 0, start: block, length: 1 }], 0).root,
+        field: extents::build(
+            &[Run {
+                logical: 0,
+                start: block,
+                length: 1,
+            }],
+            0,
+        )
+        .root,
         attributes: None,
     };
     let mut table = vec![0; BLOCK];
@@ -225,7 +253,11 @@ fn root_inode(block: u32) -> Vec<u8> {
 fn root_directory() -> [u8; BLOCK] {
     let mut block = Block::new();
     for name in [&b"."[..], b".."] {
-        block.put(&Child { name, inode: ROOT_INODE, kind: FileType::Directory });
+        block.put(&Child {
+            name,
+            inode: ROOT_INODE,
+            kind: FileType::Directory,
+        });
     }
     *block.close()
 }

@@ -14,6 +14,7 @@ use hashbrown::HashTable;
 
 use super::attributes::{Attributes, INLINE, SetId, Sets};
 use super::content::Run;
+use super::node::{Inode, Metadata, Node};
 use super::output::Output;
 use crate::tar::Timestamp;
 use crate::{LayerError, Place};
@@ -38,82 +39,6 @@ pub(crate) const ROOT: DirectoryId = DirectoryId(0);
 /// Number of an inode in the order of arrival; not the number it gets on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct InodeId(pub(super) u32);
-
-/// Owner, permissions and times.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Metadata {
-    pub(crate) mode: u16,
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-    pub(crate) mtime: Timestamp,
-    pub(crate) atime: Timestamp,
-    pub(crate) ctime: Timestamp,
-}
-
-impl Metadata {
-    /// What a directory gets which no entry describes.
-    pub(crate) fn implied(time: Timestamp) -> Self {
-        Self { mode: 0o755, uid: 0, gid: 0, mtime: time, atime: time, ctime: time }
-    }
-}
-
-/// A time as the disk has it: 32 bits of seconds, two more of them, and nanoseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct DiskTime {
-    pub(super) seconds: u32,
-    pub(super) extra: u32,
-}
-
-impl From<Timestamp> for DiskTime {
-    /// Clamps to what the disk can hold.
-    fn from(time: Timestamp) -> Self {
-        let range = i64::from(i32::MIN)..=0x3_7fff_ffff;
-        let (seconds, nanoseconds) = if time.seconds < *range.start() {
-            (*range.start(), 0)
-        } else if time.seconds > *range.end() {
-            (*range.end(), 999_999_999)
-        } else {
-            (time.seconds, time.nanoseconds)
-        };
-        let low = super::low32(seconds.cast_unsigned());
-        let epoch = super::high32((seconds - i64::from(low.cast_signed())).cast_unsigned()) & 3;
-        Self { seconds: low, extra: epoch | nanoseconds << 2 }
-    }
-}
-
-/// What an inode is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Node {
-    /// A regular file whose content is one run from its start, or nothing.
-    File { start: u32, blocks: u32 },
-    /// A regular file of several runs, or with a hole at its start; an index into the lists of runs.
-    Runs(u32),
-    /// A symbolic link: where its target is among the targets.
-    Symlink { offset: u32, length: u16 },
-    /// A directory.
-    Directory(DirectoryId),
-    /// A character device in the kernel's encoding.
-    Character(u32),
-    /// A block device in the kernel's encoding.
-    Block(u32),
-    /// A named pipe.
-    Fifo,
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct Inode {
-    pub(super) size: u64,
-    pub(super) mtime: DiskTime,
-    pub(super) atime: DiskTime,
-    pub(super) ctime: DiskTime,
-    pub(super) node: Node,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    /// Number of names; a directory has one. Without names it is gone.
-    pub(super) links: u32,
-    pub(super) attributes: SetId,
-    pub(super) mode: u16,
-}
 
 #[derive(Debug)]
 struct Name {
@@ -181,7 +106,10 @@ impl Tree {
     /// A tree with nothing but a root.
     pub(crate) fn new(limits: TreeLimits) -> Self {
         // Places of names and targets are 32-bit numbers.
-        let limits = TreeLimits { bytes: limits.bytes.min(u64::from(u32::MAX)), ..limits };
+        let limits = TreeLimits {
+            bytes: limits.bytes.min(u64::from(u32::MAX)),
+            ..limits
+        };
         let mut tree = Self {
             inodes: Vec::new(),
             directories: Vec::new(),
@@ -239,7 +167,16 @@ impl Tree {
     pub(crate) fn content(&mut self, runs: &[Run]) -> Result<Node, LayerError> {
         match runs {
             [] => Ok(Node::File { start: 0, blocks: 0 }),
-            [Run { logical: 0, start, length }] => Ok(Node::File { start: *start, blocks: *length }),
+            [
+                Run {
+                    logical: 0,
+                    start,
+                    length,
+                },
+            ] => Ok(Node::File {
+                start: *start,
+                blocks: *length,
+            }),
             runs => {
                 self.charge(size_of_val(runs) as u64 + 32)?;
                 let index = u32::try_from(self.runs.len()).expect("the number of names is limited");
@@ -254,7 +191,10 @@ impl Tree {
         self.charge(target.len() as u64)?;
         let offset = u32::try_from(self.targets.len()).expect("the bytes of targets are limited");
         self.targets.extend_from_slice(target);
-        Ok(Node::Symlink { offset, length: u16::try_from(target.len()).expect("the caller checks the length") })
+        Ok(Node::Symlink {
+            offset,
+            length: u16::try_from(target.len()).expect("the caller checks the length"),
+        })
     }
 
     /// Stores the attributes of an inode.
@@ -271,11 +211,20 @@ impl Tree {
     }
 
     /// Gives an inode a name, replacing what had it.
-    pub(crate) fn link(&mut self, directory: DirectoryId, name: &[u8], inode: InodeId) -> Result<(), LayerError> {
+    pub(crate) fn link(
+        &mut self,
+        directory: DirectoryId,
+        name: &[u8],
+        inode: InodeId,
+    ) -> Result<(), LayerError> {
         let links = &mut self.inodes[idx(inode.0)].links;
         if *links >= MAX_LINKS {
             let (maximum, place) = (u64::from(MAX_LINKS), Box::default());
-            return Err(LayerError::Limit { what: "the number of links of one file", maximum, place });
+            return Err(LayerError::Limit {
+                what: "the number of links of one file",
+                maximum,
+                place,
+            });
         }
         // Counted first: replacing a name of the same inode must not end it.
         *links += 1;
@@ -329,7 +278,9 @@ impl Tree {
     ) -> Result<DirectoryId, LayerError> {
         let directory = self.new_directory(parent.0, metadata);
         let inode = self.directories[idx(directory.0)].inode;
-        let index = self.set(parent.0, name, inode).map(|()| self.find(parent.0, name));
+        let index = self
+            .set(parent.0, name, inode)
+            .map(|()| self.find(parent.0, name));
         let index = index?.expect("it was just set");
         self.directories[idx(directory.0)].opaque = self.names[idx(index)].whited_out;
         self.directories[idx(parent.0)].subdirectories += 1;
@@ -385,7 +336,14 @@ impl Tree {
         let id = DirectoryId(u32::try_from(self.directories.len()).expect("the number of names is limited"));
         let InodeId(inode) = self.add(Node::Directory(id), 0, metadata, 0);
         self.inodes[idx(inode)].links = 1;
-        self.directories.push(Directory { inode, parent, first: NONE, last: NONE, subdirectories: 0, opaque: false });
+        self.directories.push(Directory {
+            inode,
+            parent,
+            first: NONE,
+            last: NONE,
+            subdirectories: 0,
+            opaque: false,
+        });
         id
     }
 
@@ -398,7 +356,11 @@ impl Tree {
         }
         if self.names.len() as u64 >= self.limits.names {
             let maximum = self.limits.names;
-            return Err(LayerError::Limit { what: "the number of names", maximum, place: Box::default() });
+            return Err(LayerError::Limit {
+                what: "the number of names",
+                maximum,
+                place: Box::default(),
+            });
         }
         self.charge(name.len() as u64)?;
         let index = u32::try_from(self.names.len()).expect("the number of names is limited");
@@ -423,7 +385,10 @@ impl Tree {
         let (names, bytes, hasher) = (&self.names, &self.name_bytes, &self.hasher);
         self.table.insert_unique(hash, index, |&other| {
             let other = &names[idx(other)];
-            hasher.hash_one((other.directory, &bytes[idx(other.offset)..][..usize::from(other.length)]))
+            hasher.hash_one((
+                other.directory,
+                &bytes[idx(other.offset)..][..usize::from(other.length)],
+            ))
         });
         Ok(())
     }
@@ -454,7 +419,11 @@ impl Tree {
                     }
                 }
                 Node::File { start, blocks } if blocks > 0 => {
-                    self.freed.push(Run { logical: 0, start, length: blocks });
+                    self.freed.push(Run {
+                        logical: 0,
+                        start,
+                        length: blocks,
+                    });
                 }
                 Node::Runs(index) => {
                     let runs = std::mem::take(&mut self.runs[idx(index)]);
@@ -467,7 +436,9 @@ impl Tree {
 
     /// Takes a name out of the table.
     fn forget(&mut self, index: u32) {
-        let hash = self.hasher.hash_one((self.names[idx(index)].directory, self.bytes(index)));
+        let hash = self
+            .hasher
+            .hash_one((self.names[idx(index)].directory, self.bytes(index)));
         if let Ok(entry) = self.table.find_entry(hash, |&other| other == index) {
             entry.remove();
         }
@@ -476,7 +447,9 @@ impl Tree {
     fn find(&self, directory: u32, name: &[u8]) -> Option<u32> {
         let hash = self.hasher.hash_one((directory, name));
         self.table
-            .find(hash, |&index| self.names[idx(index)].directory == directory && self.bytes(index) == name)
+            .find(hash, |&index| {
+                self.names[idx(index)].directory == directory && self.bytes(index) == name
+            })
             .copied()
     }
 
@@ -503,7 +476,11 @@ impl Tree {
         self.cost += bytes;
         if self.cost > self.limits.bytes {
             let (maximum, place) = (self.limits.bytes, Box::default());
-            return Err(LayerError::Limit { what: "the bytes of names, links and attributes", maximum, place });
+            return Err(LayerError::Limit {
+                what: "the bytes of names, links and attributes",
+                maximum,
+                place,
+            });
         }
         Ok(())
     }
@@ -517,20 +494,6 @@ pub(super) fn idx(index: u32) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_keep_34_bits_and_are_clamped() {
-        let disk = |seconds, nanoseconds| {
-            let time = DiskTime::from(Timestamp { seconds, nanoseconds });
-            (time.seconds, time.extra)
-        };
-        assert_eq!(disk(0, 5), (0, 5 << 2));
-        assert_eq!(disk(-1, 0), (u32::MAX, 0));
-        assert_eq!(disk(1 << 31, 0), (1 << 31, 1));
-        assert_eq!(disk(0x3_7fff_ffff, 1), (0x7fff_ffff, 3 | 1 << 2));
-        assert_eq!(disk(i64::MAX, 0), (0x7fff_ffff, 3 | 999_999_999 << 2));
-        assert_eq!(disk(i64::MIN, 7), (1 << 31, 0));
-    }
 
     #[test]
     fn an_inode_stays_small() {

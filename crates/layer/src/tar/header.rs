@@ -24,7 +24,9 @@ impl Header {
 
     /// Whether the checksum field equals the sum of the block, of unsigned or, as some old tars did, signed bytes.
     pub(super) fn checksum_matches(&self) -> bool {
-        let Ok(expected) = number(&self.0[148..156]) else { return false };
+        let Ok(expected) = number(&self.0[148..156]) else {
+            return false;
+        };
         let (mut unsigned, mut signed) = (0i64, 0i64);
         for (index, &byte) in self.0.iter().enumerate() {
             let byte = if (148..156).contains(&index) { b' ' } else { byte };
@@ -49,8 +51,16 @@ impl Header {
     /// The name, with the prefix where the dialect has one.
     pub(super) fn name(&self) -> Vec<u8> {
         let name = text(&self.0[..100]);
-        let prefix = if self.dialect() == Dialect::Ustar { text(&self.0[345..500]) } else { b"" };
-        if prefix.is_empty() { name.to_vec() } else { [prefix, b"/", name].concat() }
+        let prefix = if self.dialect() == Dialect::Ustar {
+            text(&self.0[345..500])
+        } else {
+            b""
+        };
+        if prefix.is_empty() {
+            name.to_vec()
+        } else {
+            [prefix, b"/", name].concat()
+        }
     }
 
     pub(super) fn link_name(&self) -> &[u8] {
@@ -122,13 +132,18 @@ fn base_256(field: &[u8]) -> i64 {
 fn octal(field: &[u8]) -> Result<i64, NumberError> {
     let start = field.iter().position(|&byte| byte != b' ').unwrap_or(field.len());
     let field = &field[start..];
-    let end = field.iter().position(|byte| !(b'0'..=b'7').contains(byte)).unwrap_or(field.len());
+    let end = field
+        .iter()
+        .position(|byte| !(b'0'..=b'7').contains(byte))
+        .unwrap_or(field.len());
     let (digits, rest) = field.split_at(end);
     if rest.iter().any(|byte| !matches!(byte, 0 | b' ')) {
         return Err(NumberError);
     }
     // Twelve octal digits are 36 bits.
-    Ok(digits.iter().fold(0, |value, digit| value * 8 + i64::from(digit - b'0')))
+    Ok(digits
+        .iter()
+        .fold(0, |value, digit| value * 8 + i64::from(digit - b'0')))
 }
 
 #[cfg(test)]
@@ -146,7 +161,13 @@ mod tests {
 
     #[test]
     fn other_text_is_no_number() {
-        for field in [&b"0000689\0"[..], b"-1\0\0", b"12\0 3\0", b"0x12\0", b"\0\0007\0"] {
+        for field in [
+            &b"0000689\0"[..],
+            b"-1\0\0",
+            b"12\0 3\0",
+            b"0x12\0",
+            b"\x00\x007\x00",
+        ] {
             assert_eq!(number(field), Err(NumberError), "{field:?}");
         }
     }
@@ -172,7 +193,11 @@ mod tests {
         let mut header = Header([0; BLOCK]);
         header.0[0] = 0xe9;
         let blanks = 8 * i64::from(b' ');
-        for (sum, accepted) in [(blanks + 0xe9, true), (blanks + 0xe9 - 256, true), (blanks, false)] {
+        for (sum, accepted) in [
+            (blanks + 0xe9, true),
+            (blanks + 0xe9 - 256, true),
+            (blanks, false),
+        ] {
             header.0[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
             assert_eq!(header.checksum_matches(), accepted, "{sum}");
         }

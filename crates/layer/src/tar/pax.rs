@@ -37,16 +37,19 @@ pub(super) struct Sparse {
 
 type Problem = &'static str;
 
+/// Key and value.
+type Record<'a> = (&'a [u8], &'a [u8]);
+
 /// Splits a payload into its records.
-pub(super) fn split(mut payload: &[u8]) -> impl Iterator<Item = Result<(&[u8], &[u8]), Problem>> {
+pub(super) fn split(mut payload: &[u8]) -> impl Iterator<Item = Result<Record<'_>, Problem>> {
     let mut failed = false;
     std::iter::from_fn(move || {
         if payload.is_empty() || failed {
             return None;
         }
-        let record = first(payload).map(|(key, value, rest)| {
+        let record = first(payload).map(|(record, rest)| {
             payload = rest;
-            (key, value)
+            record
         });
         failed = record.is_err();
         Some(record)
@@ -54,10 +57,13 @@ pub(super) fn split(mut payload: &[u8]) -> impl Iterator<Item = Result<(&[u8], &
 }
 
 /// The first record and what follows it.
-fn first(payload: &[u8]) -> Result<(&[u8], &[u8], &[u8]), Problem> {
+fn first(payload: &[u8]) -> Result<(Record<'_>, &[u8]), Problem> {
     // No payload is longer than a number of 19 digits says.
     let head = &payload[..payload.len().min(20)];
-    let blank = head.iter().position(|&byte| byte == b' ').ok_or("a PAX record has no length")?;
+    let blank = head
+        .iter()
+        .position(|&byte| byte == b' ')
+        .ok_or("a PAX record has no length")?;
     let length = decimal(&payload[..blank]).ok_or("the length of a PAX record is not a number")?;
     let length = usize::try_from(length).unwrap_or(usize::MAX);
     if length <= blank + 1 {
@@ -70,7 +76,10 @@ fn first(payload: &[u8]) -> Result<(&[u8], &[u8], &[u8]), Problem> {
     let Some((b'\n', record)) = record[blank + 1..].split_last() else {
         return Err("a PAX record does not end with a line feed");
     };
-    let equals = record.iter().position(|&byte| byte == b'=').ok_or("a PAX record has no value")?;
+    let equals = record
+        .iter()
+        .position(|&byte| byte == b'=')
+        .ok_or("a PAX record has no value")?;
     let (key, value) = (&record[..equals], &record[equals + 1..]);
     if key.is_empty() || key.contains(&0) {
         return Err("a PAX record has a bad key");
@@ -79,7 +88,7 @@ fn first(payload: &[u8]) -> Result<(&[u8], &[u8], &[u8]), Problem> {
     if !binary && value.contains(&0) {
         return Err("a PAX value contains NUL");
     }
-    Ok((key, value, rest))
+    Ok(((key, value), rest))
 }
 
 /// Reads the records before one entry.
@@ -128,7 +137,9 @@ pub(super) fn global(payload: &[u8]) -> Result<(), Problem> {
     for record in split(payload) {
         let (key, _) = record?;
         let changes = matches!(key, b"path" | b"linkpath" | b"size" | b"uid" | b"gid")
-            || [&b"SCHILY."[..], b"MSWINDOWS.", b"GNU.sparse."].iter().any(|prefix| key.starts_with(prefix));
+            || [&b"SCHILY."[..], b"MSWINDOWS.", b"GNU.sparse."]
+                .iter()
+                .any(|prefix| key.starts_with(prefix));
         if changes {
             return Err("a global PAX header changes entries");
         }
@@ -138,7 +149,11 @@ pub(super) fn global(payload: &[u8]) -> Result<(), Problem> {
 
 fn once(seen: &mut u32) -> Result<(), Problem> {
     *seen += 1;
-    if *seen > 1 { Err("a PAX header says path, linkpath or size twice") } else { Ok(()) }
+    if *seen > 1 {
+        Err("a PAX header says path, linkpath or size twice")
+    } else {
+        Ok(())
+    }
 }
 
 fn optional<T>(present: bool, value: impl FnOnce() -> Result<T, Problem>) -> Result<Option<T>, Problem> {
@@ -146,7 +161,9 @@ fn optional<T>(present: bool, value: impl FnOnce() -> Result<T, Problem>) -> Res
 }
 
 fn time(present: bool, value: &[u8]) -> Result<Option<Timestamp>, Problem> {
-    optional(present, || Timestamp::parse(value).ok_or("a PAX time is not a decimal number"))
+    optional(present, || {
+        Timestamp::parse(value).ok_or("a PAX time is not a decimal number")
+    })
 }
 
 fn sparse(sparse: &mut Sparse, key: &[u8], value: &[u8]) -> Result<(), Problem> {
@@ -158,7 +175,7 @@ fn sparse(sparse: &mut Sparse, key: &[u8], value: &[u8]) -> Result<(), Problem> 
         b"size" | b"realsize" => sparse.size = Some(number()?),
         b"numblocks" => sparse.count = Some(number()?),
         b"offset" => {
-            if sparse.map.len() % 2 != 0 {
+            if !sparse.map.len().is_multiple_of(2) {
                 return Err("a sparse offset has no length");
             }
             sparse.map.push(number()?);
@@ -175,7 +192,9 @@ fn sparse(sparse: &mut Sparse, key: &[u8], value: &[u8]) -> Result<(), Problem> 
             }
             if !value.is_empty() {
                 for field in value.split(|&byte| byte == b',') {
-                    sparse.map.push(decimal(field).ok_or("the sparse map is not a list of numbers")?);
+                    sparse
+                        .map
+                        .push(decimal(field).ok_or("the sparse map is not a list of numbers")?);
                 }
             }
         }
@@ -190,7 +209,9 @@ pub(super) fn decimal(digits: &[u8]) -> Option<u64> {
         return None;
     }
     digits.iter().try_fold(0u64, |value, digit| {
-        digit.is_ascii_digit().then(|| value.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
+        digit
+            .is_ascii_digit()
+            .then(|| value.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
     })
 }
 
@@ -211,8 +232,18 @@ mod tests {
 
     fn record(key: &[u8], value: &[u8]) -> Vec<u8> {
         let body = key.len() + value.len() + 3;
-        let length = (1..).map(|digits| body + digits).find(|length| body + length.to_string().len() == *length);
-        [length.unwrap().to_string().as_bytes(), b" ", key, b"=", value, b"\n"].concat()
+        let length = (1..)
+            .map(|digits| body + digits)
+            .find(|length| body + length.to_string().len() == *length);
+        [
+            length.unwrap().to_string().as_bytes(),
+            b" ",
+            key,
+            b"=",
+            value,
+            b"\n",
+        ]
+        .concat()
     }
 
     #[test]
@@ -247,9 +278,22 @@ mod tests {
         let twice = [record(b"path", b"a"), record(b"path", b"b")].concat();
         assert!(local(&twice).is_err());
         let times = [record(b"mtime", b"1"), record(b"mtime", b"2.5")].concat();
-        assert_eq!(local(&times).unwrap().mtime, Some(Timestamp { seconds: 2, nanoseconds: 500_000_000 }));
-        let xattrs = [record(b"SCHILY.xattr.user.a", b"1"), record(b"SCHILY.xattr.user.a", b"2\n\0")].concat();
-        assert_eq!(local(&xattrs).unwrap().xattrs, [(b"user.a".to_vec(), b"2\n\0".to_vec())]);
+        assert_eq!(
+            local(&times).unwrap().mtime,
+            Some(Timestamp {
+                seconds: 2,
+                nanoseconds: 500_000_000
+            })
+        );
+        let xattrs = [
+            record(b"SCHILY.xattr.user.a", b"1"),
+            record(b"SCHILY.xattr.user.a", b"2\n\0"),
+        ]
+        .concat();
+        assert_eq!(
+            local(&xattrs).unwrap().xattrs,
+            [(b"user.a".to_vec(), b"2\n\0".to_vec())]
+        );
     }
 
     #[test]
@@ -264,9 +308,16 @@ mod tests {
         assert!(local(&record(b"size", b"12x")).is_err());
         assert!(local(&record(b"size", b"-1")).is_err());
         assert_eq!(local(&record(b"uid", b"-1")).unwrap().uid, Some(-1));
-        assert_eq!(local(&record(b"uid", b"99999999999999999999")).unwrap().uid, Some(i64::MAX));
+        assert_eq!(
+            local(&record(b"uid", b"99999999999999999999")).unwrap().uid,
+            Some(i64::MAX)
+        );
         for time in [&b"nan"[..], b"1e9", b"", b"+1", b".5", b"1.x", b"- 1"] {
-            assert!(time.is_empty() || local(&record(b"mtime", time)).is_err(), "{}", time.escape_ascii());
+            assert!(
+                time.is_empty() || local(&record(b"mtime", time)).is_err(),
+                "{}",
+                time.escape_ascii()
+            );
         }
     }
 

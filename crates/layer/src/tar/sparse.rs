@@ -14,10 +14,16 @@ type Problem = &'static str;
 
 /// Makes segments of alternating offsets and lengths.
 pub(super) fn pairs(numbers: &[u64]) -> Result<Vec<Segment>, Problem> {
-    if numbers.len() % 2 != 0 {
+    if !numbers.len().is_multiple_of(2) {
         return Err("the sparse map has an odd number of fields");
     }
-    Ok(numbers.chunks_exact(2).map(|pair| Segment { offset: pair[0], length: pair[1] }).collect())
+    Ok(numbers
+        .chunks_exact(2)
+        .map(|pair| Segment {
+            offset: pair[0],
+            length: pair[1],
+        })
+        .collect())
 }
 
 /// Checks that a map is ascending, stays inside the file and accounts for the stored bytes exactly.
@@ -27,7 +33,10 @@ pub(super) fn check(map: &[Segment], size: u64, stored: u64) -> Result<(), Probl
         if segment.offset < end {
             return Err("the sparse map is not ascending");
         }
-        end = segment.offset.checked_add(segment.length).ok_or("the sparse map overflows")?;
+        end = segment
+            .offset
+            .checked_add(segment.length)
+            .ok_or("the sparse map overflows")?;
         total = total.saturating_add(segment.length);
     }
     if end > size {
@@ -50,7 +59,10 @@ pub(super) fn old_entries(field: &[u8], more: u8, map: &mut Vec<Segment>) -> Res
         if length[0] == 0 {
             break;
         }
-        map.push(Segment { offset: unsigned(offset)?, length: unsigned(length)? });
+        map.push(Segment {
+            offset: unsigned(offset)?,
+            length: unsigned(length)?,
+        });
     }
     Ok(more != 0)
 }
@@ -62,7 +74,10 @@ pub(super) fn old_header(header: &Header, map: &mut Vec<Segment>) -> Result<(boo
 }
 
 fn unsigned(field: &[u8]) -> Result<u64, Problem> {
-    number(field).ok().and_then(|value| u64::try_from(value).ok()).ok_or("the sparse map holds no numbers")
+    number(field)
+        .ok()
+        .and_then(|value| u64::try_from(value).ok())
+        .ok_or("the sparse map holds no numbers")
 }
 
 /// The map of version 1.0, which precedes the stored bytes: lines of decimal numbers, filled up to whole blocks.
@@ -126,7 +141,11 @@ mod tests {
         assert_eq!(map.block(b"2\n1024\n512\n\0\0\0"), Ok(true));
         assert_eq!(map.finish().unwrap(), pairs(&[0, 512, 1024, 512]).unwrap());
         assert!(MapText::default().block(b"x\n").is_err());
-        assert!(MapText::default().block(b"9999999999999999999999999999999").is_err());
+        assert!(
+            MapText::default()
+                .block(b"9999999999999999999999999999999")
+                .is_err()
+        );
         assert_eq!(MapText::default().block(b"0\n"), Ok(true));
     }
 }

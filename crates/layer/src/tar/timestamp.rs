@@ -33,16 +33,28 @@ impl Timestamp {
             unit /= 10;
         }
         Some(match (negative, nanoseconds) {
-            (false, _) => Self { seconds: whole, nanoseconds },
-            (true, 0) => Self { seconds: -whole, nanoseconds },
-            (true, _) => Self { seconds: -whole - 1, nanoseconds: 1_000_000_000 - nanoseconds },
+            (false, _) => Self {
+                seconds: whole,
+                nanoseconds,
+            },
+            (true, 0) => Self {
+                seconds: -whole,
+                nanoseconds,
+            },
+            (true, _) => Self {
+                seconds: -whole - 1,
+                nanoseconds: 1_000_000_000 - nanoseconds,
+            },
         })
     }
 }
 
 impl From<i64> for Timestamp {
     fn from(seconds: i64) -> Self {
-        Self { seconds, nanoseconds: 0 }
+        Self {
+            seconds,
+            nanoseconds: 0,
+        }
     }
 }
 
@@ -53,13 +65,19 @@ mod tests {
     #[test]
     fn fractions_count_forward_also_before_1970() {
         let at = |seconds, nanoseconds| Some(Timestamp { seconds, nanoseconds });
-        assert_eq!(Timestamp::parse(b"1350244992.023960108"), at(1_350_244_992, 23_960_108));
+        assert_eq!(
+            Timestamp::parse(b"1350244992.023960108"),
+            at(1_350_244_992, 23_960_108)
+        );
         assert_eq!(Timestamp::parse(b"1.0239601089999"), at(1, 23_960_108));
         assert_eq!(Timestamp::parse(b"1."), at(1, 0));
         assert_eq!(Timestamp::parse(b"-1"), at(-1, 0));
         assert_eq!(Timestamp::parse(b"-1.25"), at(-2, 750_000_000));
         assert_eq!(Timestamp::parse(b"-0.5"), at(-1, 500_000_000));
-        assert_eq!(Timestamp::parse(b"-99999999999999999999.5"), at(i64::MIN, 500_000_000));
+        assert_eq!(
+            Timestamp::parse(b"-99999999999999999999.5"),
+            at(i64::MIN, 500_000_000)
+        );
         assert_eq!(Timestamp::parse(b"99999999999999999999"), at(i64::MAX, 0));
     }
 }

@@ -76,8 +76,19 @@ pub(crate) fn seal(block: &mut [u8]) {
 /// A PAX record.
 pub(crate) fn record(key: &str, value: &[u8]) -> Vec<u8> {
     let body = key.len() + value.len() + 3;
-    let length = (1..).map(|digits| body + digits).find(|length| body + length.to_string().len() == *length).unwrap();
-    [length.to_string().as_bytes(), b" ", key.as_bytes(), b"=", value, b"\n"].concat()
+    let length = (1..)
+        .map(|digits| body + digits)
+        .find(|length| body + length.to_string().len() == *length)
+        .unwrap();
+    [
+        length.to_string().as_bytes(),
+        b" ",
+        key.as_bytes(),
+        b"=",
+        value,
+        b"\n",
+    ]
+    .concat()
 }
 
 /// An archive under construction.
@@ -104,12 +115,18 @@ impl Archive {
 
     /// An extension header for the next entry.
     pub(crate) fn extension(self, flag: u8, payload: &[u8]) -> Self {
-        self.entry(Header::new(flag, b"./@PaxHeader").size(payload.len() as u64), payload)
+        self.entry(
+            Header::new(flag, b"./@PaxHeader").size(payload.len() as u64),
+            payload,
+        )
     }
 
     /// PAX records for the next entry.
     pub(crate) fn pax(self, records: &[(&str, &[u8])]) -> Self {
-        let payload: Vec<u8> = records.iter().flat_map(|(key, value)| record(key, value)).collect();
+        let payload: Vec<u8> = records
+            .iter()
+            .flat_map(|(key, value)| record(key, value))
+            .collect();
         self.extension(b'x', &payload)
     }
 
@@ -122,13 +139,22 @@ impl Archive {
         if link.len() > 100 {
             records.push(("linkpath", link));
         }
-        let this = if records.is_empty() { self } else { self.pax(&records) };
+        let this = if records.is_empty() {
+            self
+        } else {
+            self.pax(&records)
+        };
         this.entry(header, content)
     }
 
     pub(crate) fn file(self, name: impl AsRef<[u8]>, content: impl AsRef<[u8]>) -> Self {
         let (name, content) = (name.as_ref(), content.as_ref());
-        self.named(Header::new(b'0', name).size(content.len() as u64), name, b"", content)
+        self.named(
+            Header::new(b'0', name).size(content.len() as u64),
+            name,
+            b"",
+            content,
+        )
     }
 
     pub(crate) fn directory(self, name: impl AsRef<[u8]>) -> Self {

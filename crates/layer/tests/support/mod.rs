@@ -17,7 +17,10 @@ pub(crate) fn convert(tar: &[u8]) -> Result<(Converted, NamedTempFile), LayerErr
 }
 
 /// Converts under the given limits.
-pub(crate) fn convert_with(tar: impl Read, options: &ConvertOptions) -> Result<(Converted, NamedTempFile), LayerError> {
+pub(crate) fn convert_with(
+    tar: impl Read,
+    options: &ConvertOptions,
+) -> Result<(Converted, NamedTempFile), LayerError> {
     let file = NamedTempFile::new().unwrap();
     let converted = tar_to_vhd(tar, file.as_file(), options)?;
     Ok((converted, file))

@@ -11,9 +11,17 @@ use tempfile::{NamedTempFile, TempDir};
 
 /// Fails unless `e2fsck -fn` finds nothing.
 pub(crate) fn check(image: &Path) {
-    let output = Command::new("e2fsck").arg("-fn").arg(image).output().expect("e2fsck is installed");
+    let output = Command::new("e2fsck")
+        .arg("-fn")
+        .arg(image)
+        .output()
+        .expect("e2fsck is installed");
     let report = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "e2fsck: {report}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "e2fsck: {report}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// A mounted file system.
@@ -44,7 +52,10 @@ impl Mounted {
                 .output()
                 .unwrap();
             if output.status.success() {
-                return Self { directory, held: Vec::new() };
+                return Self {
+                    directory,
+                    held: Vec::new(),
+                };
             }
             last = String::from_utf8_lossy(&output.stderr).into_owned();
         }
@@ -54,14 +65,26 @@ impl Mounted {
     /// Mounts layers over each other, the topmost first.
     pub(crate) fn overlay(layers: &[&Self]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let lower: Vec<String> = layers.iter().map(|layer| layer.path().display().to_string()).collect();
+        let lower: Vec<String> = layers
+            .iter()
+            .map(|layer| layer.path().display().to_string())
+            .collect();
         let status = Command::new("mount")
-            .args(["-t", "overlay", "overlay", "-o", &format!("ro,lowerdir={}", lower.join(":"))])
+            .args([
+                "-t",
+                "overlay",
+                "overlay",
+                "-o",
+                &format!("ro,lowerdir={}", lower.join(":")),
+            ])
             .arg(directory.path())
             .status()
             .unwrap();
         assert!(status.success(), "cannot mount the overlay");
-        Self { directory, held: Vec::new() }
+        Self {
+            directory,
+            held: Vec::new(),
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -74,7 +97,8 @@ impl Mounted {
 
     pub(crate) fn metadata(&self, name: impl AsRef<[u8]>) -> std::fs::Metadata {
         let path = self.at(name);
-        path.symlink_metadata().unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        path.symlink_metadata()
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
 
     pub(crate) fn exists(&self, name: impl AsRef<[u8]>) -> bool {
@@ -91,7 +115,10 @@ impl Mounted {
     }
 
     pub(crate) fn target(&self, name: impl AsRef<[u8]>) -> Vec<u8> {
-        std::fs::read_link(self.at(name)).unwrap().into_os_string().into_vec()
+        std::fs::read_link(self.at(name))
+            .unwrap()
+            .into_os_string()
+            .into_vec()
     }
 
     pub(crate) fn mode(&self, name: impl AsRef<[u8]>) -> u32 {
@@ -116,8 +143,13 @@ impl Mounted {
                 let kind = metadata.file_type();
                 let rest = if kind.is_dir() {
                     pending.push(path.clone());
-                    let opaque = rustix::fs::lgetxattr(&path, "trusted.overlay.opaque", &mut [0u8; 8][..]).is_ok();
-                    if opaque { "opaque directory".to_owned() } else { "directory".to_owned() }
+                    let opaque =
+                        rustix::fs::lgetxattr(&path, "trusted.overlay.opaque", &mut [0u8; 8][..]).is_ok();
+                    if opaque {
+                        "opaque directory".to_owned()
+                    } else {
+                        "directory".to_owned()
+                    }
                 } else if kind.is_symlink() {
                     format!("-> {}", std::fs::read_link(&path).unwrap().display())
                 } else if kind.is_file() {
@@ -130,7 +162,13 @@ impl Mounted {
                 } else {
                     format!("device {}", metadata.rdev())
                 };
-                let name = path.strip_prefix(self.path()).unwrap().as_os_str().as_bytes().escape_ascii().to_string();
+                let name = path
+                    .strip_prefix(self.path())
+                    .unwrap()
+                    .as_os_str()
+                    .as_bytes()
+                    .escape_ascii()
+                    .to_string();
                 list.insert(name, rest);
             }
         }

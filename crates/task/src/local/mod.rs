@@ -23,7 +23,7 @@ use compute::ComputeService;
 
 use crate::{Result, Runtime, Sandbox, SandboxSpec};
 
-pub(crate) use persist::read as records;
+pub(crate) use persist::{clear as remove_records, read as records};
 pub use sandbox::LocalSandbox;
 
 /// How a local sandbox behaves.

@@ -55,6 +55,15 @@ pub(crate) fn remove(sandbox: &Path, id: &str) {
     }
 }
 
+/// Removes all records of a sandbox. Their directory is ours alone.
+pub(crate) fn clear(sandbox: &Path) {
+    if let Err(error) = std::fs::remove_dir_all(directory(sandbox))
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, "task records not removed");
+    }
+}
+
 /// Reads all records; those that cannot be read are left out.
 pub(crate) fn read(sandbox: &Path) -> BTreeMap<String, Option<ExitStatus>> {
     let Ok(entries) = std::fs::read_dir(directory(sandbox)) else {

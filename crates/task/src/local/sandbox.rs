@@ -6,7 +6,7 @@
 //! of all its tasks.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -75,6 +75,7 @@ impl LocalSandbox {
                 let outcome = boot::boot(compute.as_ref(), &spec, &config, &tracker, &stop).await;
                 if outcome.is_err() {
                     stop.cancel();
+                    leave(&spec.dir());
                 }
                 outcome.map(|booted| (booted, spec, config))
             }
@@ -111,6 +112,14 @@ impl LocalSandbox {
     ) -> Result<T> {
         self.shared.alive()?;
         self.shared.tracker.spawn(work).await.map_err(panicked)?
+    }
+}
+
+/// Removes what a sandbox has in its directory, and the directory unless others have something in it.
+fn leave(dir: &Path) {
+    persist::clear(dir);
+    if let Err(error) = std::fs::remove_dir(dir) {
+        tracing::debug!(dir = %dir.display(), %error, "sandbox directory stays");
     }
 }
 
@@ -373,6 +382,9 @@ impl Shared {
         }
         system.close().await;
         self.stop.cancel();
+        if self.tasks().is_empty() {
+            leave(&self.dir);
+        }
     }
 
     /// Kills and takes down every task, so that their disks are complete, then ends the VM.

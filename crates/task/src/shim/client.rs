@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{Calls, open_stream};
+use super::directory;
 use super::protocol::{Call, Opened};
 use super::runtime::Cleanup;
 use super::transport;
@@ -103,12 +104,7 @@ pub(crate) fn lost_exits(dir: &Path) -> Exits {
 pub(crate) async fn remove(dir: PathBuf, cleanup: Cleanup) {
     let work = tokio::task::spawn_blocking(move || {
         cleanup(&dir);
-        match std::fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                tracing::warn!(dir = %dir.display(), %error, "sandbox directory not removed");
-            }
-            _ => {}
-        }
+        directory::remove(&dir);
     });
     if let Err(error) = work.await {
         tracing::error!(%error, "clean-up of a sandbox failed");

@@ -12,6 +12,7 @@
 
 mod client;
 mod connection;
+mod directory;
 mod protocol;
 mod runtime;
 mod server;

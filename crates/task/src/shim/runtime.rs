@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use super::client::{ShimSandbox, gone, lost_exits, remove};
 use super::connection::Calls;
 use super::protocol::{Call, Hello, VERSION, read_line, unreadable};
-use super::{load_spec, transport};
+use super::{directory, load_spec, transport};
 use crate::document::guest;
 use crate::error::{ErrorKind, Result, TaskError};
 use crate::{Runtime, Sandbox, SandboxSpec};
@@ -26,7 +26,7 @@ const HELLO: Duration = Duration::from_secs(5);
 const MOMENT: Duration = Duration::from_secs(1);
 
 /// Removes what a dead sandbox left on the host: mounts, devices, processes. Called with its directory, on a thread
-/// that may block; the directory itself is removed afterwards. Called also when the sandbox has cleared up itself.
+/// that may block; the directory itself is removed afterwards, if nothing is left in it. Called also when the sandbox has cleared up itself.
 pub type Cleanup = Arc<dyn Fn(&Path) + Send + Sync>;
 
 /// How shims are started.
@@ -73,7 +73,7 @@ impl ShimRuntime {
         let log = std::fs::OpenOptions::new()
             .append(true)
             .create(true)
-            .open(dir.join("shim.log"))?;
+            .open(directory::log(dir))?;
         let mut command = Command::new(&self.config.program);
         command.args(&self.config.arguments).arg("--dir").arg(dir);
         command
@@ -175,7 +175,7 @@ impl ShimRuntime {
 
 /// The end of what a shim wrote to its log, ready to be appended to a message.
 fn last_words(dir: &Path) -> String {
-    let text = std::fs::read(dir.join("shim.log")).unwrap_or_default();
+    let text = std::fs::read(directory::log(dir)).unwrap_or_default();
     let text = String::from_utf8_lossy(&text[text.len().saturating_sub(1024)..])
         .trim()
         .to_owned();
@@ -195,7 +195,7 @@ impl Runtime for ShimRuntime {
         let failed = |error| TaskError::io(format_args!("create {}", dir.display()), error);
         std::fs::create_dir_all(&dir).map_err(failed)?;
         std::fs::write(
-            dir.join("shim.json"),
+            directory::spec(&dir),
             serde_json::to_vec(&spec).map_err(unreadable)?,
         )
         .map_err(failed)?;

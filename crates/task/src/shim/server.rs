@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::directory;
 use super::protocol::{
     Call, Hello, Opened, Request, Response, VERSION, line, read_header, read_line, unreadable,
 };
@@ -38,7 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Reads the spec of the sandbox that a shim was started for.
 pub fn load_spec(dir: &Path) -> Result<SandboxSpec> {
-    let path = dir.join("shim.json");
+    let path = directory::spec(dir);
     let text = std::fs::read(&path)
         .map_err(|error| TaskError::io(format_args!("read {}", path.display()), error))?;
     serde_json::from_slice(&text).map_err(unreadable)
@@ -94,9 +95,7 @@ pub async fn serve(dir: &Path, compute: Arc<dyn ComputeService>) -> Result<()> {
         tracing::debug!("connections outlive the sandbox");
     }
     leaving.abort();
-    if let Err(error) = std::fs::remove_dir_all(dir) {
-        tracing::debug!(%error, "sandbox directory not removed");
-    }
+    directory::remove(dir);
     Ok(())
 }
 

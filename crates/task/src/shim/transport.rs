@@ -15,15 +15,12 @@ mod platform {
     use std::fs::Permissions;
     use std::io;
     use std::os::unix::fs::PermissionsExt;
-    use std::path::{Path, PathBuf};
+    use std::path::Path;
 
     use tokio::net::{UnixListener, UnixStream};
 
     use super::Connection;
-
-    fn socket(dir: &Path) -> PathBuf {
-        dir.join("shim.sock")
-    }
+    use crate::shim::directory::socket;
 
     /// Accepts connections.
     pub(crate) struct Listener(UnixListener);

@@ -1,0 +1,63 @@
+//! The files that a shim has in its sandbox's directory.
+//!
+//! The directory is shared with the compute service, which has mounts of host directories in it. So nothing here ever
+//! removes recursively: what is ours goes by name, and then the directory if nothing else is left in it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The spec of the sandbox.
+pub(crate) fn spec(dir: &Path) -> PathBuf {
+    dir.join("shim.json")
+}
+
+/// What the shim logs.
+pub(crate) fn log(dir: &Path) -> PathBuf {
+    dir.join("shim.log")
+}
+
+/// The socket, where it is a file.
+pub(crate) fn socket(dir: &Path) -> PathBuf {
+    dir.join("shim.sock")
+}
+
+/// Removes what is ours.
+pub(crate) fn remove(dir: &Path) {
+    let absent = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    crate::local::remove_records(dir);
+    for file in [spec(dir), log(dir), socket(dir)] {
+        if let Err(error) = std::fs::remove_file(&file)
+            && !absent(&error)
+        {
+            tracing::warn!(file = %file.display(), %error, "file of a sandbox not removed");
+        }
+    }
+    if let Err(error) = std::fs::remove_dir(dir)
+        && !absent(&error)
+    {
+        tracing::warn!(dir = %dir.display(), %error, "sandbox directory not removed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_ours_is_removed() {
+        let run = tempfile::tempdir().unwrap();
+        let dir = run.path().join("s1");
+        let foreign = dir.join("shares/0/data");
+        std::fs::create_dir_all(foreign.parent().unwrap()).unwrap();
+        for file in [spec(&dir), log(&dir), foreign.clone()] {
+            std::fs::write(file, "x").unwrap();
+        }
+        remove(&dir);
+        assert!(foreign.exists());
+        assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1);
+        std::fs::remove_dir_all(dir.join("shares")).unwrap();
+        remove(&dir);
+        assert!(!dir.exists());
+        remove(&dir);
+    }
+}
