@@ -1,100 +1,167 @@
 //! What can be typed, and who does it.
+//!
+//! Building the parsers of all verbs takes longer than most requests, so only those of the words on the line are built at
+//! first; when that does not parse, the line is read again with all of them, which gives the right error or help.
 
 use std::ffi::OsString;
 
 use clap::builder::BoolishValueParser;
 use clap::error::ErrorKind;
-use clap::{Arg, ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 use crate::connect::Session;
 use crate::environment as env;
 use crate::failure::{self, ENGINE, Failure, Outcome};
 use crate::verbs;
 
-/// Containers for Linux and Windows, side by side
-#[derive(Debug, Parser)]
-#[command(
-    name = "ctr-like",
-    version,
-    disable_help_subcommand = true,
-    arg_required_else_help = true
-)]
-pub(crate) struct CommandLine {
-    #[command(flatten)]
-    globals: Globals,
-    #[command(subcommand)]
-    verb: Verb,
-}
-
 #[derive(Debug, Args)]
 struct Globals {
     /// The daemon: unix:///PATH or npipe:////./pipe/NAME
-    #[arg(short = 'H', long, global = true, value_name = "ADDRESS", env = env::HOST, hide_env_values = true, help_heading = "Daemon")]
+    #[arg(short = 'H', long, global = true, value_name = "ADDRESS", env = env::HOST, hide_env_values = true,
+        help_heading = "Daemon")]
     host: Option<String>,
     /// Do not start a daemon when none is running
     #[arg(long, global = true, help_heading = "Daemon")]
     no_start: bool,
 }
 
-/// One table: the names of verbs, who does them, and whether `container` or `image` has them, too.
-macro_rules! verbs {
-    ($($(#[$attribute:meta])* $name:ident($arguments:ty),)*) => {
-        #[derive(Debug, Subcommand)]
-        enum Verb {
-            $($(#[$attribute])* $name($arguments),)*
+/// The words on a line; `None` stands for every word.
+type Words<'a> = Option<&'a [OsString]>;
+
+fn wanted(words: Words<'_>, names: &[&str]) -> bool {
+    words.is_none_or(|words| words.iter().any(|word| names.iter().any(|name| word == name)))
+}
+
+/// A set of verbs: their names and aliases, and who does them. A noun is a verb whose arguments are a set again.
+macro_rules! family {
+    ($family:ident {
+        verbs { $($name:ident($arguments:ty) = $word:literal $(| $alias:literal)*,)* }
+        nouns { $($noun:ident($below:ty) = $noun_word:literal, $about:literal;)* }
+    }) => {
+        #[derive(Debug)]
+        enum $family {
+            $($name($arguments),)*
+            $($noun($below),)*
         }
 
-        impl Verb {
+        impl $family {
+            fn commands(words: Words<'_>) -> Vec<Command> {
+                let mut commands = Vec::new();
+                $({
+                    let aliases: &[&'static str] = &[$($alias),*];
+                    if wanted(words, &[$word $(, $alias)*]) {
+                        let command = <$arguments as Args>::augment_args(Command::new($word));
+                        commands.push(command.visible_aliases(aliases.iter().copied()));
+                    }
+                })*
+                $(if wanted(words, &[$noun_word]) {
+                    let command = Command::new($noun_word).about($about).subcommands(<$below>::commands(words));
+                    commands.push(command.subcommand_required(true).arg_required_else_help(true));
+                })*
+                commands
+            }
+
+            fn parse(matches: &ArgMatches) -> Result<Self, clap::Error> {
+                match matches.subcommand() {
+                    $(Some(($word, matches)) => <$arguments>::from_arg_matches(matches).map(Self::$name),)*
+                    $(Some(($noun_word, matches)) => <$below>::parse(matches).map(Self::$noun),)*
+                    _ => Err(clap::Error::new(ErrorKind::MissingSubcommand)),
+                }
+            }
+
             async fn run(self, session: &Session) -> Outcome {
                 match self {
                     $(Self::$name(arguments) => Box::pin(arguments.run(session)).await,)*
+                    $(Self::$noun(verb) => Box::pin(verb.run(session)).await,)*
                 }
             }
         }
     };
 }
 
-verbs! {
-    Attach(verbs::attach::Attach),
-    Completion(verbs::completion::Completion),
-    Container(verbs::container::Container),
-    Create(verbs::create::Create),
-    Daemon(verbs::daemon::Daemon),
-    Events(verbs::events::Events),
-    Exec(verbs::exec::Exec),
-    Image(verbs::image::Image),
-    Images(verbs::images::Images),
-    Info(verbs::info::Info),
-    Inspect(verbs::inspect::Inspect),
-    Kill(verbs::kill::Kill),
-    Load(verbs::load::Load),
-    Login(verbs::login::Login),
-    Logout(verbs::login::Logout),
-    Logs(verbs::logs::Logs),
-    Ps(verbs::ps::Ps),
-    Pull(verbs::pull::Pull),
-    Push(verbs::push::Push),
-    Rename(verbs::rename::Rename),
-    Restart(verbs::restart::Restart),
-    #[command(visible_aliases = ["remove", "delete"])]
-    Rm(verbs::rm::Rm),
-    Rmi(verbs::rmi::Rmi),
-    Run(verbs::run::Run),
-    Save(verbs::save::Save),
-    Start(verbs::start::Start),
-    Stop(verbs::stop::Stop),
-    System(verbs::system::System),
-    Tag(verbs::tag::Tag),
-    Version(verbs::version::Version),
-    Wait(verbs::wait::Wait),
+family! {
+    Verb {
+        verbs {
+            Attach(verbs::attach::Attach) = "attach",
+            Completion(verbs::completion::Completion) = "completion",
+            Create(verbs::create::Create) = "create",
+            Daemon(verbs::daemon::Daemon) = "daemon",
+            Events(verbs::events::Events) = "events",
+            Exec(verbs::exec::Exec) = "exec",
+            Images(verbs::images::Images) = "images",
+            Info(verbs::info::Info) = "info",
+            Inspect(verbs::inspect::Inspect) = "inspect",
+            Kill(verbs::kill::Kill) = "kill",
+            Load(verbs::load::Load) = "load",
+            Login(verbs::login::Login) = "login",
+            Logout(verbs::login::Logout) = "logout",
+            Logs(verbs::logs::Logs) = "logs",
+            Ps(verbs::ps::Ps) = "ps",
+            Pull(verbs::pull::Pull) = "pull",
+            Push(verbs::push::Push) = "push",
+            Rename(verbs::rename::Rename) = "rename",
+            Restart(verbs::restart::Restart) = "restart",
+            Rm(verbs::rm::Rm) = "rm" | "remove" | "delete",
+            Rmi(verbs::rmi::Rmi) = "rmi",
+            Run(verbs::run::Run) = "run",
+            Save(verbs::save::Save) = "save",
+            Start(verbs::start::Start) = "start",
+            Stop(verbs::stop::Stop) = "stop",
+            System(verbs::system::System) = "system",
+            Tag(verbs::tag::Tag) = "tag",
+            Version(verbs::version::Version) = "version",
+            Wait(verbs::wait::Wait) = "wait",
+        }
+        nouns {
+            Container(ContainerVerb) = "container", "Manage containers";
+            Image(ImageVerb) = "image", "Manage images";
+        }
+    }
+}
+
+family! {
+    ContainerVerb {
+        verbs {
+            Attach(verbs::attach::Attach) = "attach",
+            Create(verbs::create::Create) = "create",
+            Exec(verbs::exec::Exec) = "exec",
+            Inspect(verbs::inspect::InspectContainers) = "inspect",
+            Kill(verbs::kill::Kill) = "kill",
+            Logs(verbs::logs::Logs) = "logs",
+            Ls(verbs::ps::Ps) = "ls" | "list" | "ps",
+            Prune(verbs::prune::PruneContainers) = "prune",
+            Rename(verbs::rename::Rename) = "rename",
+            Restart(verbs::restart::Restart) = "restart",
+            Rm(verbs::rm::Rm) = "rm" | "remove" | "delete",
+            Run(verbs::run::Run) = "run",
+            Start(verbs::start::Start) = "start",
+            Stop(verbs::stop::Stop) = "stop",
+            Wait(verbs::wait::Wait) = "wait",
+        }
+        nouns {}
+    }
+}
+
+family! {
+    ImageVerb {
+        verbs {
+            Inspect(verbs::inspect::InspectImages) = "inspect",
+            Load(verbs::load::Load) = "load",
+            Ls(verbs::images::Images) = "ls" | "list",
+            Prune(verbs::prune::PruneImages) = "prune",
+            Pull(verbs::pull::Pull) = "pull",
+            Push(verbs::push::Push) = "push",
+            Rm(verbs::rmi::Rmi) = "rm" | "remove" | "delete",
+            Save(verbs::save::Save) = "save",
+            Tag(verbs::tag::Tag) = "tag",
+        }
+        nouns {}
+    }
 }
 
 /// Does what was typed and gives the exit code.
 pub(crate) fn run(arguments: &[OsString]) -> i32 {
-    let parsed = command()
-        .try_get_matches_from(arguments)
-        .and_then(|matches| CommandLine::from_arg_matches(&matches));
-    let CommandLine { globals, verb } = match parsed {
+    let (globals, verb) = match parse(arguments) {
         Ok(parsed) => parsed,
         Err(error) => return explain(&error),
     };
@@ -109,6 +176,14 @@ pub(crate) fn run(arguments: &[OsString]) -> i32 {
     failure::report(outcome)
 }
 
+fn parse(arguments: &[OsString]) -> Result<(Globals, Verb), clap::Error> {
+    let attempt = |words: Words<'_>| {
+        let matches = build(words).try_get_matches_from(arguments)?;
+        Ok((Globals::from_arg_matches(&matches)?, Verb::parse(&matches)?))
+    };
+    attempt(Some(arguments)).or_else(|_: clap::Error| attempt(None))
+}
+
 fn explain(error: &clap::Error) -> i32 {
     // Nobody to tell when the stream is closed.
     let _ = error.print();
@@ -120,21 +195,27 @@ fn explain(error: &clap::Error) -> i32 {
     }
 }
 
-/// The command line as docker's users type it: every switch also takes a value (`--rm=false`), and a flag that is given
-/// twice is no mistake.
+/// The whole command line as docker's users type it: every switch also takes a value (`--rm=false`), and a flag that is
+/// given twice is no mistake.
 pub(crate) fn command() -> Command {
-    adapt(CommandLine::command())
+    build(None)
+}
+
+fn build(words: Words<'_>) -> Command {
+    let command = Command::new("ctr-like")
+        .about("Containers for Linux and Windows, side by side")
+        .version(concat!("version ", env!("CARGO_PKG_VERSION")))
+        .disable_help_subcommand(true)
+        .subcommand_required(true)
+        .arg_required_else_help(true);
+    adapt(Globals::augment_args(command).subcommands(Verb::commands(words)))
 }
 
 fn adapt(command: Command) -> Command {
-    let command = command.args_override_self(true).mut_args(switch);
-    let names: Vec<String> = command
-        .get_subcommands()
-        .map(|verb| verb.get_name().to_owned())
-        .collect();
-    names
-        .into_iter()
-        .fold(command, |command, name| command.mut_subcommand(name, adapt))
+    command
+        .args_override_self(true)
+        .mut_args(switch)
+        .mut_subcommands(adapt)
 }
 
 fn switch(argument: Arg) -> Arg {
@@ -158,10 +239,10 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Verb, ErrorKind> {
-        let matches = command()
-            .try_get_matches_from(line.split(' '))
-            .map_err(|error| error.kind())?;
-        Ok(CommandLine::from_arg_matches(&matches).unwrap().verb)
+        let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        super::parse(&words)
+            .map(|(_, verb)| verb)
+            .map_err(|error| error.kind())
     }
 
     #[test]
@@ -218,5 +299,24 @@ mod tests {
         );
         assert_eq!(parse("ctr-like bogus").err(), Some(ErrorKind::InvalidSubcommand));
         assert_eq!(parse("ctr-like run --help").err(), Some(ErrorKind::DisplayHelp));
+        assert_eq!(
+            parse("ctr-like container ps run").err(),
+            Some(ErrorKind::UnknownArgument)
+        );
+        assert_eq!(
+            parse("ctr-like container").err(),
+            Some(ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand)
+        );
+    }
+
+    #[test]
+    fn word_of_another_verb_on_the_line_does_no_harm() {
+        assert!(matches!(parse("ctr-like -H ps images"), Ok(Verb::Images(_))));
+        assert!(matches!(parse("ctr-like run ps images rm"), Ok(Verb::Run(_))));
+        assert!(matches!(parse("ctr-like remove ps"), Ok(Verb::Rm(_))));
+        assert!(matches!(
+            parse("ctr-like container ps"),
+            Ok(Verb::Container(ContainerVerb::Ls(_)))
+        ));
     }
 }

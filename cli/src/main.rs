@@ -45,9 +45,6 @@ fn main() {
         }
         _ => arguments::run(&arguments),
     };
-    #[expect(
-        clippy::exit,
-        reason = "a thread may still wait for standard input, and Windows exit codes have 32 bits"
-    )]
+    // Not a return: a thread may still wait for standard input, and Windows exit codes have 32 bits.
     std::process::exit(code)
 }

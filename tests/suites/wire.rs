@@ -36,7 +36,7 @@ fn a_python_script_of_twenty_lines_runs_a_container() {
     let image = images::pushed(BUSYBOX);
     let output = Command::new("python3")
         .arg(programs::repository().join("docs/examples/client.py"))
-        .arg(&image)
+        .args([&image, "echo", "hello"])
         .env("CTR_LIKE_HOST", format!("unix://{}", daemon.socket().display()))
         .output()
         .unwrap();

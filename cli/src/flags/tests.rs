@@ -3,6 +3,8 @@
 use clap::Parser;
 use serde_json::Value;
 
+use api::message::CreateContainer;
+
 use super::*;
 
 #[derive(Debug, Parser)]

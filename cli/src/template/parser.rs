@@ -20,7 +20,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Node>> {
     match end {
         End::Template => Ok(nodes),
         End::Else(_) => Err(syntax("unexpected {{else}}")),
-        End::End => Err(syntax("unexpected {{end}}")),
+        End::Block => Err(syntax("unexpected {{end}}")),
     }
 }
 
@@ -31,7 +31,7 @@ fn syntax(message: impl Into<String>) -> TemplateError {
 /// What a block ended with.
 enum End {
     Template,
-    End,
+    Block,
     /// `{{else}}`, or the rest of `{{else if ...}}`.
     Else(Tokens),
 }
@@ -67,7 +67,7 @@ impl Parser {
                 _ => String::new(),
             };
             match keyword.as_str() {
-                "end" => break End::End,
+                "end" => break End::Block,
                 "else" => {
                     tokens.next();
                     break End::Else(tokens);
@@ -120,7 +120,7 @@ impl Parser {
             let (body, end) = self.block()?;
             branches.push((condition, body));
             match end {
-                End::End => {
+                End::Block => {
                     return Ok(Node::If {
                         branches,
                         otherwise: Vec::new(),
@@ -131,7 +131,7 @@ impl Parser {
                     Some(Token::Word(word)) if word == "if" => condition = self.whole(tokens)?,
                     Some(_) => return Err(syntax("unexpected text after else")),
                     None => match self.block()? {
-                        (otherwise, End::End) => return Ok(Node::If { branches, otherwise }),
+                        (otherwise, End::Block) => return Ok(Node::If { branches, otherwise }),
                         _ => return Err(syntax("{{else}} without {{end}}")),
                     },
                 },
@@ -142,9 +142,9 @@ impl Parser {
     /// The body of `range` or `with`, and what follows its `else`.
     fn bodies(&mut self) -> Result<(Vec<Node>, Vec<Node>)> {
         match self.block()? {
-            (body, End::End) => Ok((body, Vec::new())),
+            (body, End::Block) => Ok((body, Vec::new())),
             (body, End::Else(tokens)) if tokens.peek().is_none() => match self.block()? {
-                (otherwise, End::End) => Ok((body, otherwise)),
+                (otherwise, End::Block) => Ok((body, otherwise)),
                 _ => Err(syntax("{{else}} without {{end}}")),
             },
             (_, End::Else(_)) => Err(syntax("unexpected text after else")),

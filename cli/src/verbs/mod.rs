@@ -9,12 +9,10 @@ use crate::render;
 
 pub(crate) mod attach;
 pub(crate) mod completion;
-pub(crate) mod container;
 pub(crate) mod create;
 pub(crate) mod daemon;
 pub(crate) mod events;
 pub(crate) mod exec;
-pub(crate) mod image;
 pub(crate) mod images;
 pub(crate) mod info;
 pub(crate) mod inspect;

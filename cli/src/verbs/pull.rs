@@ -24,15 +24,6 @@ impl Pull {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         let client = session.connect().await?;
         let pulled = pull::pull(&client, &self.image, self.platform.as_deref(), self.quiet).await?;
-        if !self.quiet {
-            render::note(&format!("Digest: {}", pulled.digest));
-            let what = if pulled.up_to_date {
-                "Image is up to date"
-            } else {
-                "Downloaded newer image"
-            };
-            render::note(&format!("Status: {what} for {}", pulled.reference));
-        }
         render::line(&pulled.reference)?;
         Ok(0)
     }

@@ -32,9 +32,6 @@ impl Push {
             auth,
         };
         let pushed = pull::transfer(client.push(Context::new(), request).await?, self.quiet).await?;
-        if !self.quiet {
-            render::note(&format!("Digest: {}", pushed.digest));
-        }
         render::line(&pushed.reference)?;
         Ok(0)
     }

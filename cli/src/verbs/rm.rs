@@ -4,9 +4,9 @@ use api::message::RemoveContainer;
 use api::{Code, Containers, Context, Status};
 use clap::Args;
 
-use super::each;
 use crate::connect::Session;
-use crate::failure::Outcome;
+use crate::failure::{self, Outcome};
+use crate::render;
 
 /// Remove containers
 #[derive(Debug, Args)]
@@ -34,21 +34,24 @@ impl Rm {
                 .into());
         }
         let client = session.connect().await?;
-        each(&self.containers, |container| async {
+        let mut code = 0;
+        for container in self.containers {
             let request = RemoveContainer {
                 container: container.clone(),
                 force: self.force,
                 volumes: self.volumes,
             };
             match client.remove(Context::new(), request).await {
-                Err(status) if self.force && status.code == Code::NotFound => {
-                    // Told, as docker does, but what was asked for is true.
-                    crate::failure::report(Err(status.into()));
-                    Ok(container)
+                Ok(_) => render::line(&container)?,
+                Err(status) if status.code == Code::Unavailable => return Err(status.into()),
+                Err(status) => {
+                    // By force, what was asked for is true of one that does not exist.
+                    let harmless = self.force && status.code == Code::NotFound;
+                    let failed = failure::report(Err(status.into()));
+                    code = if harmless { code } else { failed };
                 }
-                outcome => outcome.map(|_| container),
             }
-        })
-        .await
+        }
+        Ok(code)
     }
 }

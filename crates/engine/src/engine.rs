@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use image::{Images, Platform};
 use snapshot::{Differs, Snapshotter};
-use store::{Resource, Store, Table};
+use store::{Durability, Resource, Store, Table};
 use task::Runtime;
 use tokio_util::task::TaskTracker;
 
@@ -69,7 +69,8 @@ impl Engine {
     /// # Errors
     /// The records cannot be read.
     pub async fn open(parts: Parts) -> Result<Self> {
-        let table = parts.store.table::<ContainerRecord>("containers");
+        // A killed daemon loses nothing; a power cut may lose the last moments, as it does of the containers' own files.
+        let table = parts.store.table::<ContainerRecord>("containers").durability(Durability::Eventual);
         let engine = Self(Arc::new(Inner {
             sandboxes: Sandboxes::new(parts.runtime, parts.sandbox),
             store: parts.store,
@@ -177,15 +178,18 @@ impl Engine {
         ];
         resources.extend(record.layers.iter().map(Resource::layer));
         let store = &self.0.store;
-        store.put_root(&root_name(&record.id), resources).await.map_err(convert::store)?;
+        let root = root_name(&record.id);
+        store
+            .transaction_with(Durability::Eventual, move |txn| txn.put_root(&root, resources))
+            .await
+            .map_err(convert::store)?;
         let scratch = self.0.snapshotter.create_scratch(&record.id, record.options.storage_size).await;
         scratch.map_err(convert::snapshot)?;
         self.0.table.put(&record.id, record).await.map_err(convert::store)
     }
 
-    /// Takes away everything that belongs to a container but its record in memory; failures are logged, a later
-    /// collection retries.
-    pub(crate) async fn discard(&self, id: &str) {
+    /// Takes away a container's files; failures are logged, and the next start of the daemon tries again.
+    pub(crate) async fn dispose(&self, id: &str) {
         if let Err(error) = self.0.snapshotter.remove_scratch(id).await {
             tracing::warn!(container = id, %error, "scratch not removed");
         }
@@ -195,11 +199,39 @@ impl Engine {
         {
             tracing::warn!(container = id, %error, "container directory not removed");
         }
-        for outcome in [self.0.table.remove(id).await.map(drop), self.0.store.remove_root(&root_name(id)).await.map(drop)] {
-            if let Err(error) = outcome {
-                tracing::warn!(container = id, %error, "container record not removed");
-            }
+    }
+
+    /// Takes away a container's record and root from the store.
+    async fn strike(&self, id: &str) {
+        let (table, key, root) = (self.0.table.clone(), id.to_owned(), root_name(id));
+        let removed: Result<bool, store::StoreError> = self
+            .0
+            .store
+            .transaction_with(Durability::Eventual, move |txn| {
+                txn.remove(&table, &key)?;
+                txn.remove_root(&root)
+            })
+            .await;
+        if let Err(error) = removed {
+            tracing::warn!(container = id, %error, "container record not removed");
         }
+    }
+
+    /// Takes away everything that belongs to a container but its record in memory.
+    pub(crate) async fn discard(&self, id: &str) {
+        self.strike(id).await;
+        self.dispose(id).await;
+    }
+
+    /// Makes a container unknown; what it leaves on disk is [`Engine::dispose`]'s. Call in its turn.
+    pub(crate) async fn forget(&self, container: &Container) {
+        let record = container.set_state(|state| state.status = Status::Removing);
+        container.take_waiting();
+        self.strike(&record.id).await;
+        self.write_containers().remove(&record.id);
+        self.0.execs.forget(&record.id);
+        self.0.events.publish("container", "destroy", &record.id, record.event_attributes());
+        container.removed.send_replace(true);
     }
 
     /// Removes a container.
@@ -226,13 +258,8 @@ impl Engine {
         if *container.removed.borrow() {
             return Ok(());
         }
-        let record = container.set_state(|state| state.status = Status::Removing);
-        container.take_waiting();
-        self.discard(&id).await;
-        self.write_containers().remove(&id);
-        self.0.execs.forget(&id);
-        self.0.events.publish("container", "destroy", &id, record.event_attributes());
-        container.removed.send_replace(true);
+        self.forget(&container).await;
+        self.dispose(&id).await;
         drop(turn);
         Ok(())
     }

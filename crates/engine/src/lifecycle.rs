@@ -114,6 +114,10 @@ impl Engine {
                     .about("container", &record.name)
                     .hint(format!("pull {} again", record.image))
             })?;
+            if layer.opaque_root {
+                // It hides everything below, which overlayfs does not see on a root directory.
+                layers.clear();
+            }
             layers.push(layer.path);
         }
         let scratch = self.0.snapshotter.scratch(&record.id).await.map_err(convert::snapshot)?.ok_or_else(|| {
@@ -163,12 +167,6 @@ impl Engine {
     pub(crate) async fn settle(&self, container: &Arc<Container>, sandbox: Option<&dyn Sandbox>, status: ExitStatus) {
         let turn = container.turn().await;
         let id = container.id();
-        if let Some(sandbox) = sandbox
-            && sandbox.closed().is_none()
-            && let Err(error) = sandbox.delete(&id).await
-        {
-            tracing::warn!(container = id, %error, "ended task not deleted");
-        }
         let record = container.set_state(|state| {
             state.status = Status::Exited;
             state.pid = None;
@@ -182,11 +180,21 @@ impl Engine {
         self.0.events.publish("container", "die", &id, attributes);
         container.publish_exit();
         if record.options.auto_remove {
-            drop(turn);
-            self.remove_quietly(&id).await;
+            self.forget(container).await;
+        }
+        // Whoever waits for the end need not wait for the unmounting; whoever wants to start or remove waits for the turn.
+        if let Some(sandbox) = sandbox
+            && sandbox.closed().is_none()
+            && let Err(error) = sandbox.delete(&id).await
+        {
+            tracing::warn!(container = id, %error, "ended task not deleted");
+        }
+        if record.options.auto_remove {
+            self.dispose(&id).await;
         } else {
             self.keep(&record).await;
         }
+        drop(turn);
     }
 
     async fn remove_quietly(&self, id: &str) {

@@ -28,11 +28,13 @@ pub(crate) struct Agent {
 pub(crate) struct Flags {
     /// `-loglevel`
     pub(crate) log_level: String,
+    /// `-runtime`: a program with runc's command line, instead of libcontainer.
+    pub(crate) runtime: Option<String>,
 }
 
 impl Default for Flags {
     fn default() -> Self {
-        Self { log_level: "info".to_owned() }
+        Self { log_level: "info".to_owned(), runtime: None }
     }
 }
 
@@ -103,9 +105,13 @@ pub(crate) fn flags<'a>(words: impl Iterator<Item = &'a str>) -> Flags {
             Some((name, value)) => (name, Some(value)),
             None => (flag, None),
         };
-        if name == "loglevel" {
-            let value = joined.or_else(|| words.next_if(|next| !next.starts_with('-')));
-            flags.log_level = value.unwrap_or("info").to_owned();
+        if !matches!(name, "loglevel" | "runtime") {
+            continue;
+        }
+        let value = joined.or_else(|| words.next_if(|next| !next.starts_with('-'))).map(str::to_owned);
+        match name {
+            "loglevel" => flags.log_level = value.unwrap_or_else(|| "info".to_owned()),
+            _ => flags.runtime = value,
         }
     }
     flags
@@ -146,7 +152,7 @@ mod tests {
         let init = init(LINE.split(' '));
         assert_eq!((init.entropy, init.writable), (Some(1), false));
         let agent = agent(&init.program.unwrap()).unwrap();
-        assert_eq!(agent, Agent { log: Some(109), flags: Flags { log_level: "debug".into() } });
+        assert_eq!(agent, Agent { log: Some(109), flags: Flags { log_level: "debug".into(), runtime: None } });
     }
 
     #[test]
@@ -158,8 +164,8 @@ mod tests {
 
     #[test]
     fn no_arguments_mean_the_default() {
-        assert_eq!(super::init(std::iter::empty()), Init::default());
-        assert_eq!(super::init(["-e"].into_iter()), Init::default());
+        assert_eq!(init(std::iter::empty()), Init::default());
+        assert_eq!(init(["-e"].into_iter()), Init::default());
     }
 
     #[test]
@@ -167,6 +173,7 @@ mod tests {
         assert_eq!(flags(["--loglevel=trace"].into_iter()).log_level, "trace");
         assert_eq!(flags(["-v4", "-loglevel", "warning"].into_iter()).log_level, "warning");
         assert_eq!(flags(["-loglevel"].into_iter()).log_level, "info");
+        assert_eq!(flags(["-runtime", "/usr/bin/runc", "-v4"].into_iter()).runtime.as_deref(), Some("/usr/bin/runc"));
     }
 
     #[test]

@@ -20,6 +20,7 @@ use nix::mount::{MsFlags, mount};
 use nix::unistd::dup2_stderr;
 
 use crate::agent::Agent;
+use crate::agent::runtime::Runtime;
 use crate::arguments::{self, Init};
 use crate::cgroup::{hierarchy, tree};
 use crate::reaper::{self, Reaper};
@@ -110,7 +111,8 @@ fn run_agent(agent: &arguments::Agent, entropy: Option<u32>) -> io::Result<()> {
         credit(port);
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "agent started");
-    runtime()?.block_on(Agent::new()?.run())
+    let maker = agent.flags.runtime.as_ref().map_or(Runtime::Library, |program| Runtime::Program(program.into()));
+    runtime()?.block_on(Agent::new(maker)?.run())
 }
 
 /// Feeds the host's random bytes to the kernel. A sandbox's kernel has its own; the bytes are read all the same,

@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     let command = words.next().unwrap_or_default();
     match command.to_str() {
         Some("sandbox") => sandbox::run(&words.next().unwrap_or_default().to_string_lossy()),
-        Some(helper::COMMAND) => helper::run::run(),
+        Some(helper::COMMAND) => helper::run::run(&words.next().unwrap_or_default().to_string_lossy()),
         Some(console::COMMAND) => console::run(words),
         Some("--version") => {
             let line = format!("ctr-like-guest {}\n", env!("CARGO_PKG_VERSION"));

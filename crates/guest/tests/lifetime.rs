@@ -44,13 +44,14 @@ async fn gone(id: &str) {
 
 #[tokio::test]
 async fn killing_the_parent_of_the_launcher_ends_everything() {
+    let agent = support::agent();
     let dir = tempfile::tempdir().unwrap();
     support::prepare(dir.path());
     let boot = Boot::listen(dir.path());
     let id = support::fresh();
     let mut parent = tokio::process::Command::new("/bin/sh")
         .args(["-c", "\"$0\" sandbox \"$1\"; true"])
-        .arg(support::agent())
+        .arg(agent)
         .arg(support::document(dir.path(), &id).to_string())
         .stderr(Stdio::inherit())
         .spawn()

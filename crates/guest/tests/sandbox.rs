@@ -204,7 +204,7 @@ async fn a_container_is_confined() {
         CapAmb:\t0000000000000000\nNoNewPrivs:\t0\nSeccomp:\t2\n0\n";
     assert_eq!(output.stdout, expected);
     for refused in [
-        "chmod: /etc/plain: Not supported",
+        "chmod: /etc/plain: Operation not supported",
         "can't create /proc/sys/kernel/domainname: Read-only file system",
         "unshare(0x20000): Operation not permitted",
         "can't open '/tmp/d': Operation not permitted",

@@ -23,6 +23,7 @@ mod document;
 mod error;
 mod image;
 mod images;
+mod naming;
 pub mod platform;
 mod progress;
 mod pull;

@@ -2,7 +2,7 @@
 //!
 //! A [`Platform`] is always normalised (`x86_64` is `amd64`, `aarch64` is `arm64`, `armhf` is `arm/v7`), so equal
 //! platforms compare equal. Text is `os[/arch[/variant]]`, `arch` alone, and `windows(10.0.20348.1)/amd64` for a version
-//! of Windows. [`Matcher`](crate::platform::Matcher) orders the entries of an index by how well they fit.
+//! of Windows. [`Matcher`] orders the entries of an index by how well they fit.
 //!
 //! The rules for Windows versions are in [`windows`].
 

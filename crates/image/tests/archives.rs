@@ -3,8 +3,6 @@
 
 mod kit;
 
-use std::io::Write;
-
 use image::{ImageError, Loaded, PullOptions, silent};
 use kit::*;
 use serde_json::json;
@@ -447,7 +445,7 @@ async fn an_archive_cannot_have_a_million_members() {
 
 #[cfg(target_os = "linux")]
 mod other_tools {
-    use std::process::Command;
+    use std::{io::Write, process::Command};
 
     use super::*;
 

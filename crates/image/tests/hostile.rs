@@ -1011,7 +1011,10 @@ async fn tls_is_verified_and_never_given_up() {
 
     // A server without TLS where TLS is expected.
     let server = Server::start(Content::default().image("t", &image), |_, _| None).await;
-    let world = World::with(config(&server, Vec::new()), Recorder::default()).await;
+    let mut impatient = config(&server, Vec::new());
+    impatient.retry.attempts = 1;
+    impatient.timeouts.connect = std::time::Duration::from_millis(300);
+    let world = World::with(impatient, Recorder::default()).await;
     let error = world.pull(&server.reference("x:t")).await.unwrap_err();
     assert!(matches!(error, ImageError::Transport { .. }), "{error}");
     assert!(server.requests("/v2/").is_empty());

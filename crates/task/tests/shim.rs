@@ -181,12 +181,18 @@ fn pid_file(run_dir: &Path) -> PathBuf {
 
 /// Ends a shim the hard way.
 fn kill_shim(bench: &Bench) {
-    let pid: i32 = std::fs::read_to_string(pid_file(bench.dir.path()))
-        .unwrap()
-        .parse()
+    let pid = std::fs::read_to_string(pid_file(bench.dir.path())).unwrap();
+    let command: &[&str] = if cfg!(windows) {
+        &["taskkill", "/F", "/PID"]
+    } else {
+        &["kill", "-KILL"]
+    };
+    let status = std::process::Command::new(command[0])
+        .args(&command[1..])
+        .arg(pid)
+        .status()
         .unwrap();
-    let pid = rustix::process::Pid::from_raw(pid).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    assert!(status.success());
 }
 
 async fn a_task_runs_in_a_shim() {

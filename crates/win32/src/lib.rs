@@ -25,6 +25,8 @@ pub mod dynamic;
 #[cfg(windows)]
 mod handle;
 #[cfg(windows)]
+pub mod memory;
+#[cfg(windows)]
 pub mod pipe;
 #[cfg(windows)]
 pub mod process;
@@ -35,6 +37,8 @@ pub mod version;
 
 #[cfg(windows)]
 pub use dynamic::hcs_presence;
+#[cfg(windows)]
+pub use memory::total_memory;
 #[cfg(windows)]
 pub use pipe::{PipePeer, PipeSecurity, pipe_peer, pipe_server, pipe_server_process, verify_pipe_owner};
 pub use presence::{FeatureMissing, Presence};

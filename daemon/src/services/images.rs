@@ -1,11 +1,12 @@
 //! `ctr.v1.Images` over the engine.
 
 use std::sync::Arc;
+use std::task::Poll;
 
 use api::message::*;
 use api::{ByteStream, Context, ItemStream, Status};
 use async_trait::async_trait;
-use futures_util::{StreamExt, stream};
+use futures_util::stream;
 use image::{Image, ProgressSink};
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -179,11 +180,23 @@ where
 {
     let (sender, mut receiver) = mpsc::channel(PROGRESS_QUEUE);
     let sink: ProgressSink = Arc::new(move |progress| drop(sender.try_send(item(progress))));
-    let work = work(sink);
-    let done = stream::once(async move { work.await.map(TransferItem::Done).map_err(|error| status(&error)) });
-    let progress = stream::poll_fn(move |context| receiver.poll_recv(context)).map(|progress| Ok(TransferItem::Progress(progress)));
-    // The sink is dropped with the work, which ends the progress after its last item.
-    Box::pin(stream::select(progress, done))
+    let mut work = Some(Box::pin(work(sink)));
+    let mut outcome = None;
+    Box::pin(stream::poll_fn(move |context| {
+        if let Some(running) = &mut work
+            && let Poll::Ready(done) = running.as_mut().poll(context)
+        {
+            // Dropped here, and the progress channel's sender with it.
+            work = None;
+            outcome = Some(done.map(TransferItem::Done).map_err(|error| status(&error)));
+        }
+        match receiver.poll_recv(context) {
+            Poll::Ready(Some(progress)) => Poll::Ready(Some(Ok(TransferItem::Progress(progress)))),
+            // The outcome is the last item, after all progress.
+            Poll::Ready(None) | Poll::Pending if work.is_none() => Poll::Ready(outcome.take()),
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }))
 }
 
 fn item(progress: image::Progress) -> Progress {

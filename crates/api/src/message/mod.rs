@@ -38,7 +38,7 @@ pub type Filters = BTreeMap<String, Vec<String>>;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Progress {
-    /// The part: usually a short digest; empty for the whole.
+    /// The part: usually a short digest; empty for the whole (`Digest: ...`, `Status: ...`).
     pub id: String,
     /// `Pulling fs layer`, `Downloading`, `Verifying`, `Extracting`, `Pull complete`, `Already exists`, `Pushed`, ...
     pub status: String,

@@ -33,13 +33,7 @@ async fn keep_log(mut port: Box<dyn GuestListener>) -> String {
 #[tokio::test]
 async fn the_agent_connects_and_its_end_leaves_nothing() {
     let agent = agent();
-    if !agent.exists() {
-        println!(
-            "skipped: {} does not exist, run scripts/build-guest",
-            agent.display()
-        );
-        return;
-    }
+    assert!(agent.exists(), "{} does not exist: run scripts/build-guest", agent.display());
     for host_network in [false, true] {
         let directory = tempfile::tempdir().unwrap();
         let config = Config {

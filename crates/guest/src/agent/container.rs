@@ -10,11 +10,9 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use gcs::guest::{AgentError, Exit};
 use gcs::hresult;
@@ -23,19 +21,16 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::process::{self, Process};
-use super::{Inner, RUN, lock, modify};
+use super::runtime::{Created, Exec, Launched, state, work};
+use super::{Inner, RELEASE, lock, modify};
 use crate::cgroup::hierarchy::Hierarchy;
 use crate::cgroup::tree::Groups;
 use crate::cgroup::{limits, stats};
-use crate::helper::{self, Request};
 use crate::reaper;
 use crate::rootfs;
 use crate::spec::capabilities::Masks;
 use crate::spec::{self, Prepared};
-use crate::stdio::{self, Pipes, Streams, Terminal, Wanted};
-
-/// How long the kernel may take to let go of a dead container's control groups.
-const RELEASE: Duration = Duration::from_secs(5);
+use crate::stdio::{Pipes, Streams, Terminal, Wanted};
 
 /// A container.
 #[derive(Debug)]
@@ -71,7 +66,7 @@ struct Template {
 #[derive(Debug, Default)]
 struct State {
     started: bool,
-    /// libcontainer's own record says that the container runs.
+    /// The runtime knows that the container runs.
     recorded: bool,
     kind: Option<NotificationKind>,
     announced: bool,
@@ -84,21 +79,17 @@ pub(super) async fn create(inner: &Arc<Inner>, id: &str, config: ContainerConfig
         "" => None,
         path => Some(modify::checked(path, "ScratchDirPath")?),
     };
-    let group = format!("/pods/{id}");
-    let prepared = spec::prepare(config.oci_specification, &group, &inner.facts, rootfs::users)
+    let mut prepared = spec::prepare(config.oci_specification, &inner.facts, rootfs::users)
         .map_err(|error| AgentError::fail(error.to_string()))?;
-    let work = work(id);
-    let made = make(inner, id, &bundle, &work, prepared).await;
-    let Made { prepared, init, exit, terminal, pipes } = match made {
-        Ok(made) => made,
+    let Created { init, group } = match make(inner, id, &bundle, &mut prepared).await {
+        Ok(created) => created,
         Err(error) => {
-            let _ = fs::remove_dir_all(&work);
+            let _ = fs::remove_dir_all(work(id));
             let _ = fs::remove_dir_all(state(id));
-            let groups = Groups::at(&inner.hierarchies, &group);
-            inner.tasks.spawn_blocking(move || groups.destroy(RELEASE));
             return Err(error);
         }
     };
+    let Launched { pid: init, exit, terminal, pipes } = init;
     let process = &prepared.config["process"];
     Ok(Arc::new(Container {
         id: id.to_owned(),
@@ -125,100 +116,16 @@ pub(super) async fn create(inner: &Arc<Inner>, id: &str, config: ContainerConfig
     }))
 }
 
-struct Made {
-    prepared: Prepared,
-    init: i32,
-    exit: reaper::Exit,
-    terminal: Option<Terminal>,
-    pipes: Option<Pipes>,
-}
-
-fn work(id: &str) -> PathBuf {
-    Path::new(RUN).join("work").join(id)
-}
-
-fn state(id: &str) -> PathBuf {
-    Path::new(RUN).join("state").join(id)
-}
-
 async fn make(
     inner: &Arc<Inner>,
     id: &str,
     bundle: &Path,
-    work: &Path,
-    mut prepared: Prepared,
-) -> Result<Made, AgentError> {
-    let failed = |what: &str| {
-        let what = what.to_owned();
-        move |error: io::Error| AgentError::fail(format!("{what}: {error}"))
-    };
-    write_files(inner, bundle, &mut prepared)?;
-    rootfs::make_dir(Path::new(&prepared.root), &prepared.process.cwd).map_err(failed("create working directory"))?;
-    fs::create_dir_all(work).map_err(failed("create work directory"))?;
-    let document = serde_json::to_vec(&prepared.config).map_err(|error| failed("write specification")(error.into()))?;
-    fs::write(work.join("config.json"), document).map_err(failed("write specification"))?;
-    let terminal = prepared.process.terminal;
-    let request = Request::Create {
-        id: id.to_owned(),
-        state: Path::new(RUN).join("state"),
-        bundle: work.to_owned(),
-        process: helper::Process {
-            terminal,
-            masks: prepared.process.masks,
-            no_new_privileges: prepared.process.no_new_privileges,
-            filter: prepared.seccomp.as_ref().map(|profile| inner.filters.filter(profile)),
-            loopback: prepared.own_network,
-        },
-    };
-    let owner = owner(&prepared.config["process"]["user"]);
-    let launched = launch(inner, &request, terminal, owner, prepared.process.size).await?;
-    Ok(Made {
-        prepared,
-        init: launched.pid,
-        exit: launched.exit,
-        terminal: launched.terminal,
-        pipes: launched.pipes,
-    })
-}
-
-/// A process that a helper has made.
-struct Launched {
-    pid: i32,
-    exit: reaper::Exit,
-    terminal: Option<Terminal>,
-    pipes: Option<Pipes>,
-}
-
-async fn launch(
-    inner: &Arc<Inner>,
-    request: &Request,
-    terminal: bool,
-    owner: (u32, u32),
-    size: Option<(u16, u16)>,
-) -> Result<Launched, AgentError> {
-    let failed = |error: io::Error| AgentError::fail(format!("standard streams: {error}"));
-    let (pipes, ends) = if terminal {
-        (None, None)
-    } else {
-        let (pipes, ends) = Pipes::new(owner).map_err(failed)?;
-        (Some(pipes), Some(ends))
-    };
-    let fds: Vec<_> = ends.iter().flat_map(|ends| &ends.0).map(AsFd::as_fd).collect();
-    let birth = inner.reaper.birth();
-    let called = inner.helpers.call(request, &fds).await;
-    let (pid, master) = called.map_err(|error| AgentError::fail(crate::chain(&error)))?;
-    let exit = birth.adopt(pid);
-    let terminal = master.map(stdio::terminal).transpose().map_err(failed)?;
-    if let (Some(terminal), Some((rows, columns))) = (&terminal, size) {
-        stdio::resize(terminal, rows, columns).map_err(failed)?;
-    }
-    Ok(Launched { pid, exit, terminal, pipes })
-}
-
-/// The user and group that own the process's streams.
-fn owner(user: &Value) -> (u32, u32) {
-    let id = |name: &str| user.get(name).and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok()).unwrap_or(0);
-    (id("uid"), id("gid"))
+    prepared: &mut Prepared,
+) -> Result<Created, AgentError> {
+    write_files(inner, bundle, prepared)?;
+    rootfs::make_dir(Path::new(&prepared.root), &prepared.process.cwd)
+        .map_err(|error| AgentError::fail(format!("create working directory: {error}")))?;
+    inner.runtime.create(inner, id, prepared).await
 }
 
 /// Writes the files of name resolution that the specification does not mount itself, and mounts them.
@@ -300,7 +207,7 @@ impl Container {
     ) -> Result<Streams, AgentError> {
         let failed = |error: io::Error| AgentError::fail(format!("start container {}: {error}", self.id));
         let connections = Wanted::new(parameters, ports).dial().await.map_err(failed)?;
-        knock(&state(&self.id)).await.map_err(failed)?;
+        inner.runtime.start(inner, &self.id).await?;
         match &self.terminal {
             Some(terminal) => Ok(Streams::terminal(terminal, connections, &inner.tasks)),
             None => {
@@ -340,26 +247,20 @@ impl Container {
             .dial()
             .await
             .map_err(|error| AgentError::fail(format!("exec in container {}: {error}", self.id)))?;
-        self.record_running()?;
-        let number = self.execs.fetch_add(1, Ordering::Relaxed);
-        let path = work(&self.id).join(format!("process.{number}.json"));
-        fs::write(&path, document.to_string())
-            .map_err(|error| AgentError::fail(format!("write {}: {error}", path.display())))?;
-        let request = Request::Exec {
-            id: self.id.clone(),
-            state: Path::new(RUN).join("state"),
-            document: path.clone(),
-            process: helper::Process {
-                terminal: settled.terminal,
-                masks: if own_masks { settled.masks } else { self.template.masks },
-                no_new_privileges: settled.no_new_privileges,
-                filter: self.template.filter.as_ref().map(|profile| inner.filters.filter(profile)),
-                loopback: false,
-            },
+        self.record_running(inner)?;
+        let mut settled = settled;
+        if !own_masks {
+            settled.masks = self.template.masks;
+        }
+        let exec = Exec {
+            id: &self.id,
+            group: &self.group,
+            number: self.execs.fetch_add(1, Ordering::Relaxed),
+            document,
+            settled,
+            seccomp: self.template.filter.as_ref(),
         };
-        let launched = launch(inner, &request, settled.terminal, owner(&document["user"]), settled.size).await;
-        let _ = fs::remove_file(&path);
-        let Launched { pid, exit, terminal, pipes } = launched?;
+        let Launched { pid, exit, terminal, pipes } = inner.runtime.exec(inner, exec).await?;
         let streams = match (&terminal, pipes) {
             (Some(terminal), _) => Streams::terminal(terminal, connections, &inner.tasks),
             (None, Some(pipes)) => Streams::pipes(pipes, connections, &inner.tasks)
@@ -372,23 +273,13 @@ impl Container {
         Ok(pid)
     }
 
-    /// libcontainer enters only containers that run, by its own record. The agent starts containers itself, so it
-    /// keeps that record, when it is first needed.
-    fn record_running(&self) -> Result<(), AgentError> {
+    /// Tells the runtime that the container runs, when that first matters.
+    fn record_running(&self, inner: &Inner) -> Result<(), AgentError> {
         let mut known = lock(&self.state);
-        if known.recorded {
-            return Ok(());
+        if !known.recorded {
+            inner.runtime.record_running(&self.id)?;
+            known.recorded = true;
         }
-        let path = state(&self.id).join("state.json");
-        let update = || -> io::Result<()> {
-            let mut record: Value = serde_json::from_slice(&fs::read(&path)?)?;
-            record["status"] = json!("running");
-            let partial = path.with_extension("partial");
-            fs::write(&partial, record.to_string())?;
-            fs::rename(&partial, &path)
-        };
-        update().map_err(|error| AgentError::fail(format!("{}: {error}", path.display())))?;
-        known.recorded = true;
         Ok(())
     }
 
@@ -456,7 +347,7 @@ impl Container {
 
     /// Changes limits.
     pub(super) fn constrain(&self, resources: Value) -> Result<(), AgentError> {
-        limits::update(&self.id, &self.group, resources)
+        limits::apply(&self.id, &self.group, resources)
             .map_err(|error| AgentError::fail(format!("limits of container {}: {}", self.id, crate::chain(&error))))
     }
 
@@ -470,6 +361,7 @@ impl Container {
             let _ = process::send(self.init, libc::SIGKILL);
             reaper::ended(self.exit.clone()).await;
         }
+        inner.runtime.delete(inner, &self.id).await?;
         lock(&inner.networks).forget(&self.network);
         let (groups, work, state) = (self.groups.clone(), work(&self.id), state(&self.id));
         let (scratch, bundle) = (self.scratch.clone(), self.bundle.clone());
@@ -501,14 +393,4 @@ impl Container {
     fn stopped(&self) -> AgentError {
         AgentError::new(hresult::SYSTEM_ALREADY_STOPPED, format!("container {} is not running", self.id))
     }
-}
-
-/// Tells the waiting init to go on. The socket's path may be longer than an address, so it is reached through its
-/// directory.
-async fn knock(directory: &Path) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
-    let directory = fs::File::open(directory)?;
-    let path = format!("/proc/self/fd/{}/notify.sock", directory.as_raw_fd());
-    let mut socket = tokio::net::UnixStream::connect(path).await?;
-    tokio::io::AsyncWriteExt::write_all(&mut socket, b"start container").await
 }

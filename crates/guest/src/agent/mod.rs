@@ -18,6 +18,7 @@ mod external;
 mod modify;
 mod network;
 mod process;
+pub(crate) mod runtime;
 
 use std::collections::HashMap;
 use std::io;
@@ -39,7 +40,9 @@ use tokio_util::task::TaskTracker;
 use self::container::Container;
 use self::network::Networks;
 use self::process::Process;
+use self::runtime::Runtime;
 use crate::cgroup::hierarchy::{self, Hierarchy};
+use crate::cgroup::slots;
 use crate::helper::client::Helpers;
 use crate::helper::filter::Cache;
 use crate::link;
@@ -48,6 +51,8 @@ use crate::spec::Facts;
 
 /// Where the agent keeps what belongs to containers: libcontainer's state, configurations, seccomp programs.
 const RUN: &str = "/run/gcs";
+/// How long the kernel may take to let go of a dead container's control groups.
+const RELEASE: Duration = Duration::from_secs(5);
 /// How long to wait before the bridge is dialled again: from the first to the last of a growing pause.
 const REDIAL: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
 
@@ -63,6 +68,9 @@ struct Inner {
     facts: Facts,
     hierarchies: Vec<Hierarchy>,
     reaper: Reaper,
+    runtime: Runtime,
+    /// The root is the initial RAM disk.
+    initial_root: bool,
     helpers: Helpers,
     filters: Cache,
     tasks: TaskTracker,
@@ -80,16 +88,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Agent {
     /// Prepares the directories and reads what the machine grants.
-    pub(crate) fn new() -> io::Result<Self> {
+    pub(crate) fn new(runtime: Runtime) -> io::Result<Self> {
         for directory in ["state", "work", "seccomp"] {
             crate::mounts::create_dir(&Path::new(RUN).join(directory), 0o700)?;
         }
         let hierarchies = hierarchy::mounted()?;
+        if runtime == Runtime::Library {
+            slots::prepare(&hierarchies)?;
+        }
         let tasks = TaskTracker::new();
         let inner = Inner {
             facts: facts::read(&hierarchies)?,
             hierarchies,
             reaper: Reaper::default(),
+            runtime,
+            initial_root: runtime::on_initial_root(),
             helpers: Helpers::new(tasks.clone()),
             filters: Cache::new(Path::new(RUN).join("seccomp")),
             tasks,
@@ -104,7 +117,9 @@ impl Agent {
     /// Serves the host until it turns the machine off.
     pub(crate) async fn run(self) -> io::Result<()> {
         let reaping = self.inner.tasks.spawn(self.inner.reaper.clone().run());
-        self.inner.helpers.refill();
+        if self.inner.runtime == Runtime::Library {
+            self.inner.helpers.refill();
+        }
         let power = self.inner.power.clone();
         tokio::select! {
             () = power.cancelled() => Ok(()),

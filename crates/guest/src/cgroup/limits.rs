@@ -1,4 +1,4 @@
-//! Changing the limits of a container that exists.
+//! Limits of a container: set before its init is made, changed while it runs.
 
 use std::path::PathBuf;
 
@@ -23,7 +23,7 @@ pub(crate) enum LimitError {
 }
 
 /// Applies OCI resources to a container's group. What is absent stays as it is.
-pub(crate) fn update(id: &str, group: &str, resources: Value) -> Result<(), LimitError> {
+pub(crate) fn apply(id: &str, group: &str, resources: Value) -> Result<(), LimitError> {
     let resources: LinuxResources = if resources.is_null() {
         LinuxResources::default()
     } else {

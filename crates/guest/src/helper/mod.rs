@@ -5,6 +5,9 @@
 //! [`Request`] with the process's descriptors. The helper answers once and exits; the process it made is then a child
 //! of the agent, which is pid 1.
 //!
+//! While it waits it makes the control groups of the container to come ([`crate::cgroup::slots`]), the slowest part of
+//! a start.
+//!
 //! The container waits, prepared, until the agent writes to its start socket; an exec runs at once.
 //!
 //! Privileges are not left to libcontainer: the helper's own [`program`] applies seccomp filter and capabilities
@@ -38,6 +41,8 @@ pub(crate) enum Request {
         state: PathBuf,
         /// The directory with `config.json`.
         bundle: PathBuf,
+        /// The root cannot be pivoted away from.
+        no_pivot: bool,
         /// What the process runs with.
         process: Process,
     },
@@ -45,6 +50,8 @@ pub(crate) enum Request {
     Exec {
         /// The container.
         id: String,
+        /// Its control groups.
+        group: String,
         /// Where libcontainer keeps its state.
         state: PathBuf,
         /// The OCI process, a file.

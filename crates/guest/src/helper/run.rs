@@ -12,6 +12,7 @@ use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::cgroup::slots;
 use super::program::{END, Program};
 use super::{Process, Reply, Request, filter, wire};
 
@@ -25,6 +26,8 @@ enum HelperError {
     Container(#[from] libcontainer::error::LibcontainerError),
     #[error(transparent)]
     Filter(#[from] filter::FilterError),
+    #[error("control groups: {0}")]
+    Groups(#[source] io::Error),
     #[error("standard streams are missing")]
     Streams,
     #[error("the container has no pid")]
@@ -35,12 +38,13 @@ enum HelperError {
     Program(#[source] io::Error),
 }
 
-/// Serves one request that comes over standard input.
-pub(crate) fn run() -> ExitCode {
+/// Enters the control groups of a slot and serves one request that comes over standard input.
+pub(crate) fn run(slot: &str) -> ExitCode {
     let Ok(socket) = io::stdin().as_fd().try_clone_to_owned() else { return ExitCode::FAILURE };
+    let entered = slot.parse().map_err(io::Error::other).and_then(slots::enter).map_err(HelperError::Groups);
     let Ok(Some((request, fds))) = wire::receive::<Request>(socket.as_fd()) else { return ExitCode::SUCCESS };
     let mut log = collect_errors();
-    let (reply, master) = match serve(request, fds) {
+    let (reply, master) = match entered.and_then(|()| serve(request, fds)) {
         Ok((pid, master)) => (Reply::Done { pid }, master),
         Err(error) => (Reply::Failed { message: explain(&crate::chain(&error), &detail(&mut log)) }, None),
     };
@@ -53,13 +57,15 @@ pub(crate) fn run() -> ExitCode {
 
 fn serve(request: Request, fds: Vec<OwnedFd>) -> Result<(i32, Option<OwnedFd>), HelperError> {
     match request {
-        Request::Create { id, state, bundle, process } => {
+        Request::Create { id, state, bundle, no_pivot, process } => {
             let (builder, console) = builder(&id, &state, &bundle, process, true, fds)?;
-            let container = builder.as_init(&bundle).with_systemd(false).with_detach(true).build()?;
+            let builder = builder.as_init(&bundle).with_systemd(false).with_detach(true);
+            let container = builder.with_no_pivot(no_pivot).build()?;
             let pid = container.pid().ok_or(HelperError::Pid)?;
             Ok((pid.as_raw(), console.map(master).transpose()?))
         }
-        Request::Exec { id, state, document, process } => {
+        Request::Exec { id, group, state, document, process } => {
+            slots::join(&group).map_err(HelperError::Groups)?;
             let place = document.parent().unwrap_or(Path::new("/")).to_owned();
             let (builder, console) = builder(&id, &state, &place, process, false, fds)?;
             let pid = builder.as_tenant().with_detach(true).with_process(Some(document)).build()?;

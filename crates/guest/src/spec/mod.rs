@@ -1,8 +1,7 @@
 //! From the OCI specification the host sends to the one that runs here.
 //!
 //! The agent calls [`prepare`] on Create and [`process::prepare`] on an exec. The host wrote the document without
-//! knowing this guest, so what depends on the guest is settled here: the control group path, the files of name
-//! resolution, user names, and every value that this machine would refuse (capabilities, limits) is clamped to what it
+//! knowing this guest, so what depends on the guest is settled here: the files of name resolution, user names, and every value that this machine would refuse (capabilities, limits) is clamped to what it
 //! grants, with a warning in the log.
 //!
 //! The documents are edited as JSON trees: members we do not know travel on to the runtime unchanged. What a guest
@@ -88,7 +87,6 @@ const PRIVILEGED: &str = "io.microsoft.virtualmachine.lcow.privileged";
 /// Prepares a container's specification.
 pub(crate) fn prepare(
     mut config: Value,
-    group: &str,
     facts: &Facts,
     users: impl Fn(&str) -> Users,
 ) -> Result<Prepared, SpecError> {
@@ -111,7 +109,8 @@ pub(crate) fn prepare(
     let root = path.ok_or(SpecError::Missing("root path"))?.to_owned();
 
     let linux = spec.get_mut("linux").and_then(Value::as_object_mut).ok_or(SpecError::Missing("linux part"))?;
-    linux.insert("cgroupsPath".to_owned(), group.into());
+    // Where the host would put the container says nothing here.
+    linux.remove("cgroupsPath");
     let resources = linux.entry("resources").or_insert_with(|| json!({}));
     let resources = resources.as_object_mut().ok_or(SpecError::Missing("resources"))?;
     clamp_resources(resources, privileged, facts);
@@ -225,20 +224,20 @@ mod tests {
             "root": {"path": "/run/gcs/c/x/rootfs"},
             "hostname": "box",
             "linux": {"namespaces": [{"type": "pid"}, {"type": "uts"}, {"type": "network", "path": "/proc/1/ns/net"}],
-                "seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}},
+                "cgroupsPath": "/docker/x", "seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}},
             "windows": {"network": {"networkNamespace": "ABC"}},
             "unknown": {"kept": true},
         })
     }
 
     fn prepared(spec: Value) -> Result<Prepared, SpecError> {
-        prepare(spec, "/pods/x", &facts(), |_| Users::default())
+        prepare(spec, &facts(), |_| Users::default())
     }
 
     #[test]
     fn what_depends_on_the_guest_is_settled() {
         let ready = prepared(spec()).unwrap();
-        assert_eq!(ready.config["linux"]["cgroupsPath"], "/pods/x");
+        assert!(ready.config["linux"].get("cgroupsPath").is_none());
         assert_eq!(ready.config["ociVersion"], "1.0.2");
         assert_eq!(ready.config["unknown"]["kept"], true);
         assert!(ready.config.get("windows").is_none());
@@ -262,7 +261,7 @@ mod tests {
     #[test]
     fn without_device_control_nobody_makes_device_nodes() {
         let facts = Facts { device_control: false, ..facts() };
-        let ready = prepare(spec(), "/pods/x", &facts, |_| Users::default()).unwrap();
+        let ready = prepare(spec(), &facts, |_| Users::default()).unwrap();
         assert!(!ready.process.masks.bounding.contains(Set::MKNOD));
         assert!(ready.process.masks.bounding.contains(Set::CHOWN));
     }
@@ -298,7 +297,7 @@ mod tests {
         let facts = Facts { swap_limit: false, ..facts() };
         let mut limited = spec();
         limited["linux"]["resources"] = json!({"memory": {"limit": 1, "swap": 2}});
-        let ready = prepare(limited, "/pods/x", &facts, |_| Users::default()).unwrap();
+        let ready = prepare(limited, &facts, |_| Users::default()).unwrap();
         assert_eq!(ready.config["linux"]["resources"]["memory"], json!({"limit": 1}));
     }
 

@@ -208,11 +208,12 @@ impl Boot {
 impl Sandbox {
     /// Starts a sandbox and attaches the image as disk 0.
     pub(crate) async fn start() -> Self {
+        let agent = agent();
         let dir = tempfile::tempdir().unwrap();
         prepare(dir.path());
         let boot = Boot::listen(dir.path());
         let id = fresh();
-        let launcher = tokio::process::Command::new(agent())
+        let launcher = tokio::process::Command::new(agent)
             .arg("sandbox")
             .arg(document(dir.path(), &id).to_string())
             .kill_on_drop(true)

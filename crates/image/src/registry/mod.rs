@@ -1,7 +1,7 @@
 //! The registry client: the distribution API under our own limits.
 //!
-//! Pull and push call [`Repository`], one per operation; it knows the API's paths, holds the tokens of the operation and
-//! turns answers into [`ImageError`](crate::ImageError). Below it: `transport` (one request, redirects, addresses), `auth`
+//! Pull and push call `Repository`, one per operation; it knows the API's paths, holds the tokens of the operation and
+//! turns answers into `ImageError`. Below it: `transport` (one request, redirects, addresses), `auth`
 //! (credentials and tokens), `body` (reading with limits), `retry`.
 //!
 //! The document, token and error types of `oci-client` are used, its calls are not: they read answers without a limit,
