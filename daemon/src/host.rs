@@ -47,7 +47,9 @@ mod linux {
 
     fn os_release(key: &str) -> String {
         let release = read("/etc/os-release");
-        let value = release.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        let value = release
+            .lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
         value.unwrap_or_default().trim_matches('"').to_owned()
     }
 
@@ -61,7 +63,9 @@ mod linux {
 
     /// `1` wherever a v1 controller is mounted, because then the controllers that matter are there.
     pub(crate) fn cgroup_version() -> String {
-        let v1 = read("/proc/mounts").lines().any(|line| line.split(' ').nth(2) == Some("cgroup"));
+        let v1 = read("/proc/mounts")
+            .lines()
+            .any(|line| line.split(' ').nth(2) == Some("cgroup"));
         if v1 { "1" } else { "2" }.to_owned()
     }
 
@@ -70,7 +74,10 @@ mod linux {
     }
 
     pub(crate) fn security_options() -> Vec<String> {
-        vec!["name=seccomp,profile=builtin".to_owned(), "name=cgroupns".to_owned()]
+        vec![
+            "name=seccomp,profile=builtin".to_owned(),
+            "name=cgroupns".to_owned(),
+        ]
     }
 
     pub(crate) fn warnings() -> Vec<String> {
@@ -90,8 +97,15 @@ mod windows {
     pub(crate) const COMPUTE: &str = "hcs";
 
     pub(crate) fn compute_details() -> BTreeMap<String, String> {
-        let state = |part: &win32::Presence| part.missing.as_ref().map_or_else(|| "present".to_owned(), ToString::to_string);
-        win32::hcs_presence().iter().map(|part| (part.dll.to_owned(), state(part))).collect()
+        let state = |part: &win32::Presence| {
+            part.missing
+                .as_ref()
+                .map_or_else(|| "present".to_owned(), ToString::to_string)
+        };
+        win32::hcs_presence()
+            .iter()
+            .map(|part| (part.dll.to_owned(), state(part)))
+            .collect()
     }
 
     pub(crate) fn kernel() -> String {
@@ -130,7 +144,9 @@ mod windows {
     pub(crate) fn warnings() -> Vec<String> {
         let missing = win32::hcs_presence().into_iter().filter_map(|part| part.missing);
         let mut warnings: Vec<String> = missing.map(|missing| missing.to_string()).collect();
-        warnings.push("this build pulls, stores and saves images; it does not run containers on Windows".to_owned());
+        warnings.push(
+            "this build pulls, stores and saves images; it does not run containers on Windows".to_owned(),
+        );
         warnings
     }
 }

@@ -45,7 +45,10 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            #[expect(clippy::print_stderr, reason = "the log may be what failed, and a person started this")]
+            #[expect(
+                clippy::print_stderr,
+                reason = "the log may be what failed, and a person started this"
+            )]
             {
                 eprintln!("ctr-liked: {error:#}");
             }
@@ -69,6 +72,10 @@ fn run(flags: Flags) -> Result<()> {
 /// Logs to standard error as lines of text.
 pub(crate) fn log(filter: &str) -> Result<()> {
     let filter = EnvFilter::try_new(filter)?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
     Ok(())
 }

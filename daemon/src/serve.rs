@@ -25,7 +25,10 @@ const LEAVE_SANDBOXES: Duration = Duration::from_secs(30);
 /// # Errors
 /// The store is in use or damaged, or the address cannot be listened on.
 pub(crate) async fn run(settings: Settings) -> Result<()> {
-    let endpoint: api::Endpoint = settings.host.parse().with_context(|| format!("not an address: {}", settings.host))?;
+    let endpoint: api::Endpoint = settings
+        .host
+        .parse()
+        .with_context(|| format!("not an address: {}", settings.host))?;
     // Everything that only one daemon may touch is taken before anything is touched: the address, the sockets' directory,
     // and, by the engine, the store. Clients that connect meanwhile wait.
     let listener = api::Listener::bind(&endpoint, &api::transport::Access::default())
@@ -62,8 +65,14 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
 
     tracing::info!("leaving");
     house.tracker.close();
-    if tokio::time::timeout(LEAVE_REQUESTS, house.tracker.wait()).await.is_err() {
-        tracing::warn!(left = house.tracker.len(), "requests still running were left behind");
+    if tokio::time::timeout(LEAVE_REQUESTS, house.tracker.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            left = house.tracker.len(),
+            "requests still running were left behind"
+        );
     }
     if house.stop_sandboxes.load(Ordering::Relaxed) || settings.local {
         let ended = tokio::time::timeout(LEAVE_SANDBOXES, engine.shut_down_sandboxes()).await;
@@ -80,9 +89,14 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
 fn claim(run_dir: &Path) -> Result<File> {
     std::fs::create_dir_all(run_dir).with_context(|| format!("cannot create {}", run_dir.display()))?;
     let path = run_dir.join("lock");
-    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path);
     let file = file.with_context(|| format!("cannot open {}", path.display()))?;
-    file.try_lock().with_context(|| format!("another daemon uses {}", run_dir.display()))?;
+    file.try_lock()
+        .with_context(|| format!("another daemon uses {}", run_dir.display()))?;
     Ok(file)
 }
 
@@ -90,7 +104,8 @@ fn claim(run_dir: &Path) -> Result<File> {
 #[cfg(unix)]
 async fn termination() {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         tracing::error!("cannot listen for signals");
         return std::future::pending().await;
     };

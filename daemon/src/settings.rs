@@ -87,18 +87,25 @@ impl Settings {
     pub(crate) fn resolve(flags: Flags) -> Result<Self> {
         let file = read(flags.config.as_deref())?;
         let run_dir = flags.run_dir.or(file.run_dir).unwrap_or_else(default_run_dir);
-        let processors = std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1));
+        let processors =
+            std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1));
         Ok(Self {
             root: absolute(flags.root.or(file.root).unwrap_or_else(default_root))?,
             host: flags.host.or(file.host).unwrap_or_else(|| default_host(&run_dir)),
             run_dir: absolute(run_dir)?,
             log: flags.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
-            guest_agent: flags.guest_agent.or(file.guest_agent).unwrap_or_else(|| beside("ctr-like-guest")),
+            guest_agent: flags
+                .guest_agent
+                .or(file.guest_agent)
+                .unwrap_or_else(|| beside("ctr-like-guest")),
             local: flags.local || file.local.unwrap_or(false),
             warm: file.warm.unwrap_or(true),
             insecure_registries: file.insecure_registries.unwrap_or_default(),
             // HCS wants an even number of MiB; a sandbox is bounded by the host and each container by its own limit.
-            memory_mb: file.memory_mb.unwrap_or_else(|| (crate::host::memory() >> 20).max(1024)) & !1,
+            memory_mb: file
+                .memory_mb
+                .unwrap_or_else(|| (crate::host::memory() >> 20).max(1024))
+                & !1,
             processors: file.processors.unwrap_or(processors),
             scratch_size_gb: file.scratch_size_gb.unwrap_or(20),
         })
@@ -109,8 +116,12 @@ fn read(named: Option<&Path>) -> Result<File> {
     let path = named.map_or_else(default_config, Path::to_path_buf);
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => return Ok(File::default()),
-        Err(error) => return Err(error).with_context(|| format!("cannot read the settings {}", path.display())),
+        Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(File::default());
+        }
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot read the settings {}", path.display()));
+        }
     };
     toml::from_str(&text).with_context(|| format!("cannot understand the settings {}", path.display()))
 }
@@ -135,7 +146,10 @@ mod defaults {
     /// `$XDG_RUNTIME_DIR` serves users who are not root.
     pub(super) fn run_dir() -> PathBuf {
         let user = std::env::var_os("XDG_RUNTIME_DIR").filter(|_| !rustix::process::geteuid().is_root());
-        user.map_or_else(|| "/run/ctr-like".into(), |folder| PathBuf::from(folder).join("ctr-like"))
+        user.map_or_else(
+            || "/run/ctr-like".into(),
+            |folder| PathBuf::from(folder).join("ctr-like"),
+        )
     }
 
     pub(super) fn config() -> PathBuf {
@@ -152,7 +166,9 @@ mod defaults {
     use std::path::{Path, PathBuf};
 
     fn program_data() -> PathBuf {
-        std::env::var_os("ProgramData").map_or_else(|| r"C:\ProgramData".into(), PathBuf::from).join("ctr-like")
+        std::env::var_os("ProgramData")
+            .map_or_else(|| r"C:\ProgramData".into(), PathBuf::from)
+            .join("ctr-like")
     }
 
     pub(super) fn root() -> PathBuf {
@@ -172,7 +188,9 @@ mod defaults {
     }
 }
 
-use defaults::{config as default_config, host as default_host, root as default_root, run_dir as default_run_dir};
+use defaults::{
+    config as default_config, host as default_host, root as default_root, run_dir as default_run_dir,
+};
 
 #[cfg(test)]
 mod tests {
@@ -183,8 +201,16 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("ctr-like-settings-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let file = folder.join("daemon.toml");
-        std::fs::write(&file, "log = \"debug\"\nmemory_mb = 2049\nroot = \"/from/file\"\n").unwrap();
-        let flags = Flags { config: Some(file.clone()), root: Some("/from/flag".into()), ..Flags::default() };
+        std::fs::write(
+            &file,
+            "log = \"debug\"\nmemory_mb = 2049\nroot = \"/from/file\"\n",
+        )
+        .unwrap();
+        let flags = Flags {
+            config: Some(file.clone()),
+            root: Some("/from/flag".into()),
+            ..Flags::default()
+        };
         let settings = Settings::resolve(flags.clone()).unwrap();
         assert_eq!(settings.root, std::path::absolute("/from/flag").unwrap());
         assert_eq!((settings.log.as_str(), settings.memory_mb), ("debug", 2048));

@@ -40,5 +40,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
 
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn run(arguments: Arguments) -> Result<()> {
-    anyhow::bail!("this build has no compute service for the sandbox in {}", arguments.dir.display())
+    anyhow::bail!(
+        "this build has no compute service for the sandbox in {}",
+        arguments.dir.display()
+    )
 }

@@ -18,10 +18,18 @@ pub(crate) async fn engine(settings: &Settings) -> Result<Engine> {
     let store = Store::open(&settings.root)
         .await
         .with_context(|| format!("cannot open the store in {}", settings.root.display()))?;
-    let registries = RegistryConfig { insecure: settings.insecure_registries.clone(), ..RegistryConfig::default() };
+    let registries = RegistryConfig {
+        insecure: settings.insecure_registries.clone(),
+        ..RegistryConfig::default()
+    };
     let images = Images::new(store.clone(), registries).context("cannot set up the registry client")?;
-    let lcow = LcowConfig { scratch_size_bytes: settings.scratch_size_gb << 30, ..LcowConfig::default() };
-    let layers = LcowLayers::open(&store, lcow).await.context("cannot open the layers")?;
+    let lcow = LcowConfig {
+        scratch_size_bytes: settings.scratch_size_gb << 30,
+        ..LcowConfig::default()
+    };
+    let layers = LcowLayers::open(&store, lcow)
+        .await
+        .context("cannot open the layers")?;
     let parts = Parts {
         snapshotter: layers.clone(),
         differs: Arc::new(Differs::new(vec![layers])),
@@ -41,9 +49,9 @@ pub(crate) async fn engine(settings: &Settings) -> Result<Engine> {
 }
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{CAN_RUN, compute};
-#[cfg(target_os = "linux")]
 use linux::runtime;
+#[cfg(target_os = "linux")]
+pub(crate) use linux::{CAN_RUN, compute};
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -73,7 +81,10 @@ mod linux {
                 let compute = compute(&settings.run_dir, &settings.guest_agent, host_network)?;
                 Ok(LocalRuntime::new(compute, LocalConfig::default()))
             };
-            return Ok(Arc::new(Local { own: local(false)?, host: local(true)? }));
+            return Ok(Arc::new(Local {
+                own: local(false)?,
+                host: local(true)?,
+            }));
         }
         let program = std::env::current_exe().context("cannot find this program to start shims")?;
         let run_dir = settings.run_dir.clone();
@@ -100,8 +111,16 @@ mod linux {
     }
 
     /// The compute service of one sandbox; it shares the sandbox's directory with the shim.
-    pub(crate) fn compute(run_dir: &Path, agent: &Path, host_network: bool) -> Result<Arc<dyn ComputeService>> {
-        let config = emulator::Config { run_dir: run_dir.join("sandboxes"), agent: agent.to_owned(), host_network };
+    pub(crate) fn compute(
+        run_dir: &Path,
+        agent: &Path,
+        host_network: bool,
+    ) -> Result<Arc<dyn ComputeService>> {
+        let config = emulator::Config {
+            run_dir: run_dir.join("sandboxes"),
+            agent: agent.to_owned(),
+            host_network,
+        };
         let emulator = Emulator::new(config).context("cannot set up the compute service")?;
         Ok(Arc::new(emulator))
     }
@@ -115,7 +134,11 @@ mod linux {
     #[async_trait]
     impl Runtime for Local {
         async fn create_sandbox(&self, spec: SandboxSpec) -> task::Result<Arc<dyn Sandbox>> {
-            if spec.host_network { self.host.create_sandbox(spec).await } else { self.own.create_sandbox(spec).await }
+            if spec.host_network {
+                self.host.create_sandbox(spec).await
+            } else {
+                self.own.create_sandbox(spec).await
+            }
         }
 
         async fn recover(&self) -> task::Result<Vec<Arc<dyn Sandbox>>> {
@@ -154,11 +177,28 @@ mod windows {
 
     #[async_trait]
     impl Runtime for Absent {
+        fn ready(&self) -> task::Result<()> {
+            let parts = win32::hcs_presence();
+            let missing: Vec<String> = parts
+                .iter()
+                .filter_map(|part| part.missing.as_ref())
+                .map(ToString::to_string)
+                .collect();
+            let why = if missing.is_empty() {
+                "this build does not drive it".to_owned()
+            } else {
+                missing.join("; ")
+            };
+            let message = format!("the Host Compute Service cannot be used: {why}");
+            Err(TaskError::new(ErrorKind::Unsupported, message))
+        }
+
         async fn create_sandbox(&self, _: SandboxSpec) -> task::Result<Arc<dyn Sandbox>> {
-            let missing: Vec<String> =
-                win32::hcs_presence().iter().filter_map(|part| part.missing.as_ref()).map(ToString::to_string).collect();
-            let why = if missing.is_empty() { "this build does not drive it".to_owned() } else { missing.join("; ") };
-            Err(TaskError::new(ErrorKind::Unsupported, format!("the Host Compute Service cannot be used: {why}")))
+            self.ready()?;
+            Err(TaskError::new(
+                ErrorKind::Unsupported,
+                "no sandbox can be made on this host",
+            ))
         }
 
         async fn recover(&self) -> task::Result<Vec<Arc<dyn Sandbox>>> {

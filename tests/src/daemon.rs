@@ -39,7 +39,11 @@ impl Output {
     /// It is another one.
     #[track_caller]
     pub fn code(self, code: i32) -> Self {
-        assert_eq!(self.status, code, "exit code\nstdout: {}\nstderr: {}", self.stdout, self.stderr);
+        assert_eq!(
+            self.status, code,
+            "exit code\nstdout: {}\nstderr: {}",
+            self.stdout, self.stderr
+        );
         self
     }
 }
@@ -76,7 +80,10 @@ impl TestDaemon {
     /// It does not start; its log is in the message.
     #[must_use]
     pub fn start() -> Self {
-        let folder = tempfile::Builder::new().prefix("ctr-like-test-").tempdir().expect("a temporary directory");
+        let folder = tempfile::Builder::new()
+            .prefix("ctr-like-test-")
+            .tempdir()
+            .expect("a temporary directory");
         let mut daemon = Self { folder, child: None };
         daemon.launch();
         daemon
@@ -88,10 +95,19 @@ impl TestDaemon {
     /// It does not start, or it runs.
     pub fn launch(&mut self) {
         assert!(self.child.is_none(), "the daemon runs");
-        let log = std::fs::File::options().create(true).append(true).open(self.log_path()).expect("a log file");
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path())
+            .expect("a log file");
         let mut command = Command::new(programs::program("ctr-liked"));
         command
-            .args(["--root".as_ref(), self.root().as_os_str(), "--run-dir".as_ref(), self.run_dir().as_os_str()])
+            .args([
+                "--root".as_ref(),
+                self.root().as_os_str(),
+                "--run-dir".as_ref(),
+                self.run_dir().as_os_str(),
+            ])
             .args(["--log", "debug"])
             .arg("--guest-agent")
             .arg(programs::guest_agent())
@@ -101,7 +117,10 @@ impl TestDaemon {
             .stderr(log);
         self.child = Some(command.spawn().expect("ctr-liked starts"));
         wait::until("the daemon answers", || {
-            let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+            let ended = self
+                .child
+                .as_mut()
+                .and_then(|child| child.try_wait().ok().flatten());
             assert!(ended.is_none(), "the daemon ended: {ended:?}\n{}", self.log());
             UnixStream::connect(self.socket()).ok()
         });
@@ -139,7 +158,11 @@ impl TestDaemon {
     #[must_use]
     pub fn log(&self) -> String {
         let mut text = std::fs::read_to_string(self.log_path()).unwrap_or_default();
-        for entry in std::fs::read_dir(self.run_dir().join("sandboxes")).into_iter().flatten().flatten() {
+        for entry in std::fs::read_dir(self.run_dir().join("sandboxes"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             for file in std::fs::read_dir(entry.path()).into_iter().flatten().flatten() {
                 if file.path().extension() == Some(OsStr::new("log")) {
                     text.push_str(&format!("--- {}\n", file.path().display()));
@@ -187,7 +210,10 @@ impl TestDaemon {
         let mut command = Command::new(programs::program("ctr-like"));
         command
             .env_clear()
-            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env(
+                "PATH",
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            )
             .env("HOME", self.folder.path())
             .env("CTR_LIKE_HOST", format!("unix://{}", self.socket().display()))
             .env("CTR_LIKE_NO_START", "1")
@@ -200,7 +226,11 @@ impl TestDaemon {
     /// # Panics
     /// The CLI cannot be run at all.
     pub fn cli<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Output {
-        self.command(arguments).stdin(Stdio::null()).output().expect("ctr-like runs").into()
+        self.command(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .expect("ctr-like runs")
+            .into()
     }
 
     /// Runs the CLI with `input` as its standard input.
@@ -209,7 +239,10 @@ impl TestDaemon {
     /// The CLI cannot be run at all.
     pub fn cli_with<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>, input: &[u8]) -> Output {
         let mut command = self.command(arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().expect("ctr-like runs");
         let mut stdin = child.stdin.take().expect("asked for");
         let input = input.to_vec();
@@ -229,7 +262,8 @@ impl TestDaemon {
     #[must_use]
     pub fn call(&self, method: &str, params: &Value) -> Value {
         let mut socket = UnixStream::connect(self.socket()).expect("the daemon listens");
-        writeln!(socket, "{}", json!({"id": 1, "method": method, "params": params})).expect("the request is sent");
+        writeln!(socket, "{}", json!({"id": 1, "method": method, "params": params}))
+            .expect("the request is sent");
         let mut line = String::new();
         BufReader::new(socket).read_line(&mut line).expect("an answer");
         serde_json::from_str(&line).expect("the answer is JSON")
@@ -256,8 +290,15 @@ impl Drop for TestDaemon {
         }
         let left = leaks::left_behind(self.folder.path());
         if !failing {
-            assert!(answer.get("error").is_none(), "shutdown: {answer}\n{}", self.log());
-            assert!(matches!(ended, Some(Ok(status)) if status.success()), "the daemon ended with {ended:?}");
+            assert!(
+                answer.get("error").is_none(),
+                "shutdown: {answer}\n{}",
+                self.log()
+            );
+            assert!(
+                matches!(ended, Some(Ok(status)) if status.success()),
+                "the daemon ended with {ended:?}"
+            );
             assert!(left.is_empty(), "left behind: {left:#?}\n{}", self.log());
         }
     }

@@ -23,8 +23,14 @@ pub const DEBIAN_PYTHON: &str = "debian-python";
 pub fn layout(name: &str) -> PathBuf {
     let home = std::env::var_os("HOME").map_or_else(|| "/root".into(), PathBuf::from);
     let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(|| home.join(".cache"), PathBuf::from);
-    let path = std::env::var_os("CTR_LIKE_IMAGES").map_or_else(|| cache.join("ctr-like/images"), PathBuf::from).join(name);
-    assert!(path.join("index.json").exists(), "{} is not made: run ./scripts/make-images", path.display());
+    let path = std::env::var_os("CTR_LIKE_IMAGES")
+        .map_or_else(|| cache.join("ctr-like/images"), PathBuf::from)
+        .join(name);
+    assert!(
+        path.join("index.json").exists(),
+        "{} is not made: run ./scripts/make-images",
+        path.display()
+    );
     path
 }
 
@@ -91,8 +97,11 @@ impl LayoutBuilder {
     #[must_use]
     pub fn new(folder: &Path) -> Self {
         std::fs::create_dir_all(folder.join("blobs/sha256")).expect("a directory can be made");
-        std::fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("a file can be written");
-        Self { folder: folder.to_owned() }
+        std::fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)
+            .expect("a file can be written");
+        Self {
+            folder: folder.to_owned(),
+        }
     }
 
     /// Adds a blob.
@@ -102,8 +111,13 @@ impl LayoutBuilder {
     #[must_use]
     pub fn blob(&self, bytes: &[u8], media_type: &str) -> Descriptor {
         let digest = digest(bytes);
-        std::fs::write(self.folder.join("blobs").join(digest.replace(':', "/")), bytes).expect("a file can be written");
-        Descriptor { digest, size: bytes.len(), media_type: media_type.to_owned() }
+        std::fs::write(self.folder.join("blobs").join(digest.replace(':', "/")), bytes)
+            .expect("a file can be written");
+        Descriptor {
+            digest,
+            size: bytes.len(),
+            media_type: media_type.to_owned(),
+        }
     }
 
     /// Adds an image of uncompressed tar layers for a platform, and its manifest.
@@ -113,10 +127,16 @@ impl LayoutBuilder {
         let mut document = platform.clone();
         document["config"] = config.clone();
         document["rootfs"] = json!({"type": "layers", "diff_ids": diff_ids});
-        let config = self.blob(document.to_string().as_bytes(), "application/vnd.oci.image.config.v1+json");
+        let config = self.blob(
+            document.to_string().as_bytes(),
+            "application/vnd.oci.image.config.v1+json",
+        );
         let layers: Vec<Value> = layers
             .iter()
-            .map(|layer| self.blob(&gzip(layer), "application/vnd.oci.image.layer.v1.tar+gzip").json())
+            .map(|layer| {
+                self.blob(&gzip(layer), "application/vnd.oci.image.layer.v1.tar+gzip")
+                    .json()
+            })
             .collect();
         self.manifest(&json!({
             "schemaVersion": 2,
@@ -129,7 +149,10 @@ impl LayoutBuilder {
     /// Adds a manifest as it is.
     #[must_use]
     pub fn manifest(&self, manifest: &Value) -> Descriptor {
-        self.blob(manifest.to_string().as_bytes(), "application/vnd.oci.image.manifest.v1+json")
+        self.blob(
+            manifest.to_string().as_bytes(),
+            "application/vnd.oci.image.manifest.v1+json",
+        )
     }
 
     /// Adds an index over manifests and their platforms.
@@ -148,7 +171,10 @@ impl LayoutBuilder {
             "mediaType": "application/vnd.oci.image.index.v1+json",
             "manifests": manifests,
         });
-        self.blob(index.to_string().as_bytes(), "application/vnd.oci.image.index.v1+json")
+        self.blob(
+            index.to_string().as_bytes(),
+            "application/vnd.oci.image.index.v1+json",
+        )
     }
 
     /// Names `target` in the layout.

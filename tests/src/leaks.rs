@@ -11,7 +11,10 @@ pub fn left_behind(folder: &Path) -> Vec<String> {
         if last.is_empty() {
             break;
         }
-        #[expect(clippy::disallowed_methods, reason = "a process that ends has no event for a stranger")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a process that ends has no event for a stranger"
+        )]
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     last
@@ -21,11 +24,20 @@ fn now(folder: &Path) -> Vec<String> {
     let folder = folder.to_string_lossy();
     let mut found = Vec::new();
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    found.extend(mounts.lines().filter(|line| line.contains(&*folder)).map(|line| format!("mount: {line}")));
+    found.extend(
+        mounts
+            .lines()
+            .filter(|line| line.contains(&*folder))
+            .map(|line| format!("mount: {line}")),
+    );
     for entry in std::fs::read_dir("/sys/block").into_iter().flatten().flatten() {
         let file = std::fs::read_to_string(entry.path().join("loop/backing_file")).unwrap_or_default();
         if file.contains(&*folder) {
-            found.push(format!("loop device {}: {}", entry.file_name().to_string_lossy(), file.trim()));
+            found.push(format!(
+                "loop device {}: {}",
+                entry.file_name().to_string_lossy(),
+                file.trim()
+            ));
         }
     }
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {

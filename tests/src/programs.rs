@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 #[must_use]
 pub fn repository() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().expect("the tests live in the repository").to_path_buf()
+    here.parent()
+        .expect("the tests live in the repository")
+        .to_path_buf()
 }
 
 /// A program built from this repository: beside the test's own build, or in `CTR_LIKE_BIN`.
@@ -17,14 +19,21 @@ pub fn repository() -> PathBuf {
 pub fn program(name: &str) -> PathBuf {
     let folder = std::env::var_os("CTR_LIKE_BIN").map_or_else(built_beside, PathBuf::from);
     let path = folder.join(name);
-    assert!(path.exists(), "{} is not built: run ./scripts/build-test-programs", path.display());
+    assert!(
+        path.exists(),
+        "{} is not built: run ./scripts/build-test-programs",
+        path.display()
+    );
     path
 }
 
 /// `target/<profile>`, from `target/<profile>/deps/<test>`.
 fn built_beside() -> PathBuf {
     let own = std::env::current_exe().expect("a test knows its own path");
-    own.parent().and_then(Path::parent).expect("tests are built in target/<profile>/deps").to_path_buf()
+    own.parent()
+        .and_then(Path::parent)
+        .expect("tests are built in target/<profile>/deps")
+        .to_path_buf()
 }
 
 /// The static guest agent.
@@ -35,6 +44,10 @@ fn built_beside() -> PathBuf {
 pub fn guest_agent() -> PathBuf {
     let default = repository().join("target/guest-agent/ctr-like-guest");
     let path = std::env::var_os("CTR_LIKE_GUEST_AGENT").map_or(default, PathBuf::from);
-    assert!(path.exists(), "{} is not built: run ./scripts/build-guest", path.display());
+    assert!(
+        path.exists(),
+        "{} is not built: run ./scripts/build-guest",
+        path.display()
+    );
     path
 }

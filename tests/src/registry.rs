@@ -25,13 +25,19 @@ impl Registry {
     }
 
     fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .and_then(|socket| socket.local_addr())
+            .expect("a free port")
+            .port();
         let address = format!("127.0.0.1:{port}");
         let (ready, started) = mpsc::channel();
         let listen = address.clone();
         // setpriv ends the registry when the thread that started it ends, so that thread stays until the program ends.
         std::thread::spawn(move || {
-            let folder = tempfile::Builder::new().prefix("ctr-like-registry-").tempdir().expect("a temporary directory");
+            let folder = tempfile::Builder::new()
+                .prefix("ctr-like-registry-")
+                .tempdir()
+                .expect("a temporary directory");
             let config = folder.path().join("config.yml");
             let data = folder.path().join("data");
             let text = format!(
@@ -51,7 +57,9 @@ impl Registry {
             drop(child.wait());
         });
         started.recv().expect("docker-registry starts");
-        wait::until("the registry answers", || std::net::TcpStream::connect(&address).ok());
+        wait::until("the registry answers", || {
+            std::net::TcpStream::connect(&address).ok()
+        });
         Self { address }
     }
 
@@ -74,12 +82,22 @@ impl Registry {
     pub fn push_layout(&self, layout: &Path, tag: &str, name: &str) -> String {
         let target = self.name(name);
         let output = Command::new("skopeo")
-            .args(["copy", "--quiet", "--insecure-policy", "--all", "--dest-tls-verify=false"])
+            .args([
+                "copy",
+                "--quiet",
+                "--insecure-policy",
+                "--all",
+                "--dest-tls-verify=false",
+            ])
             .arg(format!("oci:{}:{tag}", layout.display()))
             .arg(format!("docker://{target}"))
             .output()
             .expect("skopeo runs; ./scripts/test installs it");
-        assert!(output.status.success(), "skopeo: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "skopeo: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         target
     }
 }

@@ -34,11 +34,30 @@ impl Terminal {
         let name = rustix::pty::ptsname(&master, Vec::new()).expect("it has a name");
         let name = name.into_string().expect("an ASCII name");
         resize(&master, rows, columns);
-        let slave = || Stdio::from(File::options().read(true).write(true).open(&name).expect("the other side"));
+        let slave = || {
+            Stdio::from(
+                File::options()
+                    .read(true)
+                    .write(true)
+                    .open(&name)
+                    .expect("the other side"),
+            )
+        };
         let mut on_terminal = Command::new("setsid");
-        on_terminal.args(["--ctty", "--wait"]).arg(command.get_program()).args(command.get_args()).env_clear();
-        on_terminal.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?)))).env("TERM", "xterm");
-        let child = on_terminal.stdin(slave()).stdout(slave()).stderr(slave()).spawn().expect("setsid runs");
+        on_terminal
+            .args(["--ctty", "--wait"])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .env_clear();
+        on_terminal
+            .envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))))
+            .env("TERM", "xterm");
+        let child = on_terminal
+            .stdin(slave())
+            .stdout(slave())
+            .stderr(slave())
+            .spawn()
+            .expect("setsid runs");
         drop(on_terminal);
         let master = File::from(master);
         let mut reader = master.try_clone().expect("a second handle");
@@ -52,7 +71,12 @@ impl Terminal {
                 }
             }
         });
-        Self { master, output, seen: String::new(), child }
+        Self {
+            master,
+            output,
+            seen: String::new(),
+            child,
+        }
     }
 
     /// Types.
@@ -60,7 +84,9 @@ impl Terminal {
     /// # Panics
     /// The terminal is gone.
     pub fn type_in(&mut self, text: &str) {
-        self.master.write_all(text.as_bytes()).expect("the terminal takes it");
+        self.master
+            .write_all(text.as_bytes())
+            .expect("the terminal takes it");
     }
 
     /// Changes the size.
@@ -96,11 +122,20 @@ impl Terminal {
     /// The program was ended by a signal.
     #[must_use]
     pub fn exit_code(mut self) -> i32 {
-        self.child.wait().expect("a child ends").code().expect("ended by itself")
+        self.child
+            .wait()
+            .expect("a child ends")
+            .code()
+            .expect("ended by itself")
     }
 }
 
 fn resize(fd: &OwnedFd, rows: u16, columns: u16) {
-    let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    let size = Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
     rustix::termios::tcsetwinsize(fd, size).expect("a terminal has a size");
 }

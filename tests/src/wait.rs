@@ -21,7 +21,10 @@ pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "other programs' states have no event that a test could wait for")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "other programs' states have no event that a test could wait for"
+)]
 fn pause() {
     std::thread::sleep(STEP);
 }

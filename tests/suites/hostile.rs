@@ -14,15 +14,26 @@ fn linux() -> serde_json::Value {
 fn must_fail(daemon: &TestDaemon, name: &str, layout: &LayoutBuilder) -> String {
     let image = Registry::shared().push_layout(layout.path(), "x", &format!("{name}:x"));
     let output = daemon.cli(["pull", &image]).code(1);
-    assert_eq!(daemon.cli(["images", "-q"]).ok(), "", "{name}: nothing is kept as an image");
-    assert_eq!(std::fs::read_dir(daemon.root().join("layers")).unwrap().count(), 0, "{name}: no layer is kept");
+    assert_eq!(
+        daemon.cli(["images", "-q"]).ok(),
+        "",
+        "{name}: nothing is kept as an image"
+    );
+    assert_eq!(
+        std::fs::read_dir(daemon.root().join("layers")).unwrap().count(),
+        0,
+        "{name}: no layer is kept"
+    );
     output.stderr
 }
 
 #[test]
 fn layers_that_point_out_of_their_tree_are_refused() {
     let daemon = TestDaemon::start();
-    for (index, path) in ["../outside", "a/../../outside", "/../outside"].iter().enumerate() {
+    for (index, path) in ["../outside", "a/../../outside", "/../outside"]
+        .iter()
+        .enumerate()
+    {
         let layout = LayoutBuilder::new(&daemon.scratch().join(format!("layout-{index}")));
         let manifest = layout.image(&[tar_of(&[(path, b"owned")])], &linux(), &json!({}));
         layout.tag(&manifest, "x");
@@ -37,12 +48,18 @@ fn layers_that_point_out_of_their_tree_are_refused() {
 fn a_layer_that_is_not_what_the_configuration_promised_is_refused() {
     let daemon = TestDaemon::start();
     let layout = LayoutBuilder::new(&daemon.scratch().join("layout"));
-    let layer = layout.blob(&gzip(&tar_of(&[("a", b"1")])), "application/vnd.oci.image.layer.v1.tar+gzip");
+    let layer = layout.blob(
+        &gzip(&tar_of(&[("a", b"1")])),
+        "application/vnd.oci.image.layer.v1.tar+gzip",
+    );
     let config = json!({
         "os": "linux", "architecture": "amd64", "config": {},
         "rootfs": {"type": "layers", "diff_ids": [digest(b"something else")]},
     });
-    let config = layout.blob(config.to_string().as_bytes(), "application/vnd.oci.image.config.v1+json");
+    let config = layout.blob(
+        config.to_string().as_bytes(),
+        "application/vnd.oci.image.config.v1+json",
+    );
     let manifest = layout.manifest(&json!({
         "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": config.json(), "layers": [layer.json()],
@@ -58,12 +75,18 @@ fn a_layer_that_ends_too_early_is_refused() {
     let layout = LayoutBuilder::new(&daemon.scratch().join("layout"));
     let tar = tar_of(&[("a", &[7; 100_000])]);
     let whole = gzip(&tar);
-    let layer = layout.blob(&whole[..whole.len() / 2], "application/vnd.oci.image.layer.v1.tar+gzip");
+    let layer = layout.blob(
+        &whole[..whole.len() / 2],
+        "application/vnd.oci.image.layer.v1.tar+gzip",
+    );
     let config = json!({
         "os": "linux", "architecture": "amd64", "config": {},
         "rootfs": {"type": "layers", "diff_ids": [digest(&tar)]},
     });
-    let config = layout.blob(config.to_string().as_bytes(), "application/vnd.oci.image.config.v1+json");
+    let config = layout.blob(
+        config.to_string().as_bytes(),
+        "application/vnd.oci.image.config.v1+json",
+    );
     let manifest = layout.manifest(&json!({
         "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": config.json(), "layers": [layer.json()],
@@ -82,7 +105,10 @@ fn a_manifest_with_more_layers_than_diff_ids_is_refused() {
         "os": "linux", "architecture": "amd64", "config": {},
         "rootfs": {"type": "layers", "diff_ids": [digest(&tar)]},
     });
-    let config = layout.blob(config.to_string().as_bytes(), "application/vnd.oci.image.config.v1+json");
+    let config = layout.blob(
+        config.to_string().as_bytes(),
+        "application/vnd.oci.image.config.v1+json",
+    );
     let manifest = layout.manifest(&json!({
         "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": config.json(), "layers": [layer.json(), layer.json()],

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_path_buf()
 }
 
 /// Permitted edges; `docs/architecture.md` shows the same table.
@@ -12,7 +15,12 @@ const EDGES: &[(&str, &[&str])] = &[
     ("api", &["win32"]),
     ("cli", &["api", "win32"]),
     ("compute", &["hcs"]),
-    ("daemon", &["api", "compute", "emulator", "engine", "image", "snapshot", "store", "task", "win32"]),
+    (
+        "daemon",
+        &[
+            "api", "compute", "emulator", "engine", "image", "snapshot", "store", "task", "win32",
+        ],
+    ),
     ("emulator", &["compute", "hcs"]),
     ("engine", &["image", "snapshot", "store", "task"]),
     ("gcs", &["hcs"]),
@@ -29,14 +37,24 @@ const EDGES: &[(&str, &[&str])] = &[
 
 fn manifests() -> BTreeMap<String, (PathBuf, toml::Table)> {
     let root = repository();
-    let mut folders: Vec<PathBuf> = ["cli", "daemon", "tests"].iter().map(|name| root.join(name)).collect();
-    folders.extend(std::fs::read_dir(root.join("crates")).unwrap().map(|entry| entry.unwrap().path()));
+    let mut folders: Vec<PathBuf> = ["cli", "daemon", "tests"]
+        .iter()
+        .map(|name| root.join(name))
+        .collect();
+    folders.extend(
+        std::fs::read_dir(root.join("crates"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path()),
+    );
     folders
         .into_iter()
         .map(|folder| {
             let text = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap();
             let table: toml::Table = toml::from_str(&text).unwrap();
-            (table["package"]["name"].as_str().unwrap().to_owned(), (folder, table))
+            (
+                table["package"]["name"].as_str().unwrap().to_owned(),
+                (folder, table),
+            )
         })
         .collect()
 }
@@ -59,11 +77,21 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 fn dependencies(table: &toml::Table) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     let mut add = |table: Option<&toml::Value>| {
-        names.extend(table.and_then(toml::Value::as_table).into_iter().flat_map(|table| table.keys().cloned()));
+        names.extend(
+            table
+                .and_then(toml::Value::as_table)
+                .into_iter()
+                .flat_map(|table| table.keys().cloned()),
+        );
     };
     add(table.get("dependencies"));
     add(table.get("build-dependencies"));
-    for target in table.get("target").and_then(toml::Value::as_table).into_iter().flat_map(|targets| targets.values()) {
+    for target in table
+        .get("target")
+        .and_then(toml::Value::as_table)
+        .into_iter()
+        .flat_map(|targets| targets.values())
+    {
         add(target.get("dependencies"));
     }
     names
@@ -74,11 +102,20 @@ fn rooms_use_only_the_rooms_that_they_may() {
     let manifests = manifests();
     let known: Vec<&str> = EDGES.iter().map(|(name, _)| *name).collect();
     let found: Vec<&str> = manifests.keys().map(String::as_str).collect();
-    assert_eq!(found, known, "every room has a line in the table, and every line a room");
+    assert_eq!(
+        found, known,
+        "every room has a line in the table, and every line a room"
+    );
     for (name, allowed) in EDGES {
         let used = dependencies(&manifests[*name].1);
-        for dependency in used.iter().filter(|dependency| known.contains(&dependency.as_str())) {
-            assert!(allowed.contains(&dependency.as_str()), "{name} must not use {dependency}");
+        for dependency in used
+            .iter()
+            .filter(|dependency| known.contains(&dependency.as_str()))
+        {
+            assert!(
+                allowed.contains(&dependency.as_str()),
+                "{name} must not use {dependency}"
+            );
         }
     }
 }
@@ -95,8 +132,15 @@ fn unsafe_code_stays_where_it_belongs() {
             let text = std::fs::read_to_string(&path).unwrap();
             let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
             let words = ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"];
-            let used = code.into_iter().any(|line| words.iter().any(|word| line.contains(word) && !line.contains('"')));
-            assert!(!used || UNSAFE_MODULES.contains(&relative.as_str()), "{relative} has unsafe code");
+            let used = code.into_iter().any(|line| {
+                words
+                    .iter()
+                    .any(|word| line.contains(word) && !line.contains('"'))
+            });
+            assert!(
+                !used || UNSAFE_MODULES.contains(&relative.as_str()),
+                "{relative} has unsafe code"
+            );
         }
     }
 }
@@ -106,8 +150,15 @@ fn every_file_says_what_it_is() {
     for (_, (folder, _)) in manifests() {
         for path in sources(&folder) {
             let text = std::fs::read_to_string(&path).unwrap();
-            let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-            assert!(first.starts_with("//!"), "{} does not open with a //! header", path.display());
+            let first = text
+                .lines()
+                .find(|line| !line.trim().is_empty())
+                .unwrap_or_default();
+            assert!(
+                first.starts_with("//!"),
+                "{} does not open with a //! header",
+                path.display()
+            );
         }
     }
 }
@@ -123,14 +174,24 @@ fn every_manifest_takes_the_lints_of_the_workspace() {
 fn only_the_edge_knows_windows() {
     // Rooms whose business is the host's system; everything else is portable.
     let edge = ["win32", "api", "cli", "daemon", "tests", "emulator", "guest"];
-    let transports = ["crates/task/src/shim/", "crates/store/src/", "crates/snapshot/src/"];
+    let transports = [
+        "crates/task/src/shim/",
+        "crates/store/src/",
+        "crates/snapshot/src/",
+    ];
     let root = repository();
     for (name, (folder, _)) in manifests() {
-        for path in sources(&folder).into_iter().filter(|_| !edge.contains(&name.as_str())) {
+        for path in sources(&folder)
+            .into_iter()
+            .filter(|_| !edge.contains(&name.as_str()))
+        {
             let relative = path.strip_prefix(&root).unwrap().to_string_lossy().into_owned();
             let text = std::fs::read_to_string(&path).unwrap();
             let used = text.contains("cfg(windows)");
-            assert!(!used || transports.iter().any(|place| relative.starts_with(place)), "{relative} has cfg(windows)");
+            assert!(
+                !used || transports.iter().any(|place| relative.starts_with(place)),
+                "{relative} has cfg(windows)"
+            );
         }
     }
 }

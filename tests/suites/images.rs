@@ -15,25 +15,48 @@ fn an_image_of_several_layers_is_pulled_listed_and_removed_and_the_disk_comes_ba
     let pull = daemon.cli(["pull", &image]).code(0);
     assert!(pull.stdout.contains(&image), "{pull:?}");
     let list: Value = serde_json::from_str(&daemon.cli(["images", "--format", "json"]).ok()).unwrap();
-    assert_eq!(format!("{}:{}", list["Repository"].as_str().unwrap(), list["Tag"].as_str().unwrap()), image);
+    assert_eq!(
+        format!(
+            "{}:{}",
+            list["Repository"].as_str().unwrap(),
+            list["Tag"].as_str().unwrap()
+        ),
+        image
+    );
     let inspect: Value = serde_json::from_str(&daemon.cli(["inspect", &image]).ok()).unwrap();
     assert_eq!(inspect[0]["RootFS"]["Layers"].as_array().unwrap().len(), 3);
-    assert_eq!(std::fs::read_dir(daemon.root().join("layers")).unwrap().count(), 3);
+    assert_eq!(
+        std::fs::read_dir(daemon.root().join("layers")).unwrap().count(),
+        3
+    );
     let again = daemon.cli(["pull", &image]).code(0);
-    assert!(format!("{}{}", again.stdout, again.stderr).contains("up to date"), "{again:?}");
+    assert!(
+        format!("{}{}", again.stdout, again.stderr).contains("up to date"),
+        "{again:?}"
+    );
 
     daemon.cli(["tag", &image, "other:1"]).ok();
     daemon.cli(["rmi", &image]).ok();
-    assert_eq!(daemon.cli(["run", "--rm", "other:1", "python3", "-c", "print(1)"]).ok(), "1");
+    assert_eq!(
+        daemon
+            .cli(["run", "--rm", "other:1", "python3", "-c", "print(1)"])
+            .ok(),
+        "1"
+    );
     daemon.cli(["create", "--name", "box", "other:1"]).ok();
     let used = daemon.cli(["rmi", "other:1"]).code(1);
     assert!(used.stderr.contains("using"), "{}", used.stderr);
     daemon.cli(["rm", "box"]).ok();
     daemon.cli(["rmi", "other:1"]).ok();
     assert_eq!(daemon.cli(["images", "-q"]).ok(), "");
-    let blobs: Vec<_> = std::fs::read_dir(daemon.root().join("blobs/sha256")).unwrap().collect();
+    let blobs: Vec<_> = std::fs::read_dir(daemon.root().join("blobs/sha256"))
+        .unwrap()
+        .collect();
     let layers: Vec<_> = std::fs::read_dir(daemon.root().join("layers")).unwrap().collect();
-    assert!(blobs.is_empty() && layers.is_empty(), "left: {blobs:?} {layers:?}");
+    assert!(
+        blobs.is_empty() && layers.is_empty(),
+        "left: {blobs:?} {layers:?}"
+    );
 }
 
 #[test]
@@ -46,10 +69,19 @@ fn an_image_pushed_under_another_name_is_what_skopeo_sees() {
     daemon.cli(["push", &copy]).ok();
     let look = |name: &str| {
         let output = Command::new("skopeo")
-            .args(["inspect", "--raw", "--tls-verify=false", &format!("docker://{name}")])
+            .args([
+                "inspect",
+                "--raw",
+                "--tls-verify=false",
+                &format!("docker://{name}"),
+            ])
             .output()
             .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         output.stdout
     };
     assert_eq!(look(&copy), look(&image));
@@ -60,17 +92,39 @@ fn save_and_load_pass_through_pipes_and_other_tools() {
     let daemon = TestDaemon::start();
     let image = images::pushed(BUSYBOX);
     daemon.cli(["pull", &image]).ok();
-    let mut save = daemon.command(["save", &image]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut save = daemon
+        .command(["save", &image])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let other = TestDaemon::start();
-    let load = other.command(["load"]).stdin(save.stdout.take().unwrap()).output().unwrap();
-    assert!(save.wait().unwrap().success() && load.status.success(), "{}", String::from_utf8_lossy(&load.stderr));
-    assert_eq!(other.cli(["run", "--rm", &image, "echo", "loaded"]).ok(), "loaded");
+    let load = other
+        .command(["load"])
+        .stdin(save.stdout.take().unwrap())
+        .output()
+        .unwrap();
+    assert!(
+        save.wait().unwrap().success() && load.status.success(),
+        "{}",
+        String::from_utf8_lossy(&load.stderr)
+    );
+    assert_eq!(
+        other.cli(["run", "--rm", &image, "echo", "loaded"]).ok(),
+        "loaded"
+    );
 
     let file = daemon.scratch().join("saved.tar");
     daemon.cli(["save", "-o", file.to_str().unwrap(), &image]).ok();
     for transport in ["oci-archive", "docker-archive"] {
-        let output = Command::new("skopeo").args(["inspect", &format!("{transport}:{}", file.display())]).output().unwrap();
-        assert!(output.status.success(), "{transport}: {}", String::from_utf8_lossy(&output.stderr));
+        let output = Command::new("skopeo")
+            .args(["inspect", &format!("{transport}:{}", file.display())])
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{transport}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 
     let archive = daemon.scratch().join("docker.tar");
@@ -82,7 +136,10 @@ fn save_and_load_pass_through_pipes_and_other_tools() {
         .unwrap();
     assert!(copied.success());
     other.cli(["load", "-i", archive.to_str().unwrap()]).ok();
-    assert_eq!(other.cli(["run", "--rm", "from-docker:1", "echo", "docker"]).ok(), "docker");
+    assert_eq!(
+        other.cli(["run", "--rm", "from-docker:1", "echo", "docker"]).ok(),
+        "docker"
+    );
     let garbage = other.cli_with(["load"], b"this is not an archive").code(1);
     assert!(garbage.stderr.contains("archive"), "{}", garbage.stderr);
 }
@@ -95,9 +152,18 @@ fn two_systems(daemon: &TestDaemon) -> String {
     let files = tar_of(&[("bin/tool", b"#!linux")]);
     let layer = |text: &str| tar_of(&[("Files/", b""), ("Files/tool.txt", text.as_bytes())]);
     let index = layout.index(&[
-        (layout.image(&[files], &linux, &json!({"Cmd": ["/bin/tool"]})), linux),
-        (layout.image(&[layer("old")], &windows("10.0.17763.1"), &json!({})), windows("10.0.17763.1")),
-        (layout.image(&[layer("new")], &windows("10.0.20348.2"), &json!({})), windows("10.0.20348.2")),
+        (
+            layout.image(&[files], &linux, &json!({"Cmd": ["/bin/tool"]})),
+            linux,
+        ),
+        (
+            layout.image(&[layer("old")], &windows("10.0.17763.1"), &json!({})),
+            windows("10.0.17763.1"),
+        ),
+        (
+            layout.image(&[layer("new")], &windows("10.0.20348.2"), &json!({})),
+            windows("10.0.20348.2"),
+        ),
     ]);
     layout.tag(&index, "1");
     Registry::shared().push_layout(layout.path(), "1", "two-systems:1")
@@ -109,11 +175,16 @@ fn a_windows_image_is_pulled_inspected_and_saved_beside_linux_ones() {
     let image = two_systems(&daemon);
     daemon.cli(["pull", "--platform", "windows/amd64", &image]).ok();
     let inspect: Value = serde_json::from_str(&daemon.cli(["inspect", &image]).ok()).unwrap();
-    assert_eq!((inspect[0]["Os"].as_str(), inspect[0]["OsVersion"].as_str()), (Some("windows"), Some("10.0.20348.2")));
+    assert_eq!(
+        (inspect[0]["Os"].as_str(), inspect[0]["OsVersion"].as_str()),
+        (Some("windows"), Some("10.0.20348.2"))
+    );
     let file = daemon.scratch().join("windows.tar");
     daemon.cli(["save", "-o", file.to_str().unwrap(), &image]).ok();
     assert!(file.metadata().unwrap().len() > 1000);
-    let run = daemon.cli(["run", "--rm", "--pull", "never", &image, "tool"]).code(125);
+    let run = daemon
+        .cli(["run", "--rm", "--pull", "never", &image, "tool"])
+        .code(125);
     assert!(run.stderr.contains("windows"), "{}", run.stderr);
 }
 
@@ -122,7 +193,11 @@ fn a_platform_that_an_image_does_not_have_is_named_with_those_it_has() {
     let daemon = TestDaemon::start();
     let image = two_systems(&daemon);
     let refused = daemon.cli(["pull", "--platform", "linux/s390x", &image]).code(1);
-    assert!(refused.stderr.contains("linux/s390x") && refused.stderr.contains("linux/amd64"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("linux/s390x") && refused.stderr.contains("linux/amd64"),
+        "{}",
+        refused.stderr
+    );
 }
 
 #[test]
@@ -130,7 +205,14 @@ fn an_image_that_does_not_exist_says_so_without_leaving_anything() {
     let daemon = TestDaemon::start();
     let name = Registry::shared().name("no/such:image");
     let missing = daemon.cli(["pull", &name]).code(1);
-    assert!(missing.stderr.contains("not found") || missing.stderr.contains("manifest unknown"), "{}", missing.stderr);
-    assert_eq!(std::fs::read_dir(daemon.root().join("ingest")).map_or(0, Iterator::count), 0);
+    assert!(
+        missing.stderr.contains("not found") || missing.stderr.contains("manifest unknown"),
+        "{}",
+        missing.stderr
+    );
+    assert_eq!(
+        std::fs::read_dir(daemon.root().join("ingest")).map_or(0, Iterator::count),
+        0
+    );
     daemon.cli(["pull", "Not A Name"]).code(1);
 }

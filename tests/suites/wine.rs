@@ -19,13 +19,22 @@ fn program(name: &str) -> PathBuf {
     let folder = programs::repository().join("target/x86_64-pc-windows-gnu/debug");
     let folder = std::env::var_os("CTR_LIKE_WINDOWS_BIN").map_or(folder, PathBuf::from);
     let path = folder.join(name);
-    assert!(path.exists(), "{} is not built: run ./scripts/test wine", path.display());
+    assert!(
+        path.exists(),
+        "{} is not built: run ./scripts/test wine",
+        path.display()
+    );
     path
 }
 
 fn wine(name: &str) -> Command {
-    let mut command = Command::new("wine");
-    command.arg(program(name)).stdin(Stdio::null()).env("CTR_LIKE_NO_START", "1");
+    // A hung program fails the test instead of hanging it.
+    let mut command = Command::new("timeout");
+    command
+        .args(["600", "wine"])
+        .arg(program(name))
+        .stdin(Stdio::null())
+        .env("CTR_LIKE_NO_START", "1");
     command
 }
 
@@ -36,7 +45,10 @@ fn windows_path(path: &Path) -> String {
 
 impl WineDaemon {
     fn start() -> Self {
-        let folder = tempfile::Builder::new().prefix("ctr-like-wine-").tempdir().unwrap();
+        let folder = tempfile::Builder::new()
+            .prefix("ctr-like-wine-")
+            .tempdir()
+            .unwrap();
         let log = std::fs::File::create(folder.path().join("daemon.log")).unwrap();
         let child = wine("ctr-liked.exe")
             .args(["--root", &windows_path(&folder.path().join("root"))])
@@ -59,7 +71,11 @@ impl WineDaemon {
     }
 
     fn cli(&self, arguments: &[&str]) -> Output {
-        wine("ctr-like.exe").args(arguments).output().expect("wine runs").into()
+        wine("ctr-like.exe")
+            .args(arguments)
+            .output()
+            .expect("wine runs")
+            .into()
     }
 }
 
@@ -92,8 +108,14 @@ fn the_windows_programs_pull_list_save_and_load_over_their_pipe() {
     assert!(daemon.cli(&["images"]).ok().contains("busybox"));
 
     // What would need a compute service says so, and what to do.
-    let run = daemon.cli(&["run", "--rm", "--platform", "linux/amd64", &image, "true"]).code(125);
-    assert!(run.stderr.contains("Host Compute Service") || run.stderr.contains("computecore"), "{}", run.stderr);
+    let run = daemon
+        .cli(&["run", "--rm", "--platform", "linux/amd64", &image, "true"])
+        .code(125);
+    assert!(
+        run.stderr.contains("Host Compute Service") || run.stderr.contains("computecore"),
+        "{}",
+        run.stderr
+    );
     let missing = daemon.cli(&["inspect", "nothing"]).code(1);
     assert!(missing.stderr.contains("No such"), "{}", missing.stderr);
 }

@@ -41,7 +41,11 @@ fn a_python_script_of_twenty_lines_runs_a_container() {
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert!(text.contains("hello"), "{text}");
 }
 
@@ -69,7 +73,9 @@ fn a_call_that_is_cancelled_or_too_slow_says_so() {
     script.send(&json!({"id": 1, "method": "ctr.v1.Containers/Wait", "params": {"container": id}}));
     script.send(&json!({"id": 1, "cancel": true}));
     assert_eq!(script.next()["error"]["code"], "CANCELLED");
-    script.send(&json!({"id": 2, "method": "ctr.v1.Containers/Wait", "params": {"container": id}, "deadline_ms": 50}));
+    script.send(
+        &json!({"id": 2, "method": "ctr.v1.Containers/Wait", "params": {"container": id}, "deadline_ms": 50}),
+    );
     assert_eq!(script.next()["error"]["code"], "DEADLINE_EXCEEDED");
 }
 
@@ -82,14 +88,27 @@ fn errors_carry_a_code_a_hint_and_the_resource() {
     assert_eq!(error["resource"], json!({"type": "container", "name": "nobody"}));
     assert!(!error["hints"].as_array().unwrap().is_empty());
     assert_eq!(code("ctr.v1.Containers/Fly", json!({}))["code"], "UNIMPLEMENTED");
-    assert_eq!(code("ctr.v1.Containers/Inspect", json!({"colour": "red"}))["code"], "INVALID_ARGUMENT");
-    assert_eq!(code("ctr.v1.Streams/Open", json!({"token": "stolen"}))["error"], Value::Null);
+    assert_eq!(
+        code("ctr.v1.Containers/Inspect", json!({"colour": "red"}))["code"],
+        "INVALID_ARGUMENT"
+    );
+    assert_eq!(
+        code("ctr.v1.Streams/Open", json!({"token": "stolen"}))["error"],
+        Value::Null
+    );
 }
 
 #[test]
 fn lines_that_are_no_request_harm_only_their_own_connection() {
     let daemon = TestDaemon::start();
-    for line in [&b"not json\n"[..], b"{}\n", b"[]\n", b"{\"id\":1}\n", b"\xff\xfe\n", b"{\"id\":{},\"method\":1}\n"] {
+    for line in [
+        &b"not json\n"[..],
+        b"{}\n",
+        b"[]\n",
+        b"{\"id\":1}\n",
+        b"\xff\xfe\n",
+        b"{\"id\":{},\"method\":1}\n",
+    ] {
         let mut socket = UnixStream::connect(daemon.socket()).unwrap();
         socket.write_all(line).unwrap();
         socket.shutdown(std::net::Shutdown::Write).unwrap();
@@ -103,7 +122,10 @@ fn lines_that_are_no_request_harm_only_their_own_connection() {
     let sent = (0..6).all(|_| socket.write_all(&chunk).is_ok()) && socket.write_all(b"\n").is_ok();
     let mut answer = Vec::new();
     drop(socket.read_to_end(&mut answer));
-    assert!(!sent || String::from_utf8_lossy(&answer).contains("error"), "an oversized line is refused");
+    assert!(
+        !sent || String::from_utf8_lossy(&answer).contains("error"),
+        "an oversized line is refused"
+    );
     assert_eq!(daemon.call("ctr.v1.System/Ping", &json!({}))["result"], json!({}));
 }
 
@@ -128,5 +150,7 @@ fn clients_that_vanish_leave_nothing_behind() {
     for id in daemon.cli(["ps", "-q"]).ok().lines() {
         daemon.cli(["rm", "-f", id]).ok();
     }
-    wait::until("all are gone", || daemon.cli(["ps", "-aq"]).ok().is_empty().then_some(()));
+    wait::until("all are gone", || {
+        daemon.cli(["ps", "-aq"]).ok().is_empty().then_some(())
+    });
 }

@@ -34,7 +34,10 @@ impl Attachment {
     pub async fn streams(self) -> Result<AttachStreams> {
         let AttachmentInner::Pending(receiver) = self.0;
         receiver.await.unwrap_or_else(|_| {
-            Err(Error::new(Kind::Cancelled, "the container did not start, so there is nothing to attach to"))
+            Err(Error::new(
+                Kind::Cancelled,
+                "the container did not start, so there is nothing to attach to",
+            ))
         })
     }
 }
@@ -88,7 +91,10 @@ impl Container {
     /// An attachment that is served when the container starts.
     pub(crate) fn attach_later(&self) -> Attachment {
         let (sender, receiver) = oneshot::channel();
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
+        self.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(sender);
         Attachment(AttachmentInner::Pending(receiver))
     }
 
@@ -149,7 +155,10 @@ impl Container {
                 WaitCondition::Removed => drop(removed.wait_for(|removed| *removed).await),
             }
             let state = record.borrow().state.clone();
-            Exit { code: state.exit_code, error: state.error }
+            Exit {
+                code: state.exit_code,
+                error: state.error,
+            }
         }
     }
 }

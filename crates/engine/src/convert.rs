@@ -19,15 +19,19 @@ pub(crate) fn image(error: ImageError) -> Error {
         | ImageError::Ambiguous { .. }
         | ImageError::Archive { .. }
         | ImageError::ManifestInvalid { .. } => Kind::InvalidArgument,
-        ImageError::NotFound { .. } | ImageError::ManifestUnknown { .. } | ImageError::PlatformMismatch { .. } => {
-            Kind::NotFound
-        }
+        ImageError::NotFound { .. }
+        | ImageError::ManifestUnknown { .. }
+        | ImageError::PlatformMismatch { .. } => Kind::NotFound,
         ImageError::Unauthorized { .. } => Kind::Unauthenticated,
         ImageError::DigestMismatch { .. } | ImageError::SizeMismatch { .. } => Kind::DataLoss,
         ImageError::Schema1 { .. } | ImageError::Unsupported { .. } => Kind::Unimplemented,
         ImageError::LimitExceeded { .. } => Kind::ResourceExhausted,
         ImageError::Conflict { .. } => Kind::FailedPrecondition,
-        ImageError::Registry { status: 429 | 500..=599, .. } | ImageError::Transport { .. } => Kind::Unavailable,
+        ImageError::Registry {
+            status: 429 | 500..=599,
+            ..
+        }
+        | ImageError::Transport { .. } => Kind::Unavailable,
         ImageError::RefusedRedirect { .. } => Kind::PermissionDenied,
         ImageError::Unpack { source, .. } => unpack_kind(source.as_ref()),
         ImageError::Store(error) => store_kind(error),
@@ -118,8 +122,17 @@ pub(crate) fn start(error: TaskError, record: &ContainerRecord) -> Error {
 /// that clients report (127 or 126), so the agent's text, which carries the kernel's, is looked at here and only here.
 pub(crate) fn command(error: TaskError, container: &str, program: Option<&String>) -> Error {
     let text = format!("{}: {}", error.message, causes_of(&error)).to_lowercase();
-    let missing = ["executable file not found", "no such file or directory", "not found in $path"];
-    let forbidden = ["permission denied", "exec format error", "is a directory", "not executable"];
+    let missing = [
+        "executable file not found",
+        "no such file or directory",
+        "not found in $path",
+    ];
+    let forbidden = [
+        "permission denied",
+        "exec format error",
+        "is a directory",
+        "not executable",
+    ];
     let about_program = error.kind == ErrorKind::Guest && program.is_some();
     let kind = if about_program && missing.iter().any(|words| text.contains(words)) {
         Kind::NotFound
@@ -137,9 +150,12 @@ pub(crate) fn command(error: TaskError, container: &str, program: Option<&String
         Kind::NotFound => "check the command, the image's PATH and, for a script, its interpreter",
         _ => "check the file's permissions and its architecture",
     };
-    with_causes(Error::new(kind, format!("failed to start {program:?}: {why}")), error)
-        .about("command", program)
-        .hint(hint)
+    with_causes(
+        Error::new(kind, format!("failed to start {program:?}: {why}")),
+        error,
+    )
+    .about("command", program)
+    .hint(hint)
 }
 
 fn causes_of(error: &TaskError) -> String {

@@ -61,7 +61,12 @@ pub(crate) fn check(options: &CreateOptions) -> Result<()> {
 ///
 /// # Errors
 /// No command, a bad signal, or a relative working directory.
-pub(crate) fn record(options: CreateOptions, name: String, image: &Image, containers: &Path) -> Result<ContainerRecord> {
+pub(crate) fn record(
+    options: CreateOptions,
+    name: String,
+    image: &Image,
+    containers: &Path,
+) -> Result<ContainerRecord> {
     let id = names::new_id();
     let config = image.config.config().clone().unwrap_or_default();
     let entrypoint = match &options.entrypoint {
@@ -87,10 +92,20 @@ pub(crate) fn record(options: CreateOptions, name: String, image: &Image, contai
         env = with_default(env, "TERM", "xterm");
     }
 
-    let given_dir = options.working_dir.clone().or_else(|| config.working_dir().clone()).unwrap_or_default();
-    let working_dir = if given_dir.is_empty() { "/".to_owned() } else { given_dir };
+    let given_dir = options
+        .working_dir
+        .clone()
+        .or_else(|| config.working_dir().clone())
+        .unwrap_or_default();
+    let working_dir = if given_dir.is_empty() {
+        "/".to_owned()
+    } else {
+        given_dir
+    };
     if !working_dir.starts_with('/') {
-        return Err(Error::invalid(format!("the working directory '{working_dir}' is invalid, it needs to be an absolute path")));
+        return Err(Error::invalid(format!(
+            "the working directory '{working_dir}' is invalid, it needs to be an absolute path"
+        )));
     }
     let stop_signal = match options.stop_signal.as_deref().or(config.stop_signal().as_deref()) {
         Some(text) if !text.is_empty() => signal::parse(text)?,
@@ -114,7 +129,11 @@ pub(crate) fn record(options: CreateOptions, name: String, image: &Image, contai
         args,
         env,
         working_dir,
-        user: options.user.clone().or_else(|| config.user().clone()).unwrap_or_default(),
+        user: options
+            .user
+            .clone()
+            .or_else(|| config.user().clone())
+            .unwrap_or_default(),
         hostname,
         stop_signal,
         options,
@@ -141,9 +160,12 @@ pub(crate) fn prepare_sources(options: &CreateOptions) -> Result<()> {
             .hint("create the path first, or use -v, which creates a directory"));
         }
         std::fs::create_dir_all(&bind.source).map_err(|error| {
-            Error::new(Kind::FailedPrecondition, format!("cannot create the bind source {source}"))
-                .about("mount", source)
-                .because(error)
+            Error::new(
+                Kind::FailedPrecondition,
+                format!("cannot create the bind source {source}"),
+            )
+            .about("mount", source)
+            .because(error)
         })?;
     }
     Ok(())
@@ -156,10 +178,20 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_is_refused_with_an_alternative() {
-        let network = CreateOptions { network: Some("bridge2".into()), ..CreateOptions::default() };
-        let isolation = CreateOptions { isolation: Some("hyperv".into()), ..CreateOptions::default() };
+        let network = CreateOptions {
+            network: Some("bridge2".into()),
+            ..CreateOptions::default()
+        };
+        let isolation = CreateOptions {
+            isolation: Some("hyperv".into()),
+            ..CreateOptions::default()
+        };
         let volume = CreateOptions {
-            mounts: vec![MountOption { source: "data".into(), target: "/data".into(), ..MountOption::default() }],
+            mounts: vec![MountOption {
+                source: "data".into(),
+                target: "/data".into(),
+                ..MountOption::default()
+            }],
             ..CreateOptions::default()
         };
         for options in [network, isolation, volume] {
@@ -175,7 +207,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let source = folder.path().join("new/dir");
         let mut options = CreateOptions {
-            mounts: vec![MountOption { source: source.clone(), target: "/x".into(), ..MountOption::default() }],
+            mounts: vec![MountOption {
+                source: source.clone(),
+                target: "/x".into(),
+                ..MountOption::default()
+            }],
             ..CreateOptions::default()
         };
         assert!(prepare_sources(&options).is_err());

@@ -70,7 +70,10 @@ impl Engine {
     /// The records cannot be read.
     pub async fn open(parts: Parts) -> Result<Self> {
         // A killed daemon loses nothing; a power cut may lose the last moments, as it does of the containers' own files.
-        let table = parts.store.table::<ContainerRecord>("containers").durability(Durability::Eventual);
+        let table = parts
+            .store
+            .table::<ContainerRecord>("containers")
+            .durability(Durability::Eventual);
         let engine = Self(Arc::new(Inner {
             sandboxes: Sandboxes::new(parts.runtime, parts.sandbox),
             store: parts.store,
@@ -105,13 +108,20 @@ impl Engine {
     /// # Errors
     /// The sandbox cannot be started.
     pub async fn warm_up(&self) -> Result<()> {
-        self.0.sandboxes.get(crate::sandboxes::Scope::Shared).await.map(drop)
+        self.0
+            .sandboxes
+            .get(crate::sandboxes::Scope::Shared)
+            .await
+            .map(drop)
     }
 
     /// The sandboxes that live now: id and whether it has the host's network.
     pub async fn sandboxes(&self) -> Vec<(String, bool)> {
         let sandboxes = self.0.sandboxes.all().await;
-        sandboxes.iter().map(|sandbox| (sandbox.id().to_owned(), sandbox.spec().host_network)).collect()
+        sandboxes
+            .iter()
+            .map(|sandbox| (sandbox.id().to_owned(), sandbox.spec().host_network))
+            .collect()
     }
 
     /// Lets go of everything without ending a container: they run on and a later engine finds them.
@@ -137,14 +147,22 @@ impl Engine {
     /// See [`Kind`]; nothing is left behind.
     pub async fn create(&self, options: CreateOptions) -> Result<ContainerRecord> {
         create::check(&options)?;
+        self.0.sandboxes.ready()?;
         let claim = self.claim_name(options.name.as_deref())?;
         let platform = match options.platform.as_deref().filter(|text| !text.is_empty()) {
             Some(text) => Some(text.parse::<Platform>().map_err(|error| {
-                Error::invalid(format!("invalid platform {text:?}")).because(error).hint("for example linux/amd64")
+                Error::invalid(format!("invalid platform {text:?}"))
+                    .because(error)
+                    .hint("for example linux/amd64")
             })?),
             None => None,
         };
-        let image = self.0.images.resolve(&options.image, platform.as_ref()).await.map_err(convert::image)?;
+        let image = self
+            .0
+            .images
+            .resolve(&options.image, platform.as_ref())
+            .await
+            .map_err(convert::image)?;
         if image.platform.os != "linux" {
             return Err(Error::unimplemented(
                 format!("cannot run an image for {} here", image.platform),
@@ -154,8 +172,16 @@ impl Engine {
         }
         create::prepare_sources(&options)?;
         self.unpack(&image).await?;
-        let record = create::record(options, claim.name.clone(), &image, &self.0.store.root().join("containers"))?;
-        let folder = record.log_path.parent().map_or_else(PathBuf::new, std::path::Path::to_path_buf);
+        let record = create::record(
+            options,
+            claim.name.clone(),
+            &image,
+            &self.0.store.root().join("containers"),
+        )?;
+        let folder = record
+            .log_path
+            .parent()
+            .map_or_else(PathBuf::new, std::path::Path::to_path_buf);
         std::fs::create_dir_all(&folder).map_err(|error| {
             Error::new(Kind::Internal, format!("cannot create {}", folder.display())).because(error)
         })?;
@@ -164,9 +190,12 @@ impl Engine {
             self.discard(&record.id).await;
             return Err(error);
         }
-        self.write_containers().insert(record.id.clone(), Arc::new(Container::new(record.clone())));
+        self.write_containers()
+            .insert(record.id.clone(), Arc::new(Container::new(record.clone())));
         drop(claim);
-        self.0.events.publish("container", "create", &record.id, record.event_attributes());
+        self.0
+            .events
+            .publish("container", "create", &record.id, record.event_attributes());
         Ok(record)
     }
 
@@ -183,7 +212,11 @@ impl Engine {
             .transaction_with(Durability::Eventual, move |txn| txn.put_root(&root, resources))
             .await
             .map_err(convert::store)?;
-        let scratch = self.0.snapshotter.create_scratch(&record.id, record.options.storage_size).await;
+        let scratch = self
+            .0
+            .snapshotter
+            .create_scratch(&record.id, record.options.storage_size)
+            .await;
         scratch.map_err(convert::snapshot)?;
         self.0.table.put(&record.id, record).await.map_err(convert::store)
     }
@@ -230,7 +263,9 @@ impl Engine {
         self.strike(&record.id).await;
         self.write_containers().remove(&record.id);
         self.0.execs.forget(&record.id);
-        self.0.events.publish("container", "destroy", &record.id, record.event_attributes());
+        self.0
+            .events
+            .publish("container", "destroy", &record.id, record.event_attributes());
         container.removed.send_replace(true);
     }
 
@@ -275,7 +310,11 @@ impl Engine {
     /// All records, newest first.
     #[must_use]
     pub fn list(&self) -> Vec<ContainerRecord> {
-        let mut records: Vec<_> = self.read_containers().values().map(|container| container.snapshot()).collect();
+        let mut records: Vec<_> = self
+            .read_containers()
+            .values()
+            .map(|container| container.snapshot())
+            .collect();
         records.sort_by(|a, b| b.created_ns.cmp(&a.created_ns).then_with(|| a.id.cmp(&b.id)));
         records
     }
@@ -284,7 +323,11 @@ impl Engine {
     ///
     /// # Errors
     /// The container does not exist.
-    pub fn wait(&self, name: &str, condition: WaitCondition) -> Result<impl Future<Output = Exit> + Send + use<>> {
+    pub fn wait(
+        &self,
+        name: &str,
+        condition: WaitCondition,
+    ) -> Result<impl Future<Output = Exit> + Send + use<>> {
         let container = self.find(name)?;
         let wait = container.wait(condition);
         Ok(async move {
@@ -298,7 +341,11 @@ impl Engine {
     ///
     /// # Errors
     /// The container does not exist, or its log cannot be watched.
-    pub fn logs(&self, name: &str, options: LogOptions) -> Result<tokio::sync::mpsc::Receiver<Result<LogLine>>> {
+    pub fn logs(
+        &self,
+        name: &str,
+        options: LogOptions,
+    ) -> Result<tokio::sync::mpsc::Receiver<Result<LogLine>>> {
         let container = self.find(name)?;
         let record = container.snapshot();
         let alive = |status: Status| matches!(status, Status::Running | Status::Paused);
@@ -328,11 +375,21 @@ impl Engine {
     /// The store cannot be read.
     pub async fn container_sizes(&self, name: &str) -> Result<(u64, u64)> {
         let record = self.inspect(name)?;
-        let scratch = self.0.snapshotter.scratch(&record.id).await.map_err(convert::snapshot)?;
+        let scratch = self
+            .0
+            .snapshotter
+            .scratch(&record.id)
+            .await
+            .map_err(convert::snapshot)?;
         let own = scratch.map_or(0, |scratch| scratch.allocated_bytes);
         let mut all = own;
         for diff_id in &record.layers {
-            let layer = self.0.snapshotter.layer(diff_id).await.map_err(convert::snapshot)?;
+            let layer = self
+                .0
+                .snapshotter
+                .layer(diff_id)
+                .await
+                .map_err(convert::snapshot)?;
             all += layer.map_or(0, |layer| layer.allocated_bytes);
         }
         Ok((own, all))
@@ -344,15 +401,22 @@ impl Engine {
         if let Some(container) = containers.get(bare) {
             return Ok(container.clone());
         }
-        if let Some(container) = containers.values().find(|container| container.record.borrow().name == bare) {
+        if let Some(container) = containers
+            .values()
+            .find(|container| container.record.borrow().name == bare)
+        {
             return Ok(container.clone());
         }
-        let mut by_prefix = containers.iter().filter(|(id, _)| !bare.is_empty() && id.starts_with(bare));
+        let mut by_prefix = containers
+            .iter()
+            .filter(|(id, _)| !bare.is_empty() && id.starts_with(bare));
         match (by_prefix.next(), by_prefix.next()) {
             (Some((_, container)), None) => Ok(container.clone()),
-            (Some(_), Some(_)) => Err(Error::invalid(format!("multiple IDs found with provided prefix: {name}"))
-                .about("container", name)
-                .hint("give more digits of the id, or the name")),
+            (Some(_), Some(_)) => Err(Error::invalid(format!(
+                "multiple IDs found with provided prefix: {name}"
+            ))
+            .about("container", name)
+            .hint("give more digits of the id, or the name")),
             _ => Err(Error::no_such_container(name)
                 .about("container", name)
                 .hint("run 'ctr-like ps -a' to see all containers")),
@@ -362,7 +426,11 @@ impl Engine {
     fn claim_name(&self, wanted: Option<&str>) -> Result<NameClaim<'_>> {
         let mut claimed = self.0.claimed.lock().unwrap_or_else(PoisonError::into_inner);
         let containers = self.read_containers();
-        let holder = |name: &str| containers.values().find(|container| container.record.borrow().name == name);
+        let holder = |name: &str| {
+            containers
+                .values()
+                .find(|container| container.record.borrow().name == name)
+        };
         let name = match wanted {
             Some(wanted) => {
                 let name = names::check_name(wanted)?;
@@ -390,7 +458,9 @@ impl Engine {
         self.0.containers.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn write_containers(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<String, Arc<Container>>> {
+    pub(crate) fn write_containers(
+        &self,
+    ) -> std::sync::RwLockWriteGuard<'_, HashMap<String, Arc<Container>>> {
         self.0.containers.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -403,7 +473,12 @@ struct NameClaim<'a> {
 
 impl Drop for NameClaim<'_> {
     fn drop(&mut self) {
-        self.engine.0.claimed.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
+        self.engine
+            .0
+            .claimed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.name);
     }
 }
 

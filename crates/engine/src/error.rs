@@ -50,7 +50,10 @@ pub struct Subject {
 
 /// An error of the domain.
 #[derive(Debug)]
-#[expect(clippy::error_impl_error, reason = "it is the error of this crate and always written engine::Error outside")]
+#[expect(
+    clippy::error_impl_error,
+    reason = "it is the error of this crate and always written engine::Error outside"
+)]
 pub struct Error(Box<Inner>);
 
 #[derive(Debug)]
@@ -68,7 +71,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of `kind`; `message` is lower case, without a full stop, and names what failed.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, message: message.into(), hints: Vec::new(), subject: None, source: None }))
+        Self(Box::new(Inner {
+            kind,
+            message: message.into(),
+            hints: Vec::new(),
+            subject: None,
+            source: None,
+        }))
     }
 
     /// [`Kind::InvalidArgument`].
@@ -96,7 +105,10 @@ impl Error {
     /// Names the resource that the error is about.
     #[must_use]
     pub fn about(mut self, kind: &'static str, name: impl Into<String>) -> Self {
-        self.0.subject = Some(Subject { kind, name: name.into() });
+        self.0.subject = Some(Subject {
+            kind,
+            name: name.into(),
+        });
         self
     }
 
@@ -150,7 +162,10 @@ impl fmt::Display for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+        self.0
+            .source
+            .as_deref()
+            .map(|source| source as &(dyn StdError + 'static))
     }
 }
 
@@ -161,7 +176,9 @@ mod tests {
     #[test]
     fn causes_are_listed_outermost_first_without_repeats() {
         let io = std::io::Error::other("disk on fire");
-        let error = Error::new(Kind::Internal, "cannot start").because(io).hint("buy an extinguisher");
+        let error = Error::new(Kind::Internal, "cannot start")
+            .because(io)
+            .hint("buy an extinguisher");
         assert_eq!(error.causes(), ["disk on fire"]);
         assert_eq!(error.hints(), ["buy an extinguisher"]);
         assert_eq!(error.to_string(), "cannot start");

@@ -38,13 +38,22 @@ pub struct Events {
 
 impl Default for Events {
     fn default() -> Self {
-        Self { sender: broadcast::channel(HISTORY).0, history: Mutex::new(VecDeque::new()) }
+        Self {
+            sender: broadcast::channel(HISTORY).0,
+            history: Mutex::new(VecDeque::new()),
+        }
     }
 }
 
 impl Events {
     /// Publishes an event that happened now.
-    pub fn publish(&self, kind: &str, action: impl Into<String>, id: &str, attributes: BTreeMap<String, String>) {
+    pub fn publish(
+        &self,
+        kind: &str,
+        action: impl Into<String>,
+        id: &str,
+        attributes: BTreeMap<String, String>,
+    ) {
         let event = Event {
             time_ns: clock::now_ns(),
             kind: kind.to_owned(),
@@ -52,7 +61,10 @@ impl Events {
             id: id.to_owned(),
             attributes,
         };
-        let mut history = self.history.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut history = self
+            .history
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if history.len() == HISTORY {
             history.pop_front();
         }
@@ -64,9 +76,16 @@ impl Events {
     /// The past since `since_ns` (all of it that is kept when `Some(0)`, none when `None`) and the future, without gap or repeat.
     #[must_use]
     pub fn subscribe(&self, since_ns: Option<i64>) -> (Vec<Event>, broadcast::Receiver<Event>) {
-        let history = self.history.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let history = self
+            .history
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let past = since_ns.map_or_else(Vec::new, |since| {
-            history.iter().filter(|event| event.time_ns >= since).cloned().collect()
+            history
+                .iter()
+                .filter(|event| event.time_ns >= since)
+                .cloned()
+                .collect()
         });
         (past, self.sender.subscribe())
     }

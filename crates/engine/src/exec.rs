@@ -59,12 +59,17 @@ impl Execs {
 
     /// Forgets the execs of a removed container.
     pub(crate) fn forget(&self, container: &str) {
-        self.lock().retain(|_, sender| sender.borrow().container != container);
+        self.lock()
+            .retain(|_, sender| sender.borrow().container != container);
     }
 
     /// With its first process, every other process of a container ends.
     pub(crate) fn container_ended(&self, container: &str) {
-        for sender in self.lock().values().filter(|sender| sender.borrow().container == container) {
+        for sender in self
+            .lock()
+            .values()
+            .filter(|sender| sender.borrow().container == container)
+        {
             sender.send_if_modified(|record| {
                 let ended = std::mem::take(&mut record.running);
                 if ended {
@@ -77,7 +82,9 @@ impl Execs {
 
     fn of_container(&self, container: &str) -> Vec<String> {
         let execs = self.lock();
-        let mine = execs.values().filter(|sender| sender.borrow().container == container);
+        let mine = execs
+            .values()
+            .filter(|sender| sender.borrow().container == container);
         mine.map(|sender| sender.borrow().id.clone()).collect()
     }
 
@@ -118,10 +125,16 @@ impl Engine {
         let container = self.find(&exec.container)?;
         let record = container.snapshot();
         running(&record.state.status, &record.name, &record.id)?;
-        let claimed = self.0.execs.change(id, |exec| !std::mem::replace(&mut exec.started, true));
+        let claimed = self
+            .0
+            .execs
+            .change(id, |exec| !std::mem::replace(&mut exec.started, true));
         if claimed != Some(true) {
-            return Err(Error::new(Kind::FailedPrecondition, format!("exec {id} has already been started"))
-                .about("exec", id));
+            return Err(Error::new(
+                Kind::FailedPrecondition,
+                format!("exec {id} has already been started"),
+            )
+            .about("exec", id));
         }
         let sandbox = self.sandbox_of(&record).await?;
         let process = ProcessSpec {
@@ -141,7 +154,12 @@ impl Engine {
         self.watch_exec(sandbox, record.id.clone(), id.to_owned());
         let mut attributes = record.event_attributes();
         attributes.insert("execID".to_owned(), id.to_owned());
-        self.0.events.publish("container", format!("exec_start: {}", exec.options.args.join(" ")), &record.id, attributes);
+        self.0.events.publish(
+            "container",
+            format!("exec_start: {}", exec.options.args.join(" ")),
+            &record.id,
+            attributes,
+        );
         Ok(streams.map(Container::attached))
     }
 
@@ -163,7 +181,10 @@ impl Engine {
                 let mut attributes = record.event_attributes();
                 attributes.insert("execID".to_owned(), id.clone());
                 attributes.insert("exitCode".to_owned(), code.to_string());
-                engine.0.events.publish("container", "exec_die", &container, attributes);
+                engine
+                    .0
+                    .events
+                    .publish("container", "exec_die", &container, attributes);
             }
         });
     }
@@ -184,7 +205,10 @@ impl Engine {
     /// No exec has this id, or its container was removed.
     pub async fn exec_wait(&self, id: &str) -> Result<i32> {
         let mut receiver = self.0.execs.subscribe(id).ok_or_else(|| no_such_exec(id))?;
-        let record = receiver.wait_for(|exec| exec.exit_code.is_some()).await.map_err(|_| no_such_exec(id))?;
+        let record = receiver
+            .wait_for(|exec| exec.exit_code.is_some())
+            .await
+            .map_err(|_| no_such_exec(id))?;
         Ok(record.exit_code.unwrap_or(137))
     }
 
@@ -232,8 +256,10 @@ fn running(status: &Status, name: &str, id: &str) -> Result<()> {
             format!("Container {name} is paused, unpause the container before exec"),
         )
         .about("container", name)),
-        _ => Err(Error::new(Kind::FailedPrecondition, format!("container {id} is not running"))
-            .about("container", name)
-            .hint(format!("start it with 'ctr-like start {name}'"))),
+        _ => Err(
+            Error::new(Kind::FailedPrecondition, format!("container {id} is not running"))
+                .about("container", name)
+                .hint(format!("start it with 'ctr-like start {name}'")),
+        ),
     }
 }

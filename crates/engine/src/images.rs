@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use image::{Auth, Image, LayerUnpacker, Loaded, Platform, ProgressSink, PullOptions, PushOptions, Reference, Removed};
+use image::{
+    Auth, Image, LayerUnpacker, Loaded, Platform, ProgressSink, PullOptions, PushOptions, Reference, Removed,
+};
 use store::{Digest, GcReport};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -52,9 +54,18 @@ impl Engine {
         let platform = parse_platform(platform)?;
         let explicit = platform.is_some();
         let platform = platform.unwrap_or_else(Platform::host_default);
-        let options = PullOptions { platform_explicit: explicit, auth, ..PullOptions::new(platform) };
+        let options = PullOptions {
+            platform_explicit: explicit,
+            auth,
+            ..PullOptions::new(platform)
+        };
         let unpacker = Some(self.unpacker());
-        let image = self.0.images.pull(&reference, options, unpacker, progress).await.map_err(convert::image)?;
+        let image = self
+            .0
+            .images
+            .pull(&reference, options, unpacker, progress)
+            .await
+            .map_err(convert::image)?;
         self.publish_image("pull", &reference.familiar());
         Ok(image)
     }
@@ -71,8 +82,17 @@ impl Engine {
         progress: ProgressSink,
     ) -> Result<Digest> {
         let reference = parse_reference(name)?;
-        let options = PushOptions { platform: parse_platform(platform)?, auth, ..PushOptions::default() };
-        let digest = self.0.images.push(&reference, options, progress).await.map_err(convert::image)?;
+        let options = PushOptions {
+            platform: parse_platform(platform)?,
+            auth,
+            ..PushOptions::default()
+        };
+        let digest = self
+            .0
+            .images
+            .push(&reference, options, progress)
+            .await
+            .map_err(convert::image)?;
         self.publish_image("push", &reference.familiar());
         Ok(digest)
     }
@@ -83,7 +103,11 @@ impl Engine {
     /// There is none, or none for `platform`.
     pub async fn resolve_image(&self, name: &str, platform: Option<&str>) -> Result<Image> {
         let platform = parse_platform(platform)?;
-        self.0.images.resolve(name, platform.as_ref()).await.map_err(convert::image)
+        self.0
+            .images
+            .resolve(name, platform.as_ref())
+            .await
+            .map_err(convert::image)
     }
 
     /// All images.
@@ -97,16 +121,31 @@ impl Engine {
     /// Unpacks what is missing of an image whose blobs are here.
     pub(crate) async fn unpack(&self, image: &Image) -> Result<()> {
         for layer in &image.layers {
-            if self.0.snapshotter.layer(&layer.diff_id).await.map_err(convert::snapshot)?.is_none() {
+            if self
+                .0
+                .snapshotter
+                .layer(&layer.diff_id)
+                .await
+                .map_err(convert::snapshot)?
+                .is_none()
+            {
                 let silent: ProgressSink = Arc::new(|_| {});
-                return self.0.images.unpack(image, self.unpacker(), silent).await.map_err(convert::image);
+                return self
+                    .0
+                    .images
+                    .unpack(image, self.unpacker(), silent)
+                    .await
+                    .map_err(convert::image);
             }
         }
         Ok(())
     }
 
     fn unpacker(&self) -> Arc<dyn LayerUnpacker> {
-        Arc::new(Unpacker { differs: self.0.differs.clone(), snapshotter: self.0.snapshotter.clone() })
+        Arc::new(Unpacker {
+            differs: self.0.differs.clone(),
+            snapshotter: self.0.snapshotter.clone(),
+        })
     }
 
     /// Gives an image another name.
@@ -115,7 +154,11 @@ impl Engine {
     /// The image does not exist or the name is not one.
     pub async fn tag(&self, source: &str, target: &str) -> Result<()> {
         let reference = parse_reference(target)?;
-        self.0.images.tag(source, &reference).await.map_err(convert::image)?;
+        self.0
+            .images
+            .tag(source, &reference)
+            .await
+            .map_err(convert::image)?;
         self.publish_image("tag", &reference.familiar());
         Ok(())
     }
@@ -150,7 +193,7 @@ impl Engine {
             self.publish_image("untag", tag);
         }
         for digest in &removed.deleted {
-            self.publish_image("delete", &digest.to_string());
+            self.publish_image("delete", digest.as_ref());
         }
         self.collect().await?;
         Ok(removed)
@@ -162,7 +205,10 @@ impl Engine {
         let records = self.list();
         let users = records.iter().filter(|record| record.image_id == *image_id);
         users
-            .map(|record| ImageUse { container: record.id.clone(), running: record.state.status == Status::Running })
+            .map(|record| ImageUse {
+                container: record.id.clone(),
+                running: record.state.status == Status::Running,
+            })
             .collect()
     }
 
@@ -175,7 +221,12 @@ impl Engine {
         archive: impl AsyncRead + Send + Unpin + 'static,
         progress: ProgressSink,
     ) -> Result<Vec<String>> {
-        let loaded = self.0.images.load(archive, progress).await.map_err(convert::image)?;
+        let loaded = self
+            .0
+            .images
+            .load(archive, progress)
+            .await
+            .map_err(convert::image)?;
         let mut names = Vec::with_capacity(loaded.len());
         for image in loaded {
             let name = match image {
@@ -199,7 +250,11 @@ impl Engine {
         archive: impl AsyncWrite + Send + Unpin + 'static,
     ) -> Result<()> {
         let platform = parse_platform(platform)?;
-        self.0.images.save(names, platform, archive).await.map_err(convert::image)
+        self.0
+            .images
+            .save(names, platform, archive)
+            .await
+            .map_err(convert::image)
     }
 
     /// Removes what nothing refers to.
@@ -216,11 +271,33 @@ impl Engine {
     /// The store cannot be read.
     pub async fn disk_usage(&self) -> Result<DiskUsage> {
         let images = self.0.images.list().await.map_err(convert::image)?.len();
-        let blobs = self.0.store.blobs().await.map_err(convert::store)?.iter().map(|blob| blob.size).sum();
-        let layers = self.0.snapshotter.layers().await.map_err(convert::snapshot)?.iter().map(|layer| layer.allocated_bytes).sum();
+        let blobs = self
+            .0
+            .store
+            .blobs()
+            .await
+            .map_err(convert::store)?
+            .iter()
+            .map(|blob| blob.size)
+            .sum();
+        let layers = self
+            .0
+            .snapshotter
+            .layers()
+            .await
+            .map_err(convert::snapshot)?
+            .iter()
+            .map(|layer| layer.allocated_bytes)
+            .sum();
         let scratches = self.0.snapshotter.scratches().await.map_err(convert::snapshot)?;
         let scratches = scratches.iter().map(|scratch| scratch.allocated_bytes).sum();
-        Ok(DiskUsage { images, blobs, layers, containers: self.list().len(), scratches })
+        Ok(DiskUsage {
+            images,
+            blobs,
+            layers,
+            containers: self.list().len(),
+            scratches,
+        })
     }
 
     fn publish_image(&self, action: &str, name: &str) {
@@ -239,9 +316,13 @@ fn parse_reference(name: &str) -> Result<Reference> {
 }
 
 fn parse_platform(platform: Option<&str>) -> Result<Option<Platform>> {
-    let Some(text) = platform.filter(|text| !text.is_empty()) else { return Ok(None) };
+    let Some(text) = platform.filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
     let parsed = text.parse().map_err(|error| {
-        Error::invalid(format!("invalid platform {text:?}")).hint("for example linux/amd64 or windows/amd64").because(error)
+        Error::invalid(format!("invalid platform {text:?}"))
+            .hint("for example linux/amd64 or windows/amd64")
+            .because(error)
     });
     parsed.map(Some)
 }

@@ -31,8 +31,11 @@ impl Engine {
         match container.status() {
             Status::Running => return Ok(()),
             Status::Paused => {
-                return Err(Error::new(Kind::FailedPrecondition, "cannot start a paused container, try unpause instead")
-                    .about("container", name));
+                return Err(Error::new(
+                    Kind::FailedPrecondition,
+                    "cannot start a paused container, try unpause instead",
+                )
+                .about("container", name));
             }
             Status::Removing | Status::Dead => {
                 return Err(Error::new(
@@ -68,18 +71,31 @@ impl Engine {
 
     async fn start_in_turn(&self, container: &Arc<Container>) -> Result<()> {
         let record = container.snapshot();
-        let scope = if spec::host_network(&record) { Scope::HostNetwork } else { Scope::Shared };
+        let scope = if spec::host_network(&record) {
+            Scope::HostNetwork
+        } else {
+            Scope::Shared
+        };
         let sandbox = self.0.sandboxes.get(scope).await?;
         let task = self.task_spec(&record).await?;
         let id = record.id.clone();
-        sandbox.create(task).await.map_err(|error| convert::start(error, &record))?;
+        sandbox
+            .create(task)
+            .await
+            .map_err(|error| convert::start(error, &record))?;
         let started = async {
             for waiting in container.take_waiting() {
-                let streams = sandbox.attach(&id, None).await.map_err(|error| convert::task(error, &record.name));
+                let streams = sandbox
+                    .attach(&id, None)
+                    .await
+                    .map_err(|error| convert::task(error, &record.name));
                 // The client may have left meanwhile.
                 drop(waiting.send(streams));
             }
-            sandbox.start(&id).await.map_err(|error| convert::start(error, &record))
+            sandbox
+                .start(&id)
+                .await
+                .map_err(|error| convert::start(error, &record))
         };
         let pid = match started.await {
             Ok(pid) => pid,
@@ -100,7 +116,9 @@ impl Engine {
             };
         });
         self.monitor(container.clone(), sandbox);
-        self.0.events.publish("container", "start", &id, record.event_attributes());
+        self.0
+            .events
+            .publish("container", "start", &id, record.event_attributes());
         self.keep(&record).await;
         Ok(())
     }
@@ -109,22 +127,37 @@ impl Engine {
         let (oci_spec, binds) = spec::linux(record)?;
         let mut layers = Vec::with_capacity(record.layers.len());
         for diff_id in &record.layers {
-            let layer = self.0.snapshotter.layer(diff_id).await.map_err(convert::snapshot)?.ok_or_else(|| {
-                Error::new(Kind::DataLoss, format!("layer {diff_id} of the container is missing"))
+            let layer = self
+                .0
+                .snapshotter
+                .layer(diff_id)
+                .await
+                .map_err(convert::snapshot)?
+                .ok_or_else(|| {
+                    Error::new(
+                        Kind::DataLoss,
+                        format!("layer {diff_id} of the container is missing"),
+                    )
                     .about("container", &record.name)
                     .hint(format!("pull {} again", record.image))
-            })?;
+                })?;
             if layer.opaque_root {
                 // It hides everything below, which overlayfs does not see on a root directory.
                 layers.clear();
             }
             layers.push(layer.path);
         }
-        let scratch = self.0.snapshotter.scratch(&record.id).await.map_err(convert::snapshot)?.ok_or_else(|| {
-            Error::new(Kind::DataLoss, "the container's writable layer is missing")
-                .about("container", &record.name)
-                .hint("remove the container and create it again")
-        })?;
+        let scratch = self
+            .0
+            .snapshotter
+            .scratch(&record.id)
+            .await
+            .map_err(convert::snapshot)?
+            .ok_or_else(|| {
+                Error::new(Kind::DataLoss, "the container's writable layer is missing")
+                    .about("container", &record.name)
+                    .hint("remove the container and create it again")
+            })?;
         let or = |value: u64, default: u64| if value == 0 { default } else { value };
         Ok(TaskSpec {
             id: record.id.clone(),
@@ -133,7 +166,11 @@ impl Engine {
             oci_spec,
             shares: binds
                 .into_iter()
-                .map(|bind| Share { source: bind.source, read_only: bind.read_only, mount_index: bind.mount_index })
+                .map(|bind| Share {
+                    source: bind.source,
+                    read_only: bind.read_only,
+                    mount_index: bind.mount_index,
+                })
                 .collect(),
             terminal: record.options.tty,
             stdin: record.options.open_stdin,
@@ -141,7 +178,11 @@ impl Engine {
             log: LogConfig {
                 path: record.log_path.clone(),
                 max_bytes: or(record.options.log_max_size, LOG_MAX_BYTES),
-                max_files: if record.options.log_max_files == 0 { LOG_MAX_FILES } else { record.options.log_max_files },
+                max_files: if record.options.log_max_files == 0 {
+                    LOG_MAX_FILES
+                } else {
+                    record.options.log_max_files
+                },
             },
         })
     }
@@ -164,7 +205,12 @@ impl Engine {
     }
 
     /// Books the end of a container.
-    pub(crate) async fn settle(&self, container: &Arc<Container>, sandbox: Option<&dyn Sandbox>, status: ExitStatus) {
+    pub(crate) async fn settle(
+        &self,
+        container: &Arc<Container>,
+        sandbox: Option<&dyn Sandbox>,
+        status: ExitStatus,
+    ) {
         let turn = container.turn().await;
         let id = container.id();
         let record = container.set_state(|state| {
@@ -172,7 +218,11 @@ impl Engine {
             state.pid = None;
             state.exit_code = status.code;
             state.error = status.reason;
-            state.finished_ns = Some(i64::try_from(status.exited_unix_ms).unwrap_or(0).saturating_mul(1_000_000));
+            state.finished_ns = Some(
+                i64::try_from(status.exited_unix_ms)
+                    .unwrap_or(0)
+                    .saturating_mul(1_000_000),
+            );
         });
         self.0.execs.container_ended(&id);
         let mut attributes = record.event_attributes();
@@ -226,7 +276,10 @@ impl Engine {
             Some(text) => signal::parse(text)?,
             None => record.stop_signal,
         };
-        let configured = record.options.stop_timeout.map(|seconds| Duration::from_secs(u64::from(seconds)));
+        let configured = record
+            .options
+            .stop_timeout
+            .map(|seconds| Duration::from_secs(u64::from(seconds)));
         let timeout = timeout.or(configured).unwrap_or(STOP_TIMEOUT);
         let ended = container.wait(WaitCondition::NotRunning);
         self.signal(&container, number).await?;
@@ -235,7 +288,9 @@ impl Engine {
             self.kill_quietly(&container).await?;
             ended.await;
         }
-        self.0.events.publish("container", "stop", &record.id, record.event_attributes());
+        self.0
+            .events
+            .publish("container", "stop", &record.id, record.event_attributes());
         Ok(())
     }
 
@@ -250,7 +305,10 @@ impl Engine {
         if !matches!(record.state.status, Status::Running | Status::Paused) {
             return Err(Error::new(
                 Kind::FailedPrecondition,
-                format!("cannot kill container: {name}: container {} is not running", record.id),
+                format!(
+                    "cannot kill container: {name}: container {} is not running",
+                    record.id
+                ),
             )
             .about("container", name));
         }
@@ -282,10 +340,19 @@ impl Engine {
     /// The sandbox in which a running container lives.
     pub(crate) async fn sandbox_of(&self, record: &ContainerRecord) -> Result<Arc<dyn Sandbox>> {
         let wanted = record.state.sandbox.as_deref();
-        let found = self.0.sandboxes.all().await.into_iter().find(|sandbox| Some(sandbox.id()) == wanted);
+        let found = self
+            .0
+            .sandboxes
+            .all()
+            .await
+            .into_iter()
+            .find(|sandbox| Some(sandbox.id()) == wanted);
         found.ok_or_else(|| {
-            Error::new(Kind::FailedPrecondition, format!("container {} is not running", record.id))
-                .about("container", &record.name)
+            Error::new(
+                Kind::FailedPrecondition,
+                format!("container {} is not running", record.id),
+            )
+            .about("container", &record.name)
         })
     }
 
@@ -302,11 +369,14 @@ impl Engine {
                 let sandbox = self.sandbox_of(&record).await?;
                 let streams = sandbox.attach(&record.id, None).await;
                 drop(turn);
-                Ok(Container::attached(streams.map_err(|error| convert::task(error, &record.name))?))
+                Ok(Container::attached(
+                    streams.map_err(|error| convert::task(error, &record.name))?,
+                ))
             }
             Status::Created | Status::Exited => Ok(container.attach_later()),
             Status::Removing | Status::Dead => {
-                Err(Error::new(Kind::FailedPrecondition, "container is being removed").about("container", name))
+                Err(Error::new(Kind::FailedPrecondition, "container is being removed")
+                    .about("container", name))
             }
         }
     }
@@ -318,7 +388,10 @@ impl Engine {
     pub async fn resize(&self, name: &str, height: u16, width: u16) -> Result<()> {
         let record = self.inspect(name)?;
         let sandbox = self.sandbox_of(&record).await?;
-        sandbox.resize(&record.id, None, height, width).await.map_err(|error| convert::task(error, &record.name))
+        sandbox
+            .resize(&record.id, None, height, width)
+            .await
+            .map_err(|error| convert::task(error, &record.name))
     }
 
     /// Gives a container another name.
@@ -332,18 +405,25 @@ impl Engine {
         {
             // The map's lock makes the look and the change one step.
             let containers = self.write_containers();
-            if containers.values().any(|other| other.record.borrow().name == new_name) {
+            if containers
+                .values()
+                .any(|other| other.record.borrow().name == new_name)
+            {
                 return Err(Error::new(
                     Kind::AlreadyExists,
                     format!("Conflict. The container name \"/{new_name}\" is already in use."),
                 )
                 .about("container", new_name));
             }
-            container.record.send_modify(|record| record.name.clone_from(&new_name));
+            container
+                .record
+                .send_modify(|record| record.name.clone_from(&new_name));
         }
         let record = container.snapshot();
         self.keep(&record).await;
-        self.0.events.publish("container", "rename", &record.id, record.event_attributes());
+        self.0
+            .events
+            .publish("container", "rename", &record.id, record.event_attributes());
         drop(turn);
         Ok(())
     }

@@ -53,11 +53,23 @@ const LINES_IN_FLIGHT: usize = 256;
 ///
 /// # Errors
 /// The notification service of the host cannot be had.
-pub(crate) fn read(path: &Path, options: LogOptions, running: watch::Receiver<bool>) -> Result<mpsc::Receiver<Result<LogLine>>> {
+pub(crate) fn read(
+    path: &Path,
+    options: LogOptions,
+    running: watch::Receiver<bool>,
+) -> Result<mpsc::Receiver<Result<LogLine>>> {
     let (lines, receiver) = mpsc::channel(LINES_IN_FLIGHT);
     let (changes, changed) = mpsc::channel(1);
-    let watcher = if options.follow { Some(watch_folder(path, changes)?) } else { None };
-    let mut reader = Reader { path: path.to_owned(), options, open: None };
+    let watcher = if options.follow {
+        Some(watch_folder(path, changes)?)
+    } else {
+        None
+    };
+    let mut reader = Reader {
+        path: path.to_owned(),
+        options,
+        open: None,
+    };
     tokio::task::spawn(async move {
         let outcome = follow(&mut reader, &lines, changed, running).await;
         if let Err(error) = outcome {
@@ -80,7 +92,9 @@ fn watch_folder(path: &Path, changes: mpsc::Sender<()>) -> Result<notify::Recomm
     })
     .map_err(failed)?;
     let folder = path.parent().unwrap_or(path);
-    watcher.watch(folder, RecursiveMode::NonRecursive).map_err(failed)?;
+    watcher
+        .watch(folder, RecursiveMode::NonRecursive)
+        .map_err(failed)?;
     Ok(watcher)
 }
 
@@ -244,11 +258,13 @@ fn unreadable(error: std::io::Error) -> Error {
 mod tests {
     use std::io::Write;
 
-    use super::*;
     use super::read as read_log;
+    use super::*;
 
     fn line(text: &str, stream: &str, second: u8) -> String {
-        format!("{{\"log\":\"{text}\\n\",\"stream\":\"{stream}\",\"time\":\"2026-01-01T00:00:{second:02}Z\"}}\n")
+        format!(
+            "{{\"log\":\"{text}\\n\",\"stream\":\"{stream}\",\"time\":\"2026-01-01T00:00:{second:02}Z\"}}\n"
+        )
     }
 
     async fn all(mut receiver: mpsc::Receiver<Result<LogLine>>) -> Vec<String> {
@@ -260,7 +276,11 @@ mod tests {
     }
 
     fn both() -> LogOptions {
-        LogOptions { stdout: true, stderr: true, ..LogOptions::default() }
+        LogOptions {
+            stdout: true,
+            stderr: true,
+            ..LogOptions::default()
+        }
     }
 
     #[tokio::test]
@@ -272,8 +292,22 @@ mod tests {
         let (_keep, running) = watch::channel(false);
         let read = |options| all(read_log(&path, options, running.clone()).unwrap());
         assert_eq!(read(both()).await, ["one", "two", "three"]);
-        assert_eq!(read(LogOptions { tail: Some(2), ..both() }).await, ["two", "three"]);
-        assert_eq!(read(LogOptions { stderr: false, ..both() }).await, ["one", "three"]);
+        assert_eq!(
+            read(LogOptions {
+                tail: Some(2),
+                ..both()
+            })
+            .await,
+            ["two", "three"]
+        );
+        assert_eq!(
+            read(LogOptions {
+                stderr: false,
+                ..both()
+            })
+            .await,
+            ["one", "three"]
+        );
         let since_ns = clock::parse_rfc3339("2026-01-01T00:00:02Z");
         assert_eq!(read(LogOptions { since_ns, ..both() }).await, ["two", "three"]);
     }
@@ -284,7 +318,15 @@ mod tests {
         let path = folder.path().join("log.json");
         std::fs::write(&path, line("one", "stdout", 1)).unwrap();
         let (state, running) = watch::channel(true);
-        let mut receiver = read_log(&path, LogOptions { follow: true, ..both() }, running).unwrap();
+        let mut receiver = read_log(
+            &path,
+            LogOptions {
+                follow: true,
+                ..both()
+            },
+            running,
+        )
+        .unwrap();
         assert_eq!(receiver.recv().await.unwrap().unwrap().log, "one\n");
         let text = line("two", "stdout", 2);
         let (head, rest) = text.split_at(10);

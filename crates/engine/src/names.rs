@@ -8,19 +8,20 @@ use rand::RngExt;
 use crate::error::{Error, Result};
 
 const QUALITIES: &[&str] = &[
-    "agile", "amber", "brave", "brisk", "calm", "clever", "coral", "crisp", "daring", "deft", "eager", "early", "fair",
-    "fleet", "fond", "frank", "gentle", "glad", "grand", "happy", "hardy", "honest", "jolly", "keen", "kind", "light",
-    "lively", "lucid", "merry", "mild", "neat", "nimble", "noble", "plucky", "polite", "proud", "quick", "quiet",
-    "rapid", "ready", "royal", "sharp", "silent", "smart", "snug", "solid", "steady", "sunny", "swift", "tidy",
-    "vivid", "warm", "wise", "witty", "young", "zesty",
+    "agile", "amber", "brave", "brisk", "calm", "clever", "coral", "crisp", "daring", "deft", "eager",
+    "early", "fair", "fleet", "fond", "frank", "gentle", "glad", "grand", "happy", "hardy", "honest",
+    "jolly", "keen", "kind", "light", "lively", "lucid", "merry", "mild", "neat", "nimble", "noble",
+    "plucky", "polite", "proud", "quick", "quiet", "rapid", "ready", "royal", "sharp", "silent", "smart",
+    "snug", "solid", "steady", "sunny", "swift", "tidy", "vivid", "warm", "wise", "witty", "young", "zesty",
 ];
 
 const BIRDS: &[&str] = &[
-    "avocet", "bittern", "bunting", "chough", "condor", "coot", "crane", "curlew", "dipper", "dove", "dunlin", "egret",
-    "falcon", "finch", "gannet", "godwit", "goshawk", "grebe", "heron", "hobby", "hoopoe", "ibis", "jackdaw", "jay",
-    "kestrel", "kite", "lapwing", "lark", "linnet", "magpie", "martin", "merlin", "oriole", "osprey", "ouzel", "owl",
-    "petrel", "pipit", "plover", "puffin", "quail", "raven", "redstart", "robin", "rook", "shrike", "siskin", "snipe",
-    "starling", "stork", "swift", "teal", "tern", "thrush", "wagtail", "warbler", "wren",
+    "avocet", "bittern", "bunting", "chough", "condor", "coot", "crane", "curlew", "dipper", "dove",
+    "dunlin", "egret", "falcon", "finch", "gannet", "godwit", "goshawk", "grebe", "heron", "hobby", "hoopoe",
+    "ibis", "jackdaw", "jay", "kestrel", "kite", "lapwing", "lark", "linnet", "magpie", "martin", "merlin",
+    "oriole", "osprey", "ouzel", "owl", "petrel", "pipit", "plover", "puffin", "quail", "raven", "redstart",
+    "robin", "rook", "shrike", "siskin", "snipe", "starling", "stork", "swift", "teal", "tern", "thrush",
+    "wagtail", "warbler", "wren",
 ];
 
 /// A new container or exec id: 64 lower-case hexadecimal digits.

@@ -19,7 +19,8 @@ use crate::record::Status;
 impl Engine {
     pub(crate) async fn recover(&self) -> Result<()> {
         for (id, record) in self.0.table.list().await.map_err(convert::store)? {
-            self.write_containers().insert(id, Arc::new(Container::new(record)));
+            self.write_containers()
+                .insert(id, Arc::new(Container::new(record)));
         }
         let mut tasks = Vec::new();
         for sandbox in self.0.sandboxes.recover().await? {
@@ -31,7 +32,10 @@ impl Engine {
         let containers: Vec<_> = self.read_containers().values().cloned().collect();
         for container in containers {
             let record = container.snapshot();
-            let found = tasks.iter().position(|(_, task)| task.id == record.id).map(|index| tasks.swap_remove(index));
+            let found = tasks
+                .iter()
+                .position(|(_, task)| task.id == record.id)
+                .map(|index| tasks.swap_remove(index));
             match record.state.status {
                 Status::Running | Status::Paused => self.recover_running(&container, found).await,
                 Status::Removing | Status::Dead => {
@@ -97,20 +101,32 @@ impl Engine {
                 tracing::warn!(scratch = scratch.id, %error, "leftover scratch not removed");
             }
         }
-        let known: HashSet<String> = self.read_containers().keys().map(|id| crate::engine::root_name(id)).collect();
+        let known: HashSet<String> = self
+            .read_containers()
+            .keys()
+            .map(|id| crate::engine::root_name(id))
+            .collect();
         for root in self.0.store.roots().await.map_err(convert::store)? {
             if root.name.starts_with("container/") && !known.contains(&root.name) {
-                self.0.store.remove_root(&root.name).await.map_err(convert::store)?;
+                self.0
+                    .store
+                    .remove_root(&root.name)
+                    .await
+                    .map_err(convert::store)?;
             }
         }
         Ok(())
     }
 
     fn remove_unknown_folders(&self) {
-        let Ok(entries) = std::fs::read_dir(self.0.store.root().join("containers")) else { return };
+        let Ok(entries) = std::fs::read_dir(self.0.store.root().join("containers")) else {
+            return;
+        };
         for entry in entries.flatten() {
             let name = entry.file_name();
-            if !self.read_containers().contains_key(name.to_string_lossy().as_ref())
+            if !self
+                .read_containers()
+                .contains_key(name.to_string_lossy().as_ref())
                 && let Err(error) = std::fs::remove_dir_all(entry.path())
             {
                 tracing::warn!(folder = %entry.path().display(), %error, "leftover container directory not removed");

@@ -50,7 +50,20 @@ pub(crate) struct Sandboxes {
 
 impl Sandboxes {
     pub(crate) fn new(runtime: Arc<dyn Runtime>, config: SandboxConfig) -> Self {
-        Self { runtime, config, slots: std::sync::Mutex::default() }
+        Self {
+            runtime,
+            config,
+            slots: std::sync::Mutex::default(),
+        }
+    }
+
+    /// Whether this host can run containers at all.
+    pub(crate) fn ready(&self) -> Result<()> {
+        self.runtime.ready().map_err(|error| {
+            Error::new(Kind::Unimplemented, error.message.clone())
+                .hint("images can be pulled, listed, saved and pushed here; run containers on a Linux host")
+                .because(error)
+        })
     }
 
     /// The living sandbox for `scope`, started when there is none. Concurrent callers wait for one start.
@@ -60,11 +73,15 @@ impl Sandboxes {
         if let Some(sandbox) = slot.as_ref().filter(|sandbox| sandbox.closed().is_none()) {
             return Ok(sandbox.clone());
         }
-        let sandbox = self.runtime.create_sandbox(self.spec(scope)).await.map_err(|error| {
-            Error::new(Kind::Unavailable, "cannot start the sandbox for Linux containers")
-                .hint("run 'ctr-like info' and look into the daemon's log")
-                .because(error)
-        })?;
+        let sandbox = self
+            .runtime
+            .create_sandbox(self.spec(scope))
+            .await
+            .map_err(|error| {
+                Error::new(Kind::Unavailable, "cannot start the sandbox for Linux containers")
+                    .hint("run 'ctr-like info' and look into the daemon's log")
+                    .because(error)
+            })?;
         tracing::info!(sandbox = sandbox.id(), ?scope, "sandbox started");
         *slot = Some(sandbox.clone());
         Ok(sandbox)
@@ -76,7 +93,11 @@ impl Sandboxes {
             Error::new(Kind::Internal, "cannot look for sandboxes of an earlier daemon").because(error)
         })?;
         for sandbox in &found {
-            let scope = if sandbox.spec().host_network { Scope::HostNetwork } else { Scope::Shared };
+            let scope = if sandbox.spec().host_network {
+                Scope::HostNetwork
+            } else {
+                Scope::Shared
+            };
             let slot = self.slot(scope);
             slot.lock().await.get_or_insert_with(|| sandbox.clone());
         }
@@ -85,16 +106,33 @@ impl Sandboxes {
 
     /// The living sandboxes.
     pub(crate) async fn all(&self) -> Vec<Arc<dyn Sandbox>> {
-        let slots: Vec<Slot> = self.slots.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let slots: Vec<Slot> = self
+            .slots
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect();
         let mut found = Vec::new();
         for slot in slots {
-            found.extend(slot.lock().await.iter().filter(|sandbox| sandbox.closed().is_none()).cloned());
+            found.extend(
+                slot.lock()
+                    .await
+                    .iter()
+                    .filter(|sandbox| sandbox.closed().is_none())
+                    .cloned(),
+            );
         }
         found
     }
 
     fn slot(&self, scope: Scope) -> Slot {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner).entry(scope).or_default().clone()
+        self.slots
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(scope)
+            .or_default()
+            .clone()
     }
 
     fn spec(&self, scope: Scope) -> SandboxSpec {

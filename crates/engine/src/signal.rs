@@ -52,14 +52,24 @@ pub(crate) fn parse(text: &str) -> Result<i32> {
             .hint("use a number from 1 to 64 or a name such as TERM, INT, KILL or RTMIN+3")
     };
     if let Ok(number) = text.parse::<i32>() {
-        return if (1..=64).contains(&number) { Ok(number) } else { Err(unknown()) };
+        return if (1..=64).contains(&number) {
+            Ok(number)
+        } else {
+            Err(unknown())
+        };
     }
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
     if let Some((_, number)) = SIGNALS.iter().find(|(known, _)| *known == name) {
         return Ok(*number);
     }
-    let offset = |rest: &str| if rest.is_empty() { Some(0) } else { rest.get(1..)?.parse::<i32>().ok() };
+    let offset = |rest: &str| {
+        if rest.is_empty() {
+            Some(0)
+        } else {
+            rest.get(1..)?.parse::<i32>().ok()
+        }
+    };
     let number = if let Some(rest) = name.strip_prefix("RTMIN") {
         offset(rest).map(|offset| 34 + offset)
     } else if let Some(rest) = name.strip_prefix("RTMAX") {
@@ -67,7 +77,9 @@ pub(crate) fn parse(text: &str) -> Result<i32> {
     } else {
         None
     };
-    number.filter(|number| (34..=64).contains(number)).ok_or_else(unknown)
+    number
+        .filter(|number| (34..=64).contains(number))
+        .ok_or_else(unknown)
 }
 
 #[cfg(test)]
@@ -76,7 +88,13 @@ mod tests {
 
     #[test]
     fn signals_parse_in_every_spelling() {
-        for (text, number) in [("SIGTERM", 15), ("term", 15), ("9", 9), ("RTMIN+3", 37), ("SIGRTMAX-1", 63)] {
+        for (text, number) in [
+            ("SIGTERM", 15),
+            ("term", 15),
+            ("9", 9),
+            ("RTMIN+3", 37),
+            ("SIGRTMAX-1", 63),
+        ] {
             assert_eq!(parse(text).unwrap(), number, "{text}");
         }
         for bad in ["", "0", "65", "NOPE", "RTMIN+99", "SIG"] {

@@ -18,7 +18,11 @@ pub(crate) struct Unpacker {
 
 #[async_trait]
 impl LayerUnpacker for Unpacker {
-    async fn begin(&self, layer: &Layer, platform: &Platform) -> Result<Option<Box<dyn LayerSink>>, BoxError> {
+    async fn begin(
+        &self,
+        layer: &Layer,
+        platform: &Platform,
+    ) -> Result<Option<Box<dyn LayerSink>>, BoxError> {
         if platform.os != "linux" || self.snapshotter.layer(&layer.diff_id).await?.is_some() {
             return Ok(None);
         }

@@ -34,7 +34,10 @@ pub(crate) struct Flags {
 
 impl Default for Flags {
     fn default() -> Self {
-        Self { log_level: "info".to_owned(), runtime: None }
+        Self {
+            log_level: "info".to_owned(),
+            runtime: None,
+        }
     }
 }
 
@@ -79,7 +82,10 @@ pub(crate) fn init<'a>(words: impl Iterator<Item = &'a str>) -> Init {
 pub(crate) fn agent(program: &[String]) -> Option<Agent> {
     let (name, rest) = program.split_first()?;
     match base(name) {
-        "gcs" => Some(Agent { log: None, flags: flags(rest.iter().map(String::as_str)) }),
+        "gcs" => Some(Agent {
+            log: None,
+            flags: flags(rest.iter().map(String::as_str)),
+        }),
         "vsockexec" => {
             let (ports, program) = vsockexec(rest.iter().map(String::as_str));
             let mut agent = agent(&program)?;
@@ -100,7 +106,9 @@ pub(crate) fn flags<'a>(words: impl Iterator<Item = &'a str>) -> Flags {
     let mut flags = Flags::default();
     let mut words = words.peekable();
     while let Some(word) = words.next() {
-        let Some(flag) = word.strip_prefix("--").or_else(|| word.strip_prefix('-')) else { continue };
+        let Some(flag) = word.strip_prefix("--").or_else(|| word.strip_prefix('-')) else {
+            continue;
+        };
         let (name, joined) = match flag.split_once('=') {
             Some((name, value)) => (name, Some(value)),
             None => (flag, None),
@@ -108,7 +116,9 @@ pub(crate) fn flags<'a>(words: impl Iterator<Item = &'a str>) -> Flags {
         if !matches!(name, "loglevel" | "runtime") {
             continue;
         }
-        let value = joined.or_else(|| words.next_if(|next| !next.starts_with('-'))).map(str::to_owned);
+        let value = joined
+            .or_else(|| words.next_if(|next| !next.starts_with('-')))
+            .map(str::to_owned);
         match name {
             "loglevel" => flags.log_level = value.unwrap_or_else(|| "info".to_owned()),
             _ => flags.runtime = value,
@@ -138,7 +148,10 @@ pub(crate) fn vsockexec<'a>(words: impl Iterator<Item = &'a str>) -> (Ports, Vec
 pub(crate) fn controllers(table: &str) -> Vec<String> {
     let lines = table.lines().filter(|line| !line.starts_with('#'));
     let fields = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
-    fields.filter(|fields| fields.get(3) == Some(&"1")).map(|fields| fields[0].to_owned()).collect()
+    fields
+        .filter(|fields| fields.get(3) == Some(&"1"))
+        .map(|fields| fields[0].to_owned())
+        .collect()
 }
 
 #[cfg(test)]
@@ -152,7 +165,16 @@ mod tests {
         let init = init(LINE.split(' '));
         assert_eq!((init.entropy, init.writable), (Some(1), false));
         let agent = agent(&init.program.unwrap()).unwrap();
-        assert_eq!(agent, Agent { log: Some(109), flags: Flags { log_level: "debug".into(), runtime: None } });
+        assert_eq!(
+            agent,
+            Agent {
+                log: Some(109),
+                flags: Flags {
+                    log_level: "debug".into(),
+                    runtime: None
+                }
+            }
+        );
     }
 
     #[test]
@@ -171,15 +193,30 @@ mod tests {
     #[test]
     fn flags_have_one_dash_or_two_and_values_either_way() {
         assert_eq!(flags(["--loglevel=trace"].into_iter()).log_level, "trace");
-        assert_eq!(flags(["-v4", "-loglevel", "warning"].into_iter()).log_level, "warning");
+        assert_eq!(
+            flags(["-v4", "-loglevel", "warning"].into_iter()).log_level,
+            "warning"
+        );
         assert_eq!(flags(["-loglevel"].into_iter()).log_level, "info");
-        assert_eq!(flags(["-runtime", "/usr/bin/runc", "-v4"].into_iter()).runtime.as_deref(), Some("/usr/bin/runc"));
+        assert_eq!(
+            flags(["-runtime", "/usr/bin/runc", "-v4"].into_iter())
+                .runtime
+                .as_deref(),
+            Some("/usr/bin/runc")
+        );
     }
 
     #[test]
     fn ports_of_vsockexec_are_numbers() {
         let (ports, program) = vsockexec(["-i", "5", "-o", "6", "-r", "--", "prog", "-e", "7"].into_iter());
-        assert_eq!(ports, Ports { stdin: Some(5), stdout: Some(6), stderr: None });
+        assert_eq!(
+            ports,
+            Ports {
+                stdin: Some(5),
+                stdout: Some(6),
+                stderr: None
+            }
+        );
         assert_eq!(program, ["prog", "-e", "7"]);
     }
 

@@ -74,8 +74,17 @@ pub(crate) async fn find(address: Address) -> Result<PathBuf, DeviceError> {
             return Ok(device);
         }
         if Instant::now() >= deadline {
-            let Address { controller, lun, partition } = address;
-            return Err(DeviceError::Absent { controller, lun, partition, after: APPEARS });
+            let Address {
+                controller,
+                lun,
+                partition,
+            } = address;
+            return Err(DeviceError::Absent {
+                controller,
+                lun,
+                partition,
+                after: APPEARS,
+            });
         }
         sleep(INTERVAL).await;
     }
@@ -86,8 +95,12 @@ pub(crate) fn unplug(address: Address) -> Result<(), DeviceError> {
     if Path::new(SANDBOX).is_dir() {
         return Ok(());
     }
-    let Some(host) = host_number(address.controller, Path::new(VMBUS), Path::new(SCSI))? else { return Ok(()) };
-    let switch = Path::new(SCSI).join(format!("{host}:0:0:{}", address.lun)).join("delete");
+    let Some(host) = host_number(address.controller, Path::new(VMBUS), Path::new(SCSI))? else {
+        return Ok(());
+    };
+    let switch = Path::new(SCSI)
+        .join(format!("{host}:0:0:{}", address.lun))
+        .join("delete");
     match fs::write(switch, "1") {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),
@@ -104,7 +117,9 @@ fn lookup(address: Address) -> Result<Option<PathBuf>, DeviceError> {
     let Some(host) = host_number(address.controller, Path::new(VMBUS), Path::new(SCSI))? else {
         return Err(DeviceError::Controller(address.controller));
     };
-    let Some(name) = block_name(Path::new(SCSI), host, address) else { return Ok(None) };
+    let Some(name) = block_name(Path::new(SCSI), host, address) else {
+        return Ok(None);
+    };
     let device = Path::new("/dev").join(name);
     // The node appears before the driver answers: ENXIO until then.
     Ok(fs::File::open(&device).is_ok().then_some(device))
@@ -117,7 +132,9 @@ fn in_sandbox(directory: &Path, address: Address) -> Option<PathBuf> {
         name.push_str(&format!("p{}", address.partition));
     }
     let device = directory.join(address.controller.to_string()).join(name);
-    fs::metadata(&device).is_ok_and(|found| found.file_type().is_block_device()).then_some(device)
+    fs::metadata(&device)
+        .is_ok_and(|found| found.file_type().is_block_device())
+        .then_some(device)
 }
 
 /// The SCSI host number of a controller.
@@ -125,7 +142,10 @@ fn host_number(controller: u8, vmbus: &Path, scsi: &Path) -> Result<Option<u32>,
     if !vmbus.is_dir() {
         return nth_host(scsi, usize::from(controller));
     }
-    let guid = CONTROLLERS.get(usize::from(controller)).copied().unwrap_or_default();
+    let guid = CONTROLLERS
+        .get(usize::from(controller))
+        .copied()
+        .unwrap_or_default();
     let entries = match fs::read_dir(vmbus.join(guid)) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -136,7 +156,10 @@ fn host_number(controller: u8, vmbus: &Path, scsi: &Path) -> Result<Option<u32>,
 
 /// Without VMBus: the n-th SCSI host.
 fn nth_host(scsi: &Path, index: usize) -> Result<Option<u32>, io::Error> {
-    let mut hosts: Vec<u32> = fs::read_dir(scsi)?.flatten().filter_map(|entry| host_entry(&entry)).collect();
+    let mut hosts: Vec<u32> = fs::read_dir(scsi)?
+        .flatten()
+        .filter_map(|entry| host_entry(&entry))
+        .collect();
     hosts.sort_unstable();
     Ok(hosts.get(index).copied())
 }
@@ -149,7 +172,13 @@ fn host_entry(entry: &fs::DirEntry) -> Option<u32> {
 /// `sdX`, or `sdX<p>`.
 fn block_name(scsi: &Path, host: u32, address: Address) -> Option<String> {
     let block = scsi.join(format!("{host}:0:0:{}", address.lun)).join("block");
-    let disk = fs::read_dir(&block).ok()?.flatten().next()?.file_name().into_string().ok()?;
+    let disk = fs::read_dir(&block)
+        .ok()?
+        .flatten()
+        .next()?
+        .file_name()
+        .into_string()
+        .ok()?;
     if address.partition == 0 {
         return Some(disk);
     }
@@ -162,7 +191,11 @@ mod tests {
     use super::*;
 
     fn address(controller: u8, lun: u8, partition: u64) -> Address {
-        Address { controller, lun, partition }
+        Address {
+            controller,
+            lun,
+            partition,
+        }
     }
 
     #[test]
@@ -201,6 +234,9 @@ mod tests {
 
     #[test]
     fn a_controller_beyond_the_fourth_is_an_error() {
-        assert!(matches!(lookup(address(4, 0, 0)), Err(DeviceError::Controller(4))));
+        assert!(matches!(
+            lookup(address(4, 0, 0)),
+            Err(DeviceError::Controller(4))
+        ));
     }
 }

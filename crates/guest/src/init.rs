@@ -35,8 +35,15 @@ pub(crate) fn run_sandbox(config: &sandbox::Config) -> ExitCode {
 
 fn sandboxed(config: &sandbox::Config) -> io::Result<()> {
     let init = arguments::init(config.init_args.iter().map(String::as_str));
-    let Some(agent) = init.program.as_deref().map_or_else(|| Some(arguments::Agent::default()), arguments::agent) else {
-        return Err(io::Error::other(format!("a sandbox cannot run {:?}", config.init_args)));
+    let Some(agent) = init
+        .program
+        .as_deref()
+        .map_or_else(|| Some(arguments::Agent::default()), arguments::agent)
+    else {
+        return Err(io::Error::other(format!(
+            "a sandbox cannot run {:?}",
+            config.init_args
+        )));
     };
     set_up_groups()?;
     run_agent(&agent, init.entropy)
@@ -54,7 +61,10 @@ fn machine(arguments: &[String]) -> io::Result<()> {
     if let Err(error) = crate::netlink::loopback_up() {
         tracing::warn!(%error, "loopback interface stays down");
     }
-    let program = init.program.clone().unwrap_or_else(|| vec!["/bin/gcs".to_owned()]);
+    let program = init
+        .program
+        .clone()
+        .unwrap_or_else(|| vec!["/bin/gcs".to_owned()]);
     match arguments::agent(&program) {
         Some(agent) => {
             run_agent(&agent, init.entropy)?;
@@ -76,7 +86,10 @@ pub(crate) fn run_gcs(arguments: &[String]) -> ExitCode {
 }
 
 fn agent_only(flags: &[String]) -> io::Result<()> {
-    let agent = arguments::Agent { flags: arguments::flags(flags.iter().map(String::as_str)), ..Default::default() };
+    let agent = arguments::Agent {
+        flags: arguments::flags(flags.iter().map(String::as_str)),
+        ..Default::default()
+    };
     crate::log::start(&agent.flags.log_level);
     // Processes of containers must become children of the agent, wherever their helper ends.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
@@ -96,7 +109,10 @@ fn finish(result: io::Result<()>) -> ExitCode {
 
 fn runtime() -> io::Result<tokio::runtime::Runtime> {
     // Only mounts need threads, few at a time.
-    tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .build()
 }
 
 fn run_agent(agent: &arguments::Agent, entropy: Option<u32>) -> io::Result<()> {
@@ -111,7 +127,11 @@ fn run_agent(agent: &arguments::Agent, entropy: Option<u32>) -> io::Result<()> {
         credit(port);
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "agent started");
-    let maker = agent.flags.runtime.as_ref().map_or(Runtime::Library, |program| Runtime::Program(program.into()));
+    let maker = agent
+        .flags
+        .runtime
+        .as_ref()
+        .map_or(Runtime::Library, |program| Runtime::Program(program.into()));
     runtime()?.block_on(Agent::new(maker)?.run())
 }
 
@@ -120,10 +140,14 @@ fn run_agent(agent: &arguments::Agent, entropy: Option<u32>) -> io::Result<()> {
 fn credit(port: u32) {
     let read = || -> io::Result<()> {
         let mut bytes = Vec::new();
-        std::fs::File::from(link::dial_blocking(port)?).take(64 << 10).read_to_end(&mut bytes)?;
+        std::fs::File::from(link::dial_blocking(port)?)
+            .take(64 << 10)
+            .read_to_end(&mut bytes)?;
         if !link::sandboxed() {
             let random = std::fs::OpenOptions::new().write(true).open("/dev/random")?;
-            bytes.chunks(512).try_for_each(|chunk| crate::sys::credit_entropy(random.as_fd(), chunk))?;
+            bytes
+                .chunks(512)
+                .try_for_each(|chunk| crate::sys::credit_entropy(random.as_fd(), chunk))?;
         }
         Ok(())
     };
@@ -153,11 +177,23 @@ fn mount_machine(init: &Init) -> io::Result<()> {
         Err(nix::errno::Errno::EBUSY) => Ok(()),
         other => other,
     };
-    tolerant(mount(Some("dev"), "/dev", Some("devtmpfs"), MsFlags::MS_NOSUID, none))?;
+    tolerant(mount(
+        Some("dev"),
+        "/dev",
+        Some("devtmpfs"),
+        MsFlags::MS_NOSUID,
+        none,
+    ))?;
     tolerant(mount(Some("proc"), "/proc", Some("proc"), plain, none))?;
     tolerant(mount(Some("sysfs"), "/sys", Some("sysfs"), plain, none))?;
     for (target, options) in [("/run", "mode=0755"), ("/tmp", "mode=1777")] {
-        mount(Some("tmpfs"), target, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(options))?;
+        mount(
+            Some("tmpfs"),
+            target,
+            Some("tmpfs"),
+            MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
+            Some(options),
+        )?;
     }
     mounts::device_file_systems(Path::new("/"))?;
     if init.writable {
@@ -165,7 +201,10 @@ fn mount_machine(init: &Init) -> io::Result<()> {
     }
     mount_groups()?;
     // What comes from the host's kernel command line goes on without a limit of 1024 open files.
-    let limit = rustix::process::Rlimit { current: Some(1024), maximum: Some(1 << 20) };
+    let limit = rustix::process::Rlimit {
+        current: Some(1024),
+        maximum: Some(1 << 20),
+    };
     if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit) {
         tracing::warn!(%error, "limit of open files stays as it is");
     }
@@ -176,7 +215,13 @@ fn mount_machine(init: &Init) -> io::Result<()> {
 fn writable_overlays() -> io::Result<()> {
     let none: Option<&str> = None;
     mounts::create_dir(Path::new("/run/over"), 0o755)?;
-    mount(Some("tmpfs"), "/run/over", Some("tmpfs"), MsFlags::empty(), Some("size=40%,mode=0755"))?;
+    mount(
+        Some("tmpfs"),
+        "/run/over",
+        Some("tmpfs"),
+        MsFlags::empty(),
+        Some("size=40%,mode=0755"),
+    )?;
     for name in ["etc", "var"] {
         let target = Path::new("/").join(name);
         let scratch = Path::new("/run/over").join(name);
@@ -196,11 +241,23 @@ fn mount_groups() -> io::Result<()> {
         tree::delegate(Path::new(hierarchy::ROOT));
         return Ok(());
     }
-    mount(Some("tmpfs"), hierarchy::ROOT, Some("tmpfs"), plain, Some("mode=755"))?;
+    mount(
+        Some("tmpfs"),
+        hierarchy::ROOT,
+        Some("tmpfs"),
+        plain,
+        Some("mode=755"),
+    )?;
     for controller in arguments::controllers(&std::fs::read_to_string("/proc/cgroups")?) {
         let target = Path::new(hierarchy::ROOT).join(&controller);
         mounts::create_dir(&target, 0o755)?;
-        if let Err(error) = mount(Some("cgroup"), &target, Some("cgroup"), plain, Some(controller.as_str())) {
+        if let Err(error) = mount(
+            Some("cgroup"),
+            &target,
+            Some("cgroup"),
+            plain,
+            Some(controller.as_str()),
+        ) {
             tracing::warn!(controller, %error, "control group hierarchy is not available");
             std::fs::remove_dir(&target)?;
         }
@@ -213,7 +270,11 @@ async fn run_program(program: &[String]) -> io::Result<()> {
     let reaper = Reaper::default();
     let birth = reaper.birth();
     let (name, rest) = program.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-    let child = Command::new(name).args(rest).env_clear().env("PATH", PATH).spawn()?;
+    let child = Command::new(name)
+        .args(rest)
+        .env_clear()
+        .env("PATH", PATH)
+        .spawn()?;
     let exit = birth.adopt(i32::try_from(child.id()).map_err(io::Error::other)?);
     drop(birth);
     tokio::select! {
@@ -233,7 +294,10 @@ pub(crate) fn run_vsockexec(arguments: &[String]) -> ExitCode {
         if !connected.iter().any(|(known, _)| *known == port) {
             connected.push((port, link::dial_blocking(port)?));
         }
-        let (_, fd) = connected.iter().find(|(known, _)| *known == port).ok_or(io::ErrorKind::NotFound)?;
+        let (_, fd) = connected
+            .iter()
+            .find(|(known, _)| *known == port)
+            .ok_or(io::ErrorKind::NotFound)?;
         Ok(fd.try_clone()?.into())
     };
     let connected = || -> io::Result<()> {

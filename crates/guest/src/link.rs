@@ -15,8 +15,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use nix::sys::socket::{
-    AddressFamily, Shutdown, SockFlag, SockType, SockaddrLike, UnixAddr, VsockAddr, connect, getsockopt, shutdown,
-    socket, sockopt,
+    AddressFamily, Shutdown, SockFlag, SockType, SockaddrLike, UnixAddr, VsockAddr, connect, getsockopt,
+    shutdown, socket, sockopt,
 };
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -50,10 +50,17 @@ pub(crate) async fn dial(port: u32) -> io::Result<HostStream> {
 
 /// Connects to a port of the host and waits, for programs without a runtime. The socket blocks.
 pub(crate) fn dial_blocking(port: u32) -> io::Result<OwnedFd> {
-    let kind = if sandboxed() { AddressFamily::Unix } else { AddressFamily::Vsock };
+    let kind = if sandboxed() {
+        AddressFamily::Unix
+    } else {
+        AddressFamily::Vsock
+    };
     let fd = socket(kind, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     if sandboxed() {
-        connect(std::os::fd::AsRawFd::as_raw_fd(&fd), &UnixAddr::new(&socket_path(port))?)?;
+        connect(
+            std::os::fd::AsRawFd::as_raw_fd(&fd),
+            &UnixAddr::new(&socket_path(port))?,
+        )?;
     } else {
         connect(std::os::fd::AsRawFd::as_raw_fd(&fd), &VsockAddr::new(HOST, port))?;
     }
@@ -108,7 +115,10 @@ impl HostStream {
 
     /// Ends one direction, or both.
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        Ok(shutdown(std::os::fd::AsRawFd::as_raw_fd(self.socket.get_ref()), how)?)
+        Ok(shutdown(
+            std::os::fd::AsRawFd::as_raw_fd(self.socket.get_ref()),
+            how,
+        )?)
     }
 
     /// The socket itself, blocking: the standard stream of a process that runs outside of containers.
@@ -121,11 +131,19 @@ impl HostStream {
 
 /// Writes to a socket. A peer that is gone is an error, not a signal.
 fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
-    Ok(rustix::net::send(socket, bytes, rustix::net::SendFlags::NOSIGNAL)?)
+    Ok(rustix::net::send(
+        socket,
+        bytes,
+        rustix::net::SendFlags::NOSIGNAL,
+    )?)
 }
 
 impl AsyncRead for HostStream {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         loop {
             let mut guard = ready!(self.socket.poll_read_ready(context))?;
             let free = buffer.initialize_unfilled();

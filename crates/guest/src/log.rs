@@ -13,14 +13,16 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::filter::LevelFilter;
 
 /// Starts logging. `level` is a word of the agent's `-loglevel` flag; an unknown word means "info".
 pub(crate) fn start(level: &str) {
     // A second start (a test, a program run twice in one process) keeps the first.
-    let _ = tracing_subscriber::registry().with(Lines.with_filter(filter(level))).try_init();
+    let _ = tracing_subscriber::registry()
+        .with(Lines.with_filter(filter(level)))
+        .try_init();
 }
 
 fn filter(level: &str) -> LevelFilter {
@@ -112,7 +114,10 @@ mod tests {
 
     impl<S: Subscriber> Layer<S> for Kept {
         fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
-            self.0.lock().unwrap().push(line(OffsetDateTime::UNIX_EPOCH, event));
+            self.0
+                .lock()
+                .unwrap()
+                .push(line(OffsetDateTime::UNIX_EPOCH, event));
         }
     }
 

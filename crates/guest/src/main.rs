@@ -33,7 +33,12 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let mut words = std::env::args_os();
     let name = words.next().unwrap_or_default().to_string_lossy().into_owned();
-    let text = || std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>();
+    let text = || {
+        std::env::args_os()
+            .skip(1)
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect::<Vec<_>>()
+    };
     match arguments::base(&name) {
         "init" => return init::run_machine(&text()),
         "vsockexec" => return init::run_vsockexec(&text()),
@@ -48,7 +53,11 @@ fn main() -> ExitCode {
         Some("--version") => {
             let line = format!("ctr-like-guest {}\n", env!("CARGO_PKG_VERSION"));
             let written = std::io::Write::write_all(&mut std::io::stdout(), line.as_bytes());
-            if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            if written.is_ok() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
         }
         _ => {
             let usage = "usage: ctr-like-guest sandbox <json> | --version\n\

@@ -27,14 +27,30 @@ pub(crate) fn kernel_file_systems(root: &Path) -> io::Result<()> {
     mount(Some("proc"), &root.join("proc"), Some("proc"), plain, NONE)?;
     mount(Some("sysfs"), &root.join("sys"), Some("sysfs"), plain, NONE)?;
     let dev = root.join("dev");
-    mount(Some("tmpfs"), &dev, Some("tmpfs"), MsFlags::MS_NOSUID, Some("mode=755,size=64k"))?;
-    let nodes = [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+    mount(
+        Some("tmpfs"),
+        &dev,
+        Some("tmpfs"),
+        MsFlags::MS_NOSUID,
+        Some("mode=755,size=64k"),
+    )?;
+    let nodes = [
+        ("null", 1, 3),
+        ("zero", 1, 5),
+        ("full", 1, 7),
+        ("random", 1, 8),
+        ("urandom", 1, 9),
+        ("tty", 5, 0),
+    ];
     let mask = nix::sys::stat::umask(Mode::empty());
-    let made = nodes
-        .into_iter()
-        .try_for_each(|(name, major, minor)| {
-            mknod(&dev.join(name), SFlag::S_IFCHR, Mode::from_bits_truncate(0o666), makedev(major, minor))
-        });
+    let made = nodes.into_iter().try_for_each(|(name, major, minor)| {
+        mknod(
+            &dev.join(name),
+            SFlag::S_IFCHR,
+            Mode::from_bits_truncate(0o666),
+            makedev(major, minor),
+        )
+    });
     nix::sys::stat::umask(mask);
     made?;
     device_file_systems(root)
@@ -43,9 +59,13 @@ pub(crate) fn kernel_file_systems(root: &Path) -> io::Result<()> {
 /// Mounts what belongs below `/dev`, and the usual links.
 pub(crate) fn device_file_systems(root: &Path) -> io::Result<()> {
     let dev = root.join("dev");
-    for (name, target) in
-        [("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2"), ("ptmx", "pts/ptmx")]
-    {
+    for (name, target) in [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "fd/0"),
+        ("stdout", "fd/1"),
+        ("stderr", "fd/2"),
+        ("ptmx", "pts/ptmx"),
+    ] {
         match symlink(target, dev.join(name)) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
             _ => {}
@@ -53,8 +73,18 @@ pub(crate) fn device_file_systems(root: &Path) -> io::Result<()> {
     }
     let plain = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     for (name, kind, flags, options) in [
-        ("pts", "devpts", plain, Some("newinstance,ptmxmode=0666,mode=0620,gid=5")),
-        ("shm", "tmpfs", plain | MsFlags::MS_NODEV, Some("mode=1777,size=64m")),
+        (
+            "pts",
+            "devpts",
+            plain,
+            Some("newinstance,ptmxmode=0666,mode=0620,gid=5"),
+        ),
+        (
+            "shm",
+            "tmpfs",
+            plain | MsFlags::MS_NODEV,
+            Some("mode=1777,size=64m"),
+        ),
         ("mqueue", "mqueue", plain | MsFlags::MS_NODEV, None),
     ] {
         let target = dev.join(name);
@@ -122,17 +152,33 @@ pub(crate) fn overlay(layers: &[&str], scratch: Option<&Path>, target: &Path) ->
         // The kernel wants two layers for a read-only overlay; one layer is its own view.
         return bind(Path::new(layer), target, true);
     }
-    let mut options = format!("lowerdir={}", layers.iter().map(|layer| escape(layer)).collect::<Vec<_>>().join(":"));
+    let mut options = format!(
+        "lowerdir={}",
+        layers
+            .iter()
+            .map(|layer| escape(layer))
+            .collect::<Vec<_>>()
+            .join(":")
+    );
     let mut flags = MsFlags::MS_RDONLY;
     if let Some(scratch) = scratch {
         let (upper, work) = (scratch.join("upper"), scratch.join("work"));
         create_dir(&upper, 0o755)?;
         create_dir(&work, 0o755)?;
         flags = MsFlags::empty();
-        let (upper, work) = (upper.to_string_lossy().into_owned(), work.to_string_lossy().into_owned());
+        let (upper, work) = (
+            upper.to_string_lossy().into_owned(),
+            work.to_string_lossy().into_owned(),
+        );
         options.push_str(&format!(",upperdir={},workdir={}", escape(&upper), escape(&work)));
     }
-    mount(Some("overlay"), target, Some("overlay"), flags, Some(options.as_str()))?;
+    mount(
+        Some("overlay"),
+        target,
+        Some("overlay"),
+        flags,
+        Some(options.as_str()),
+    )?;
     Ok(())
 }
 
@@ -151,7 +197,13 @@ pub(crate) fn bind(source: &Path, target: &Path, read_only: bool) -> io::Result<
         }
         fs::OpenOptions::new().create(true).append(true).open(target)?;
     }
-    mount(Some(source), target, NONE, MsFlags::MS_BIND | MsFlags::MS_REC, NONE)?;
+    mount(
+        Some(source),
+        target,
+        NONE,
+        MsFlags::MS_BIND | MsFlags::MS_REC,
+        NONE,
+    )?;
     if read_only {
         let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
         if let Err(error) = mount(NONE, target, NONE, flags, NONE) {
@@ -163,7 +215,12 @@ pub(crate) fn bind(source: &Path, target: &Path, read_only: bool) -> io::Result<
 }
 
 /// Mounts a Plan 9 share over a connected socket.
-pub(crate) fn plan9(socket: &std::os::fd::OwnedFd, share: &str, target: &Path, read_only: bool) -> io::Result<()> {
+pub(crate) fn plan9(
+    socket: &std::os::fd::OwnedFd,
+    share: &str,
+    target: &Path,
+    read_only: bool,
+) -> io::Result<()> {
     use std::os::fd::AsRawFd;
     create_dir(target, 0o755)?;
     let fd = socket.as_raw_fd();
@@ -233,7 +290,8 @@ mod tests {
 
     #[test]
     fn a_tree_with_something_mounted_in_it_is_recognised() {
-        let mountinfo = "1 0 8:1 / / rw - ext4 /dev/sda rw\n2 1 0:5 / /run/gcs/c/x/rootfs rw - overlay overlay rw\n";
+        let mountinfo =
+            "1 0 8:1 / / rw - ext4 /dev/sda rw\n2 1 0:5 / /run/gcs/c/x/rootfs rw - overlay overlay rw\n";
         assert_eq!(
             mounts_below(mountinfo, Path::new("/run/gcs/c/x")).as_deref(),
             Some(Path::new("/run/gcs/c/x/rootfs"))

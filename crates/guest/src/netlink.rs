@@ -20,7 +20,12 @@ const IFF_UP: u32 = 1;
 
 /// Brings `lo` of the calling process's network namespace up.
 pub(crate) fn loopback_up() -> io::Result<()> {
-    let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)?;
+    let fd = socket(
+        AddressFamily::Netlink,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        SockProtocol::NetlinkRoute,
+    )?;
     bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
     send(fd.as_raw_fd(), &link_up(LOOPBACK), MsgFlags::empty())?;
     let mut answer = [0_u8; 256];
@@ -43,12 +48,19 @@ fn link_up(index: i32) -> [u8; 32] {
 
 /// Reads `nlmsghdr` and `nlmsgerr`.
 fn outcome(answer: &[u8]) -> io::Result<()> {
-    let kind = answer.get(4..6).map(|bytes| u16::from_ne_bytes([bytes[0], bytes[1]]));
-    let code = answer.get(16..20).map(|bytes| i32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
+    let kind = answer
+        .get(4..6)
+        .map(|bytes| u16::from_ne_bytes([bytes[0], bytes[1]]));
+    let code = answer
+        .get(16..20)
+        .map(|bytes| i32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
     match (kind, code) {
         (Some(NLMSG_ERROR), Some(0)) => Ok(()),
         (Some(NLMSG_ERROR), Some(code)) => Err(io::Error::from_raw_os_error(-code)),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "unexpected netlink answer")),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "unexpected netlink answer",
+        )),
     }
 }
 

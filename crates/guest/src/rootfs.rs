@@ -7,7 +7,9 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, readlinkat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, readlinkat, unlinkat,
+};
 
 use crate::spec::users::Users;
 
@@ -17,7 +19,10 @@ const LIMIT: u64 = 1 << 20;
 /// The image's users and groups; what is not there is empty.
 pub(crate) fn users(root: &str) -> Users {
     let root = Path::new(root);
-    Users::parse(&read(root, "etc/passwd").unwrap_or_default(), &read(root, "etc/group").unwrap_or_default())
+    Users::parse(
+        &read(root, "etc/passwd").unwrap_or_default(),
+        &read(root, "etc/group").unwrap_or_default(),
+    )
 }
 
 /// Reads a small regular file.
@@ -32,9 +37,20 @@ fn read(root: &Path, path: &str) -> io::Result<String> {
 }
 
 fn open(root: &Path, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
-    let root = openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let root = openat(
+        CWD,
+        root,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     let flags = flags | OFlags::CLOEXEC;
-    Ok(openat2(root, relative(path), flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)?)
+    Ok(openat2(
+        root,
+        relative(path),
+        flags,
+        Mode::empty(),
+        ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+    )?)
 }
 
 fn relative(path: &str) -> &str {
@@ -70,7 +86,9 @@ pub(crate) fn clear_target(root: &Path, path: &str) -> io::Result<()> {
         return Ok(());
     }
     let (parent, name) = path.trim_end_matches('/').rsplit_once('/').unwrap_or(("", path));
-    let Ok(directory) = open(root, parent, OFlags::PATH | OFlags::DIRECTORY) else { return Ok(()) };
+    let Ok(directory) = open(root, parent, OFlags::PATH | OFlags::DIRECTORY) else {
+        return Ok(());
+    };
     if readlinkat(&directory, name, Vec::new()).is_ok() {
         unlinkat(&directory, name, AtFlags::empty())?;
     }

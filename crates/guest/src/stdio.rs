@@ -75,7 +75,12 @@ async fn connect(port: Option<u32>) -> io::Result<Option<HostStream>> {
         match link::dial(port).await {
             Ok(stream) => return Ok(Some(stream)),
             Err(error) if error.kind() == io::ErrorKind::TimedOut && attempt < ATTEMPTS => {}
-            Err(error) => return Err(io::Error::new(error.kind(), format!("connect to host port {port}: {error}"))),
+            Err(error) => {
+                return Err(io::Error::new(
+                    error.kind(),
+                    format!("connect to host port {port}: {error}"),
+                ));
+            }
         }
         attempt += 1;
         tokio::time::sleep(PAUSE).await;
@@ -110,7 +115,14 @@ impl Pipes {
                 rustix::fs::fchown(end, Some(user), Some(rustix::fs::Gid::from_raw(owner.1)))?;
             }
         }
-        Ok((Self { stdin, stdout, stderr }, Ends([input, output, errors])))
+        Ok((
+            Self {
+                stdin,
+                stdout,
+                stderr,
+            },
+            Ends([input, output, errors]),
+        ))
     }
 }
 
@@ -125,7 +137,12 @@ pub(crate) fn terminal(master: OwnedFd) -> io::Result<Terminal> {
 
 /// Sets rows and columns.
 pub(crate) fn resize(terminal: &Terminal, rows: u16, columns: u16) -> io::Result<()> {
-    let size = rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    let size = rustix::termios::Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
     Ok(rustix::termios::tcsetwinsize(terminal.get_ref(), size)?)
 }
 
@@ -145,7 +162,10 @@ impl Streams {
             let sender = pipe::Sender::from_owned_fd(pipes.stdin)?;
             tasks.spawn(input_to_pipe(stream, sender, streams.ended.clone()));
         }
-        for (fd, stream) in [(pipes.stdout, connections.stdout), (pipes.stderr, connections.stderr)] {
+        for (fd, stream) in [
+            (pipes.stdout, connections.stdout),
+            (pipes.stderr, connections.stderr),
+        ] {
             if let Some(stream) = stream {
                 let receiver = pipe::Receiver::from_owned_fd(fd)?;
                 streams.outputs.spawn(output_from_pipe(receiver, stream));
@@ -159,11 +179,17 @@ impl Streams {
     pub(crate) fn terminal(terminal: &Terminal, connections: Connections, tasks: &TaskTracker) -> Self {
         let streams = Self::default();
         if let Some(stream) = connections.stdin {
-            tasks.spawn(input_to_terminal(stream, Arc::clone(terminal), streams.ended.clone()));
+            tasks.spawn(input_to_terminal(
+                stream,
+                Arc::clone(terminal),
+                streams.ended.clone(),
+            ));
         }
         // Without a connection the output is still read: a terminal that nobody reads would stop its process.
         let (terminal, ended) = (Arc::clone(terminal), streams.ended.clone());
-        streams.outputs.spawn(output_from_terminal(terminal, connections.stdout, ended));
+        streams
+            .outputs
+            .spawn(output_from_terminal(terminal, connections.stdout, ended));
         streams.outputs.close();
         streams
     }
@@ -189,7 +215,9 @@ impl Streams {
 async fn input_to_pipe(stream: HostStream, mut pipe: pipe::Sender, ended: CancellationToken) {
     let copy = async {
         loop {
-            let Ok(Some(chunk)) = next(&stream).await else { break };
+            let Ok(Some(chunk)) = next(&stream).await else {
+                break;
+            };
             if pipe.write_all(&chunk).await.is_err() {
                 break;
             }
@@ -232,7 +260,9 @@ async fn next(stream: &HostStream) -> io::Result<Option<Vec<u8>>> {
 async fn write_terminal(terminal: &Terminal, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         let mut guard = terminal.writable().await?;
-        if let Ok(written) = guard.try_io(|terminal| Ok(rustix::io::write(terminal.get_ref().as_fd(), bytes)?)) {
+        if let Ok(written) =
+            guard.try_io(|terminal| Ok(rustix::io::write(terminal.get_ref().as_fd(), bytes)?))
+        {
             bytes = &bytes[written?..];
         }
     }
@@ -268,7 +298,9 @@ async fn output_from_pipe(pipe: pipe::Receiver, stream: HostStream) {
 async fn output_from_terminal(terminal: Terminal, stream: Option<HostStream>, ended: CancellationToken) {
     let copy = async {
         loop {
-            let Some(chunk) = read_terminal(&terminal).await else { return };
+            let Some(chunk) = read_terminal(&terminal).await else {
+                return;
+            };
             if let Some(stream) = &stream
                 && stream.write_all(&chunk).await.is_err()
             {
@@ -309,8 +341,21 @@ mod tests {
 
     #[test]
     fn only_requested_streams_have_ports() {
-        let parameters = ProcessParameters { create_std_out_pipe: true, ..Default::default() };
-        let ports = StdioPorts { stdin: Some(1), stdout: Some(2), stderr: Some(3) };
-        assert_eq!(Wanted::new(&parameters, ports), Wanted { stdout: Some(2), ..Default::default() });
+        let parameters = ProcessParameters {
+            create_std_out_pipe: true,
+            ..Default::default()
+        };
+        let ports = StdioPorts {
+            stdin: Some(1),
+            stdout: Some(2),
+            stderr: Some(3),
+        };
+        assert_eq!(
+            Wanted::new(&parameters, ports),
+            Wanted {
+                stdout: Some(2),
+                ..Default::default()
+            }
+        );
     }
 }

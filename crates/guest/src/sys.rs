@@ -45,7 +45,12 @@ pub(crate) fn fork() -> io::Result<Fork> {
 /// switched off in this one.
 pub(crate) fn default_broken_pipe() -> io::Result<()> {
     // SAFETY: no handler is installed, only the default; nothing in this process relies on the present one.
-    unsafe { nix::sys::signal::signal(nix::sys::signal::Signal::SIGPIPE, nix::sys::signal::SigHandler::SigDfl) }?;
+    unsafe {
+        nix::sys::signal::signal(
+            nix::sys::signal::Signal::SIGPIPE,
+            nix::sys::signal::SigHandler::SigDfl,
+        )
+    }?;
     Ok(())
 }
 
@@ -55,8 +60,14 @@ const INSTRUCTION: usize = size_of::<libc::sock_filter>();
 /// Installs a seccomp filter for the calling thread. `program` is what libseccomp exports.
 pub(crate) fn install_filter(program: &[u8], flags: u32) -> io::Result<()> {
     let count = program.len() / INSTRUCTION;
-    let (Ok(len), true) = (u16::try_from(count), program.len() % INSTRUCTION == 0 && count > 0) else {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "not a seccomp program"));
+    let (Ok(len), true) = (
+        u16::try_from(count),
+        program.len().is_multiple_of(INSTRUCTION) && count > 0,
+    ) else {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "not a seccomp program",
+        ));
     };
     let mut filter: Vec<libc::sock_filter> = program
         .chunks_exact(INSTRUCTION)
@@ -67,11 +78,24 @@ pub(crate) fn install_filter(program: &[u8], flags: u32) -> io::Result<()> {
             k: u32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
         })
         .collect();
-    let program = libc::sock_fprog { len, filter: filter.as_mut_ptr() };
+    let program = libc::sock_fprog {
+        len,
+        filter: filter.as_mut_ptr(),
+    };
     // SAFETY: `program` points to `len` initialised instructions that outlive the call; the kernel copies them.
-    let result =
-        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, std::ptr::from_ref(&program)) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            flags,
+            std::ptr::from_ref(&program),
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// The largest amount [`credit_entropy`] takes; what the protocol sends.
@@ -97,7 +121,11 @@ mod ioctl {
 /// Adds up to 512 bytes to the kernel's entropy pool and credits eight bits for each.
 pub(crate) fn credit_entropy(random: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
     let bytes = &bytes[..bytes.len().min(POOL)];
-    let mut info = PoolInfo { entropy_count: 0, buf_size: 0, buf: [0; POOL] };
+    let mut info = PoolInfo {
+        entropy_count: 0,
+        buf_size: 0,
+        buf: [0; POOL],
+    };
     info.buf[..bytes.len()].copy_from_slice(bytes);
     info.buf_size = libc::c_int::try_from(bytes.len()).map_err(io::Error::other)?;
     info.entropy_count = info.buf_size * 8;
@@ -113,7 +141,10 @@ mod tests {
     #[test]
     fn a_filter_that_is_no_program_is_refused() {
         for program in [&b""[..], b"1234567", b"123456789"] {
-            assert_eq!(install_filter(program, 0).unwrap_err().kind(), io::ErrorKind::InvalidData);
+            assert_eq!(
+                install_filter(program, 0).unwrap_err().kind(),
+                io::ErrorKind::InvalidData
+            );
         }
     }
 

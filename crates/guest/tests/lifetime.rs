@@ -24,7 +24,8 @@ fn traces(id: &str) -> Vec<String> {
     found.extend(mounts.lines().filter(|line| line.contains(id)).map(str::to_owned));
     for process in fs::read_dir("/proc").unwrap().flatten() {
         let groups = fs::read_to_string(process.path().join("cgroup")).unwrap_or_default();
-        if groups.contains(&format!("/{id}/")) || groups.lines().any(|line| line.ends_with(&format!("/{id}"))) {
+        if groups.contains(&format!("/{id}/")) || groups.lines().any(|line| line.ends_with(&format!("/{id}")))
+        {
             found.push(process.path().display().to_string());
         }
     }
@@ -37,7 +38,10 @@ async fn gone(id: &str) {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
     };
-    if tokio::time::timeout(std::time::Duration::from_secs(30), vanish).await.is_err() {
+    if tokio::time::timeout(std::time::Duration::from_secs(30), vanish)
+        .await
+        .is_err()
+    {
         panic!("left behind: {:#?}", traces(id));
     }
 }
@@ -93,8 +97,10 @@ fn remove(group: &Path) {
 #[tokio::test]
 async fn stopping_a_sandbox_with_running_containers_leaves_nothing() {
     let sandbox = Sandbox::start().await;
-    let container =
-        sandbox.create(|specification| specification["process"]["args"] = json!(["sleep", "1000"])).await.unwrap();
+    let container = sandbox
+        .create(|specification| specification["process"]["args"] = json!(["sleep", "1000"]))
+        .await
+        .unwrap();
     let _init = container.start().await;
     drop(container);
     let id = sandbox.id.clone();
@@ -102,7 +108,10 @@ async fn stopping_a_sandbox_with_running_containers_leaves_nothing() {
     gone(&id).await;
     for line in log.lines() {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
-        assert!(line["time"].is_string() && line["level"].is_string() && line["msg"].is_string(), "{line}");
+        assert!(
+            line["time"].is_string() && line["level"].is_string() && line["msg"].is_string(),
+            "{line}"
+        );
     }
 }
 
@@ -128,7 +137,12 @@ async fn a_lost_bridge_is_dialled_again_and_containers_go_on() {
     let pid = init.pid;
     bridge.signal(&container.id, pid, Some(9)).await.unwrap();
     drop(init);
-    assert_eq!(support::soon("exit", bridge.wait(&container.id, pid)).await.unwrap(), 137);
+    assert_eq!(
+        support::soon("exit", bridge.wait(&container.id, pid))
+            .await
+            .unwrap(),
+        137
+    );
 }
 
 #[tokio::test]
@@ -137,12 +151,17 @@ async fn twenty_containers_later_the_agent_is_as_it_was() {
     let init = sandbox.init();
     let census = || {
         let count = |path: String| fs::read_dir(path).unwrap().count();
-        let mounts = fs::read_to_string(format!("/proc/{init}/mountinfo")).unwrap().lines().count();
-        let groups = fs::read_dir(format!("/sys/fs/cgroup/memory/ctr-like-test/{}/pods", sandbox.id)).map_or(0, |dir| {
-            dir.flatten().filter(|entry| entry.path().is_dir()).count()
-        });
+        let mounts = fs::read_to_string(format!("/proc/{init}/mountinfo"))
+            .unwrap()
+            .lines()
+            .count();
+        let groups = fs::read_dir(format!("/sys/fs/cgroup/memory/ctr-like-test/{}/pods", sandbox.id))
+            .map_or(0, |dir| {
+                dir.flatten().filter(|entry| entry.path().is_dir()).count()
+            });
         let root = format!("/proc/{init}/root/run/gcs");
-        let files = ["work", "state", "c"].map(|name| fs::read_dir(format!("{root}/{name}")).map_or(0, Iterator::count));
+        let files = ["work", "state", "c"]
+            .map(|name| fs::read_dir(format!("{root}/{name}")).map_or(0, Iterator::count));
         (count(format!("/proc/{init}/fd")), mounts, groups, files)
     };
     for _ in 0..2 {
@@ -154,7 +173,9 @@ async fn twenty_containers_later_the_agent_is_as_it_was() {
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(10), wait).await.is_ok()
+        tokio::time::timeout(std::time::Duration::from_secs(10), wait)
+            .await
+            .is_ok()
     };
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     let before = census();
@@ -164,7 +185,10 @@ async fn twenty_containers_later_the_agent_is_as_it_was() {
     }
     assert!(settled(before).await, "before {before:?}, after {:?}", census());
     let status = fs::read_to_string(format!("/proc/{init}/status")).unwrap();
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let resident = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
     let resident: u64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
     assert!(resident < 6 << 10, "the agent has {resident} KiB resident");
 }

@@ -9,7 +9,11 @@ use support::{Output, Sandbox};
 use tokio::io::AsyncWriteExt;
 
 fn out(code: i32, stdout: &str) -> Output {
-    Output { code, stdout: stdout.to_owned(), stderr: String::new() }
+    Output {
+        code,
+        stdout: stdout.to_owned(),
+        stderr: String::new(),
+    }
 }
 
 fn process(arguments: &[&str]) -> Value {
@@ -20,13 +24,23 @@ fn process(arguments: &[&str]) -> Value {
 async fn a_container_reports_its_output_and_its_exit_code() {
     let sandbox = Sandbox::start().await;
     let output = sandbox.run(&["sh", "-c", "echo hi; echo no >&2; exit 7"]).await;
-    assert_eq!(output, Output { code: 7, stdout: "hi\n".into(), stderr: "no\n".into() });
+    assert_eq!(
+        output,
+        Output {
+            code: 7,
+            stdout: "hi\n".into(),
+            stderr: "no\n".into()
+        }
+    );
 }
 
 #[tokio::test]
 async fn the_end_of_input_reaches_the_program() {
     let sandbox = Sandbox::start().await;
-    assert_eq!(sandbox.run_with(&["cat"], b"one\ntwo\n", |_| {}).await, out(0, "one\ntwo\n"));
+    assert_eq!(
+        sandbox.run_with(&["cat"], b"one\ntwo\n", |_| {}).await,
+        out(0, "one\ntwo\n")
+    );
 }
 
 #[tokio::test]
@@ -34,7 +48,10 @@ async fn a_megabyte_on_both_streams_arrives_whole() {
     let sandbox = Sandbox::start().await;
     let script = "dd if=/dev/zero bs=1024 count=1024 2>/dev/null & dd if=/dev/zero bs=1024 count=1024 >&2 2>/dev/null; wait";
     let output = sandbox.run(&["sh", "-c", script]).await;
-    assert_eq!((output.code, output.stdout.len(), output.stderr.len()), (0, 1 << 20, 1 << 20));
+    assert_eq!(
+        (output.code, output.stdout.len(), output.stderr.len()),
+        (0, 1 << 20, 1 << 20)
+    );
 }
 
 #[tokio::test]
@@ -43,7 +60,11 @@ async fn a_terminal_has_a_size_and_follows_a_resize() {
     let container = sandbox
         .create(|specification| {
             let process = &mut specification["process"];
-            process["args"] = json!(["sh", "-c", "stty size; test -c /dev/console && read x; stty size; exit 3"]);
+            process["args"] = json!([
+                "sh",
+                "-c",
+                "stty size; test -c /dev/console && read x; stty size; exit 3"
+            ]);
             process["terminal"] = json!(true);
             process["consoleSize"] = json!({"height": 24, "width": 80});
         })
@@ -61,16 +82,25 @@ async fn a_terminal_has_a_size_and_follows_a_resize() {
 #[tokio::test]
 async fn an_exec_runs_inside_with_its_own_user_directory_and_environment() {
     let sandbox = Sandbox::start().await;
-    let container =
-        sandbox.create(|specification| specification["process"]["args"] = json!(["sleep", "1000"])).await.unwrap();
+    let container = sandbox
+        .create(|specification| specification["process"]["args"] = json!(["sleep", "1000"]))
+        .await
+        .unwrap();
     let init = container.start().await;
-    let mut document = process(&["sh", "-c", "id -u; id -G; pwd; echo $NAME $HOME; cat; cat /proc/1/comm; exit 9"]);
+    let mut document = process(&[
+        "sh",
+        "-c",
+        "id -u; id -G; pwd; echo $NAME $HOME; cat; cat /proc/1/comm; exit 9",
+    ]);
     document["user"] = json!({"username": "app"});
     document["cwd"] = json!("/tmp");
     document["env"] = json!(["PATH=/bin", "NAME=value"]);
     let exec = container.exec(document).await.unwrap();
     let output = exec.finish(b"in\n").await;
-    assert_eq!(output, out(9, "1000\n1000 2000\n/tmp\nvalue /home/app\nin\nsleep\n"));
+    assert_eq!(
+        output,
+        out(9, "1000\n1000 2000\n/tmp\nvalue /home/app\nin\nsleep\n")
+    );
 
     let mut document = process(&["sh", "-c", "stty size; tail -f /dev/null"]);
     document["terminal"] = json!(true);
@@ -92,9 +122,10 @@ async fn an_exit_is_announced_with_what_caused_it() {
     let sandbox = Sandbox::start().await;
     let mut notifications = sandbox.bridge.notifications();
     let script = "trap 'exit 4' TERM; echo ready; while :; do sleep 0.1; done";
-    for (forced, code, kind) in
-        [(false, 4, NotificationKind::GracefulExit), (true, 137, NotificationKind::ForcedExit)]
-    {
+    for (forced, code, kind) in [
+        (false, 4, NotificationKind::GracefulExit),
+        (true, 137, NotificationKind::ForcedExit),
+    ] {
         let container = sandbox
             .create(|specification| specification["process"]["args"] = json!(["sh", "-c", script]))
             .await
@@ -104,7 +135,10 @@ async fn an_exit_is_announced_with_what_caused_it() {
         sandbox.bridge.shutdown(&container.id, !forced).await.unwrap();
         assert_eq!(init.finish(b"").await.code, code);
         let notification = support::soon("notification", notifications.recv()).await.unwrap();
-        assert_eq!((notification.container_id.as_str(), notification.kind), (container.id.as_str(), kind));
+        assert_eq!(
+            (notification.container_id.as_str(), notification.kind),
+            (container.id.as_str(), kind)
+        );
         let error = sandbox.bridge.shutdown(&container.id, true).await.unwrap_err();
         assert_eq!(error.hresult(), Some(hresult::SYSTEM_ALREADY_STOPPED));
         container.delete().await;
@@ -116,20 +150,30 @@ async fn a_program_that_cannot_run_says_why() {
     let sandbox = Sandbox::start().await;
     for (program, message) in [
         ("nope", "exec: \"nope\": executable file not found in $PATH"),
-        ("/no/pe", "exec: \"/no/pe\": stat /no/pe: no such file or directory"),
+        (
+            "/no/pe",
+            "exec: \"/no/pe\": stat /no/pe: no such file or directory",
+        ),
         ("/etc/plain", "exec: \"/etc/plain\": permission denied"),
         ("/etc", "exec: \"/etc\": is a directory"),
     ] {
-        let created = sandbox.create(|specification| specification["process"]["args"] = json!([program])).await;
+        let created = sandbox
+            .create(|specification| specification["process"]["args"] = json!([program]))
+            .await;
         let error = created.err().unwrap();
         assert_eq!(error.hresult(), Some(hresult::FAIL));
         assert!(error.to_string().contains(message), "{error}");
     }
     let output = sandbox.run(&["/bin/garbage"]).await;
-    assert_eq!((output.code, output.stderr.as_str()), (126, "exec /bin/garbage: exec format error\n"));
+    assert_eq!(
+        (output.code, output.stderr.as_str()),
+        (126, "exec /bin/garbage: exec format error\n")
+    );
 
-    let container =
-        sandbox.create(|specification| specification["process"]["args"] = json!(["sleep", "1000"])).await.unwrap();
+    let container = sandbox
+        .create(|specification| specification["process"]["args"] = json!(["sleep", "1000"]))
+        .await
+        .unwrap();
     let init = container.start().await;
     for (program, message) in [
         ("nope", "exec: \"nope\": executable file not found in $PATH"),
@@ -156,27 +200,45 @@ async fn limits_hold_and_can_be_changed() {
         .unwrap();
     let mut init = container.start().await;
     init.expect("ready").await;
-    let query = PropertyQuery { property_types: vec!["Statistics".into(), "ProcessList".into()] };
+    let query = PropertyQuery {
+        property_types: vec!["Statistics".into(), "ProcessList".into()],
+    };
     let properties = sandbox.bridge.properties(&container.id, &query).await.unwrap();
     assert_eq!(properties["LCOWMetrics"]["memory"]["usage"]["limit"], 33_554_432);
-    assert_eq!(properties["LCOWMetrics"]["pids"], json!({"current": 2, "limit": 20}));
+    assert_eq!(
+        properties["LCOWMetrics"]["pids"],
+        json!({"current": 2, "limit": 20})
+    );
     assert_eq!(properties["ProcessList"].as_array().unwrap().len(), 2);
 
-    let update = gcs::message::ContainerConstraints { linux: json!({"memory": {"limit": 16_777_216}}) };
+    let update = gcs::message::ContainerConstraints {
+        linux: json!({"memory": {"limit": 16_777_216}}),
+    };
     let request = gcs::message::ModifyRequest::update(gcs::message::Resource::ContainerConstraints(update));
     sandbox.bridge.modify(&container.id, &request).await.unwrap();
 
-    let many = process(&["sh", "-c", "for i in $(seq 40); do sleep 100 >/dev/null 2>&1 & done; wait"]);
+    let many = process(&[
+        "sh",
+        "-c",
+        "for i in $(seq 40); do sleep 100 >/dev/null 2>&1 & done; wait",
+    ]);
     let exec = container.exec(many).await.unwrap();
     let output = exec.finish(b"").await;
     assert!(output.stderr.contains("can't fork"), "{output:?}");
 
     let output = init.finish(b"").await;
     assert_eq!(output.code, 137, "{output:?}");
-    let properties = sandbox.bridge.properties(&container.id, &PropertyQuery::statistics()).await.unwrap();
+    let properties = sandbox
+        .bridge
+        .properties(&container.id, &PropertyQuery::statistics())
+        .await
+        .unwrap();
     let metrics = &properties["LCOWMetrics"];
     assert_eq!(metrics["memory"]["usage"]["limit"], 16_777_216);
-    assert!(metrics["memory_oom_control"]["oom_kill"].as_u64().unwrap() > 0, "{metrics}");
+    assert!(
+        metrics["memory_oom_control"]["oom_kill"].as_u64().unwrap() > 0,
+        "{metrics}"
+    );
     container.delete().await;
 }
 
@@ -211,7 +273,11 @@ async fn a_container_is_confined() {
         "/run/gcs: No such file or directory",
         "/run/vsock: No such file or directory",
     ] {
-        assert!(output.stderr.contains(refused), "{refused} is not in\n{}", output.stderr);
+        assert!(
+            output.stderr.contains(refused),
+            "{refused} is not in\n{}",
+            output.stderr
+        );
     }
     container.delete().await;
 }
@@ -230,7 +296,13 @@ async fn an_exec_is_confined_like_its_container() {
         .unwrap();
     let init = container.start().await;
     for _ in 0..2 {
-        let exec = container.exec(process(&["sh", "-c", "grep -E '^(CapEff|Seccomp):' /proc/self/status"])).await;
+        let exec = container
+            .exec(process(&[
+                "sh",
+                "-c",
+                "grep -E '^(CapEff|Seccomp):' /proc/self/status",
+            ]))
+            .await;
         let output = exec.unwrap().finish(b"").await;
         assert_eq!(output, out(0, "CapEff:\t00000000a80425fb\nSeccomp:\t2\n"));
     }
@@ -257,15 +329,19 @@ async fn names_resolve_and_the_loopback_answers() {
             specification["windows"]["network"]["networkNamespace"] = json!("ns-1");
         })
         .await;
-    let expected = "box\nbox\n127.0.0.1 localhost\n127.0.0.1 box\nsearch corp.example\nnameserver 10.0.2.3\npong\n";
+    let expected =
+        "box\nbox\n127.0.0.1 localhost\n127.0.0.1 box\nsearch corp.example\nnameserver 10.0.2.3\npong\n";
     assert_eq!(output, out(0, expected));
 }
 
 #[tokio::test]
 async fn a_working_directory_that_the_image_lacks_is_made() {
     let sandbox = Sandbox::start().await;
-    let output =
-        sandbox.run_with(&["pwd"], b"", |specification| specification["process"]["cwd"] = json!("/srv/app/x")).await;
+    let output = sandbox
+        .run_with(&["pwd"], b"", |specification| {
+            specification["process"]["cwd"] = json!("/srv/app/x")
+        })
+        .await;
     assert_eq!(output, out(0, "/srv/app/x\n"));
 }
 
@@ -286,12 +362,23 @@ async fn a_share_of_the_host_appears_and_goes() {
         read_only: true,
     };
     let resource = gcs::message::Resource::MappedDirectory(directory);
-    sandbox.bridge.modify(NULL_ID, &gcs::message::ModifyRequest::add(resource.clone())).await.unwrap();
+    sandbox
+        .bridge
+        .modify(NULL_ID, &gcs::message::ModifyRequest::add(resource.clone()))
+        .await
+        .unwrap();
     let output = sandbox
-        .run_with(&["sh", "-c", "cat /data/file; echo x > /data/new"], b"", |specification| {
-            specification["mounts"].as_array_mut().unwrap().push(json!({"destination": "/data", "type": "bind",
+        .run_with(
+            &["sh", "-c", "cat /data/file; echo x > /data/new"],
+            b"",
+            |specification| {
+                specification["mounts"]
+                    .as_array_mut()
+                    .unwrap()
+                    .push(json!({"destination": "/data", "type": "bind",
                 "source": "/run/gcs/shares/m0", "options": ["rbind", "ro"]}));
-        })
+            },
+        )
         .await;
     assert_eq!(output.stdout, "shared\n");
     assert!(output.stderr.contains("Read-only file system"), "{output:?}");
@@ -310,10 +397,20 @@ async fn programs_run_outside_of_containers_too() {
     };
     let process = sandbox.execute(NULL_ID, parameters, false).await.unwrap();
     let output = process.finish(b"").await;
-    assert_eq!((output.code, output.stdout.starts_with("ctr-like-guest ")), (0, true), "{output:?}");
-    let parameters = gcs::message::ProcessParameters { command_line: "nope".into(), ..Default::default() };
+    assert_eq!(
+        (output.code, output.stdout.starts_with("ctr-like-guest ")),
+        (0, true),
+        "{output:?}"
+    );
+    let parameters = gcs::message::ProcessParameters {
+        command_line: "nope".into(),
+        ..Default::default()
+    };
     let error = sandbox.execute(NULL_ID, parameters, false).await.err().unwrap();
-    assert!(error.to_string().contains("executable file not found in $PATH"), "{error}");
+    assert!(
+        error.to_string().contains("executable file not found in $PATH"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -324,8 +421,10 @@ async fn mistakes_of_the_host_have_codes() {
     assert!(error.is_ok(), "start is answered whatever the id");
     let error = bridge.wait("missing", 1).await.unwrap_err();
     assert_eq!(error.hresult(), Some(hresult::SYSTEM_NOT_FOUND));
-    let container =
-        sandbox.create(|specification| specification["process"]["args"] = json!(["sleep", "1000"])).await.unwrap();
+    let container = sandbox
+        .create(|specification| specification["process"]["args"] = json!(["sleep", "1000"]))
+        .await
+        .unwrap();
     let config = gcs::message::ContainerConfig {
         schema_version: gcs::message::SchemaVersion::V2_1,
         ..Default::default()
@@ -333,7 +432,11 @@ async fn mistakes_of_the_host_have_codes() {
     let error = bridge.create(&container.id, &config).await.unwrap_err();
     assert_eq!(error.hresult(), Some(hresult::SYSTEM_ALREADY_EXISTS));
     let init = container.start().await;
-    let again = sandbox.execute(&container.id, Default::default(), false).await.err().unwrap();
+    let again = sandbox
+        .execute(&container.id, Default::default(), false)
+        .await
+        .err()
+        .unwrap();
     assert_eq!(again.hresult(), Some(hresult::INVALID_STATE));
     for pid in [1, init.pid + 1000] {
         let error = bridge.signal(&container.id, pid, Some(9)).await.unwrap_err();
@@ -343,7 +446,11 @@ async fn mistakes_of_the_host_have_codes() {
     assert!(error.to_string().contains("is not a tty"), "{error}");
     let error = bridge.delete_container_state(&container.id).await.unwrap_err();
     assert_eq!(error.hresult(), Some(hresult::INVALID_STATE));
-    let device = gcs::message::VpMemDevice { device_number: 1, mount_path: "/x".into(), ..Default::default() };
+    let device = gcs::message::VpMemDevice {
+        device_number: 1,
+        mount_path: "/x".into(),
+        ..Default::default()
+    };
     let request = gcs::message::ModifyRequest::add(gcs::message::Resource::VpMemDevice(device));
     let error = bridge.modify(NULL_ID, &request).await.unwrap_err();
     assert_eq!(error.hresult(), Some(hresult::NOT_SUPPORTED));

@@ -35,6 +35,11 @@ pub use gcs::{Duplex, Stream};
 /// Makes sandboxes.
 #[async_trait]
 pub trait Runtime: Send + Sync {
+    /// Whether this host can have sandboxes at all, to be asked before work is put into a container.
+    fn ready(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Boots a sandbox; returns when its agent answers.
     async fn create_sandbox(&self, spec: SandboxSpec) -> Result<Arc<dyn Sandbox>>;
 

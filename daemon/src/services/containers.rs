@@ -20,19 +20,28 @@ impl api::Containers for House {
         let (options, warnings) = create::options(request)?;
         let engine = self.engine.clone();
         let record = self.complete(async move { engine.create(options).await }).await?;
-        Ok(Created { id: record.id, warnings })
+        Ok(Created {
+            id: record.id,
+            warnings,
+        })
     }
 
     async fn start(&self, _: Context, request: StartContainer) -> Result<Empty, Status> {
         let engine = self.engine.clone();
-        self.complete(async move { engine.start(&request.container).await }).await?;
+        self.complete(async move { engine.start(&request.container).await })
+            .await?;
         Ok(Empty {})
     }
 
     async fn stop(&self, _: Context, request: StopContainer) -> Result<Empty, Status> {
         let engine = self.engine.clone();
         let timeout = timeout(request.timeout)?;
-        self.complete(async move { engine.stop(&request.container, request.signal.as_deref(), timeout).await }).await?;
+        self.complete(async move {
+            engine
+                .stop(&request.container, request.signal.as_deref(), timeout)
+                .await
+        })
+        .await?;
         Ok(Empty {})
     }
 
@@ -40,7 +49,9 @@ impl api::Containers for House {
         let engine = self.engine.clone();
         let timeout = timeout(request.timeout)?;
         self.complete(async move {
-            engine.stop(&request.container, request.signal.as_deref(), timeout).await?;
+            engine
+                .stop(&request.container, request.signal.as_deref(), timeout)
+                .await?;
             engine.start(&request.container).await
         })
         .await?;
@@ -49,25 +60,33 @@ impl api::Containers for House {
 
     async fn kill(&self, _: Context, request: KillContainer) -> Result<Empty, Status> {
         let engine = self.engine.clone();
-        self.complete(async move { engine.kill(&request.container, request.signal.as_deref()).await }).await?;
+        self.complete(async move { engine.kill(&request.container, request.signal.as_deref()).await })
+            .await?;
         Ok(Empty {})
     }
 
     async fn remove(&self, _: Context, request: RemoveContainer) -> Result<Empty, Status> {
         let engine = self.engine.clone();
         let options = RemoveOptions { force: request.force };
-        self.complete(async move { engine.remove(&request.container, options).await }).await?;
+        self.complete(async move { engine.remove(&request.container, options).await })
+            .await?;
         Ok(Empty {})
     }
 
     async fn rename(&self, _: Context, request: RenameContainer) -> Result<Empty, Status> {
         let engine = self.engine.clone();
-        self.complete(async move { engine.rename(&request.container, &request.name).await }).await?;
+        self.complete(async move { engine.rename(&request.container, &request.name).await })
+            .await?;
         Ok(Empty {})
     }
 
     async fn list(&self, _: Context, request: ListContainers) -> Result<ContainerList, Status> {
-        filters::check(&request.filters, &["id", "name", "label", "label!", "status", "exited", "ancestor", "network"])?;
+        filters::check(
+            &request.filters,
+            &[
+                "id", "name", "label", "label!", "status", "exited", "ancestor", "network",
+            ],
+        )?;
         let by_state = request.filters.contains_key("status") || request.filters.contains_key("exited");
         let all = request.all || request.limit > 0 || by_state;
         let mut containers: Vec<ContainerSummary> = self
@@ -90,7 +109,10 @@ impl api::Containers for House {
     }
 
     async fn inspect(&self, _: Context, request: InspectContainer) -> Result<ContainerInspection, Status> {
-        let record = self.engine.inspect(&request.container).map_err(|error| status(&error))?;
+        let record = self
+            .engine
+            .inspect(&request.container)
+            .map_err(|error| status(&error))?;
         let mut document = documents::container(&record, &self.engine.execs_of(&record.id));
         if request.size {
             let (rw, root) = self.sizes(&record.id).await?;
@@ -115,8 +137,15 @@ impl api::Containers for House {
             WaitCondition::NextExit => engine::WaitCondition::NextExit,
             WaitCondition::Removed => engine::WaitCondition::Removed,
         };
-        let exit = self.engine.wait(&request.container, condition).map_err(|error| status(&error))?.await;
-        Ok(Exited { exit_code: exit.code, error: exit.error })
+        let exit = self
+            .engine
+            .wait(&request.container, condition)
+            .map_err(|error| status(&error))?
+            .await;
+        Ok(Exited {
+            exit_code: exit.code,
+            error: exit.error,
+        })
     }
 
     async fn logs(&self, _: Context, request: ReadLogs) -> Result<ItemStream<LogItem>, Status> {
@@ -124,22 +153,39 @@ impl api::Containers for House {
             stdout: !request.no_stdout,
             stderr: !request.no_stderr,
             follow: request.follow,
-            tail: request.tail.map(|lines| usize::try_from(lines).unwrap_or(usize::MAX)),
+            tail: request
+                .tail
+                .map(|lines| usize::try_from(lines).unwrap_or(usize::MAX)),
             since_ns: time(request.since.as_deref())?,
             until_ns: time(request.until.as_deref())?,
         };
-        let mut lines = self.engine.logs(&request.container, options).map_err(|error| status(&error))?;
+        let mut lines = self
+            .engine
+            .logs(&request.container, options)
+            .map_err(|error| status(&error))?;
         let items = stream::poll_fn(move |context| lines.poll_recv(context)).map(|line| {
             let line = line.map_err(|error| status(&error))?;
-            let stream = if line.stream == "stderr" { LogStream::Stderr } else { LogStream::Stdout };
+            let stream = if line.stream == "stderr" {
+                LogStream::Stderr
+            } else {
+                LogStream::Stdout
+            };
             Ok(LogItem::new(line.time, stream, line.log.as_bytes()))
         });
         Ok(Box::pin(items))
     }
 
     async fn attach(&self, _: Context, request: AttachContainer) -> Result<ByteStream, Status> {
-        let attachment = self.engine.attach(&request.container).await.map_err(|error| status(&error))?;
-        let wanted = relay::Wanted { stdin: request.stdin, stdout: request.stdout, stderr: request.stderr };
+        let attachment = self
+            .engine
+            .attach(&request.container)
+            .await
+            .map_err(|error| status(&error))?;
+        let wanted = relay::Wanted {
+            stdin: request.stdin,
+            stdout: request.stdout,
+            stderr: request.stderr,
+        };
         let (ours, theirs) = ByteStream::pair();
         self.tracker.spawn(relay::attach(attachment, ours, wanted));
         Ok(theirs)
@@ -156,16 +202,26 @@ impl api::Containers for House {
             stdin: request.stdin,
             privileged: request.privileged,
         };
-        let id = self.engine.exec_create(&request.container, options).await.map_err(|error| status(&error))?;
+        let id = self
+            .engine
+            .exec_create(&request.container, options)
+            .await
+            .map_err(|error| status(&error))?;
         Ok(CreatedExec { id })
     }
 
     async fn exec_start(&self, _: Context, request: ExecId) -> Result<ByteStream, Status> {
         let engine = self.engine.clone();
-        let attachment = self.complete(async move { engine.exec_start(&request.exec, true).await }).await?;
+        let attachment = self
+            .complete(async move { engine.exec_start(&request.exec, true).await })
+            .await?;
         let (ours, theirs) = ByteStream::pair();
         if let Some(attachment) = attachment {
-            let wanted = relay::Wanted { stdin: true, stdout: true, stderr: true };
+            let wanted = relay::Wanted {
+                stdin: true,
+                stdout: true,
+                stderr: true,
+            };
             self.tracker.spawn(relay::attach(attachment, ours, wanted));
         }
         Ok(theirs)
@@ -173,12 +229,16 @@ impl api::Containers for House {
 
     async fn exec_start_detached(&self, _: Context, request: ExecId) -> Result<Empty, Status> {
         let engine = self.engine.clone();
-        self.complete(async move { engine.exec_start(&request.exec, false).await }).await?;
+        self.complete(async move { engine.exec_start(&request.exec, false).await })
+            .await?;
         Ok(Empty {})
     }
 
     async fn exec_inspect(&self, _: Context, request: ExecId) -> Result<ExecState, Status> {
-        let exec = self.engine.exec_inspect(&request.exec).map_err(|error| status(&error))?;
+        let exec = self
+            .engine
+            .exec_inspect(&request.exec)
+            .map_err(|error| status(&error))?;
         Ok(ExecState {
             id: exec.id,
             container: exec.container,
@@ -191,8 +251,15 @@ impl api::Containers for House {
     }
 
     async fn exec_wait(&self, _: Context, request: ExecId) -> Result<Exited, Status> {
-        let exit_code = self.engine.exec_wait(&request.exec).await.map_err(|error| status(&error))?;
-        Ok(Exited { exit_code, error: None })
+        let exit_code = self
+            .engine
+            .exec_wait(&request.exec)
+            .await
+            .map_err(|error| status(&error))?;
+        Ok(Exited {
+            exit_code,
+            error: None,
+        })
     }
 
     async fn resize(&self, _: Context, request: ResizeTerminal) -> Result<Empty, Status> {
@@ -210,8 +277,19 @@ impl api::Containers for House {
 
     async fn prune(&self, _: Context, request: PruneContainers) -> Result<Pruned, Status> {
         filters::check(&request.filters, &["until", "label", "label!"])?;
-        let until = time(request.filters.get("until").and_then(|values| values.first()).map(String::as_str))?;
-        let before = self.engine.disk_usage().await.map_err(|error| status(&error))?.scratches;
+        let until = time(
+            request
+                .filters
+                .get("until")
+                .and_then(|values| values.first())
+                .map(String::as_str),
+        )?;
+        let before = self
+            .engine
+            .disk_usage()
+            .await
+            .map_err(|error| status(&error))?
+            .scratches;
         let mut removed = Vec::new();
         for record in self.engine.list() {
             let old_enough = until.is_none_or(|until| record.created_ns < until);
@@ -221,22 +299,37 @@ impl api::Containers for House {
             }
             let engine = self.engine.clone();
             let id = record.id.clone();
-            match self.complete(async move { engine.remove(&id, RemoveOptions::default()).await }).await {
+            match self
+                .complete(async move { engine.remove(&id, RemoveOptions::default()).await })
+                .await
+            {
                 Ok(()) => removed.push(record.id),
                 // Started or removed by somebody else meanwhile.
                 Err(error) if matches!(error.code, api::Code::FailedPrecondition | api::Code::NotFound) => {}
                 Err(error) => return Err(error),
             }
         }
-        let after = self.engine.disk_usage().await.map_err(|error| status(&error))?.scratches;
-        Ok(Pruned { removed, reclaimed: before.saturating_sub(after) })
+        let after = self
+            .engine
+            .disk_usage()
+            .await
+            .map_err(|error| status(&error))?
+            .scratches;
+        Ok(Pruned {
+            removed,
+            reclaimed: before.saturating_sub(after),
+        })
     }
 }
 
 impl House {
     /// Bytes of the writable layer and of everything.
     async fn sizes(&self, id: &str) -> Result<(Option<u64>, Option<u64>), Status> {
-        let sizes = self.engine.container_sizes(id).await.map_err(|error| status(&error))?;
+        let sizes = self
+            .engine
+            .container_sizes(id)
+            .await
+            .map_err(|error| status(&error))?;
         Ok((Some(sizes.0), Some(sizes.1)))
     }
 }
@@ -247,36 +340,50 @@ fn timeout(seconds: Option<i64>) -> Result<Option<Duration>, Status> {
         Some(-1) => Ok(Some(WITHOUT_LIMIT)),
         Some(seconds) => u64::try_from(seconds)
             .map(|seconds| Some(Duration::from_secs(seconds).min(WITHOUT_LIMIT)))
-            .map_err(|_| Status::invalid(format!("invalid timeout: {seconds}")).hint("seconds, or -1 to wait without limit")),
+            .map_err(|_| {
+                Status::invalid(format!("invalid timeout: {seconds}"))
+                    .hint("seconds, or -1 to wait without limit")
+            }),
     }
 }
 
 /// RFC 3339, or seconds since 1970 with an optional fraction.
 pub(super) fn time(text: Option<&str>) -> Result<Option<i64>, Status> {
-    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    let Some(text) = text.filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
     if let Some(ns) = engine::parse_rfc3339(text) {
         return Ok(Some(ns));
     }
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
     let padded = format!("{fraction:0<9}");
-    let ns = seconds
-        .parse::<i64>()
-        .ok()
-        .and_then(|seconds| seconds.checked_mul(1_000_000_000)?.checked_add(padded.get(..9)?.parse().ok()?));
-    ns.map(Some).ok_or_else(|| Status::invalid(format!("invalid time: {text:?}")).hint("use RFC 3339 or seconds since 1970"))
+    let ns = seconds.parse::<i64>().ok().and_then(|seconds| {
+        seconds
+            .checked_mul(1_000_000_000)?
+            .checked_add(padded.get(..9)?.parse().ok()?)
+    });
+    ns.map(Some).ok_or_else(|| {
+        Status::invalid(format!("invalid time: {text:?}")).hint("use RFC 3339 or seconds since 1970")
+    })
 }
 
 fn matches(record: &ContainerRecord, filters: &Filters) -> bool {
     filters::any(filters, "id", |value| record.id.starts_with(value))
-        && filters::any(filters, "name", |value| record.name.contains(value.trim_matches(['^', '$', '/'])))
+        && filters::any(filters, "name", |value| {
+            record.name.contains(value.trim_matches(['^', '$', '/']))
+        })
         && filters::any(filters, "status", |value| record.state.status.as_str() == value)
         && filters::any(filters, "exited", |value| {
             record.state.status == engine::Status::Exited && value.parse() == Ok(record.state.exit_code)
         })
         && filters::any(filters, "ancestor", |value| {
-            record.image == value || record.image_id.hex().starts_with(value) || record.image.split(':').next() == Some(value)
+            record.image == value
+                || record.image_id.hex().starts_with(value)
+                || record.image.split(':').next() == Some(value)
         })
-        && filters::any(filters, "network", |value| record.options.network.as_deref().unwrap_or("none") == value)
+        && filters::any(filters, "network", |value| {
+            record.options.network.as_deref().unwrap_or("none") == value
+        })
         && filters::labels(filters, &record.options.labels)
 }
 

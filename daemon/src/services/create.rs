@@ -38,7 +38,9 @@ pub(super) fn options(request: CreateContainer) -> Result<(CreateOptions, Vec<St
         open_stdin: request.stdin,
         stdin_once: request.stdin_once,
         stop_signal: request.stop_signal,
-        stop_timeout: request.stop_timeout.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
+        stop_timeout: request
+            .stop_timeout
+            .map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
         auto_remove: request.auto_remove,
         mounts,
         network: network(&request.networks)?,
@@ -53,7 +55,11 @@ pub(super) fn options(request: CreateContainer) -> Result<(CreateOptions, Vec<St
         ulimits: request
             .ulimits
             .into_iter()
-            .map(|limit| Ulimit { name: limit.name, soft: unlimited(limit.soft), hard: unlimited(limit.hard) })
+            .map(|limit| Ulimit {
+                name: limit.name,
+                soft: unlimited(limit.soft),
+                hard: unlimited(limit.hard),
+            })
             .collect(),
         log_max_size: log_size(&request.log.options)?,
         log_max_files: log_files(&request.log.options)?,
@@ -70,49 +76,164 @@ pub(super) fn options(request: CreateContainer) -> Result<(CreateOptions, Vec<St
 
 /// What is recognised and not done, with what to use instead.
 fn refuse_unsupported(request: &CreateContainer) -> Result<(), Status> {
-    let security = request.security_options.iter().any(|option| option != "seccomp=builtin");
-    let own_mode = |mode: &Option<String>| mode.as_deref().is_some_and(|mode| !matches!(mode, "" | "private" | "default"));
-    let healthcheck = request.health.as_ref().is_some_and(|health| !matches!(health.test.as_slice(), [none] if none == "NONE"));
-    let driver = request.log.driver.as_deref().is_some_and(|driver| driver != "json-file");
-    let log_option = request.log.options.keys().any(|key| key != "max-size" && key != "max-file");
+    let security = request
+        .security_options
+        .iter()
+        .any(|option| option != "seccomp=builtin");
+    let own_mode = |mode: &Option<String>| {
+        mode.as_deref()
+            .is_some_and(|mode| !matches!(mode, "" | "private" | "default"))
+    };
+    let healthcheck = request
+        .health
+        .as_ref()
+        .is_some_and(|health| !matches!(health.test.as_slice(), [none] if none == "NONE"));
+    let driver = request
+        .log
+        .driver
+        .as_deref()
+        .is_some_and(|driver| driver != "json-file");
+    let log_option = request
+        .log
+        .options
+        .keys()
+        .any(|key| key != "max-size" && key != "max-file");
     let storage = request.storage_options.keys().any(|key| key != "size");
-    let swap = request.memory_swap.is_some_and(|swap| Some(swap) != request.memory.map(|memory| memory.saturating_mul(2)));
+    let swap = request
+        .memory_swap
+        .is_some_and(|swap| Some(swap) != request.memory.map(|memory| memory.saturating_mul(2)));
     let refusals: &[(bool, &str, &str)] = &[
-        (request.restart.name != RestartName::No, "restart policies", "start the container again with 'ctr-like start'"),
+        (
+            request.restart.name != RestartName::No,
+            "restart policies",
+            "start the container again with 'ctr-like start'",
+        ),
         (healthcheck, "health checks", "run the check with 'ctr-like exec'"),
-        (!request.ports.is_empty() || request.publish_all, "published ports", "use --network host"),
+        (
+            !request.ports.is_empty() || request.publish_all,
+            "published ports",
+            "use --network host",
+        ),
         (!request.expose.is_empty(), "exposed ports", "use --network host"),
-        (!request.volumes_from.is_empty(), "--volumes-from", "repeat the bind mounts with -v"),
-        (request.volume_driver.is_some(), "volume drivers", "use a bind mount"),
-        (!request.dns.is_empty() || !request.dns_search.is_empty() || !request.dns_options.is_empty(), "DNS options", "bind-mount a resolv.conf over /etc/resolv.conf"),
-        (!request.add_hosts.is_empty(), "--add-host", "bind-mount a hosts file over /etc/hosts"),
-        (!request.devices.is_empty() || request.gpus.is_some(), "host devices", "use --privileged with a bind mount of the device"),
-        (!request.sysctls.is_empty(), "--sysctl", "set the value on the host"),
-        (security, "security options other than the built-in seccomp profile", "use --privileged to run without filters"),
-        (request.init == Some(true), "--init", "start an init program such as tini in the image"),
-        (!request.group_add.is_empty(), "--group-add", "give the group with --user USER:GROUP"),
+        (
+            !request.volumes_from.is_empty(),
+            "--volumes-from",
+            "repeat the bind mounts with -v",
+        ),
+        (
+            request.volume_driver.is_some(),
+            "volume drivers",
+            "use a bind mount",
+        ),
+        (
+            !request.dns.is_empty() || !request.dns_search.is_empty() || !request.dns_options.is_empty(),
+            "DNS options",
+            "bind-mount a resolv.conf over /etc/resolv.conf",
+        ),
+        (
+            !request.add_hosts.is_empty(),
+            "--add-host",
+            "bind-mount a hosts file over /etc/hosts",
+        ),
+        (
+            !request.devices.is_empty() || request.gpus.is_some(),
+            "host devices",
+            "use --privileged with a bind mount of the device",
+        ),
+        (
+            !request.sysctls.is_empty(),
+            "--sysctl",
+            "set the value on the host",
+        ),
+        (
+            security,
+            "security options other than the built-in seccomp profile",
+            "use --privileged to run without filters",
+        ),
+        (
+            request.init == Some(true),
+            "--init",
+            "start an init program such as tini in the image",
+        ),
+        (
+            !request.group_add.is_empty(),
+            "--group-add",
+            "give the group with --user USER:GROUP",
+        ),
         (!request.annotations.is_empty(), "annotations", "use labels"),
-        (driver, "log drivers other than json-file", "use --log-driver json-file"),
-        (log_option, "log options other than max-size and max-file", "remove the option"),
+        (
+            driver,
+            "log drivers other than json-file",
+            "use --log-driver json-file",
+        ),
+        (
+            log_option,
+            "log options other than max-size and max-file",
+            "remove the option",
+        ),
         (storage, "storage options other than size", "remove the option"),
-        (swap, "--memory-swap", "set --memory; swap is limited to the same amount"),
-        (request.memory_reservation.is_some(), "--memory-reservation", "set --memory"),
-        (request.cpu_shares.is_some_and(|shares| shares != 0), "--cpu-shares", "use --cpus"),
-        (request.cpuset_cpus.is_some() || request.cpuset_mems.is_some(), "--cpuset-cpus and --cpuset-mems", "use --cpus"),
-        (request.cpu_count.is_some() || request.cpu_percent.is_some(), "--cpu-count and --cpu-percent (Windows containers)", "use --cpus"),
-        (request.io_maximum_iops.is_some() || request.io_maximum_bandwidth.is_some() || request.blkio_weight.is_some(), "I/O limits", "remove the option"),
-        (request.oom_score_adj.is_some() || request.oom_kill_disable, "out-of-memory options", "set --memory"),
-        (own_mode(&request.pid_mode), "--pid", "use 'ctr-like exec' to see a container's processes"),
+        (
+            swap,
+            "--memory-swap",
+            "set --memory; swap is limited to the same amount",
+        ),
+        (
+            request.memory_reservation.is_some(),
+            "--memory-reservation",
+            "set --memory",
+        ),
+        (
+            request.cpu_shares.is_some_and(|shares| shares != 0),
+            "--cpu-shares",
+            "use --cpus",
+        ),
+        (
+            request.cpuset_cpus.is_some() || request.cpuset_mems.is_some(),
+            "--cpuset-cpus and --cpuset-mems",
+            "use --cpus",
+        ),
+        (
+            request.cpu_count.is_some() || request.cpu_percent.is_some(),
+            "--cpu-count and --cpu-percent (Windows containers)",
+            "use --cpus",
+        ),
+        (
+            request.io_maximum_iops.is_some()
+                || request.io_maximum_bandwidth.is_some()
+                || request.blkio_weight.is_some(),
+            "I/O limits",
+            "remove the option",
+        ),
+        (
+            request.oom_score_adj.is_some() || request.oom_kill_disable,
+            "out-of-memory options",
+            "set --memory",
+        ),
+        (
+            own_mode(&request.pid_mode),
+            "--pid",
+            "use 'ctr-like exec' to see a container's processes",
+        ),
         (own_mode(&request.ipc_mode), "--ipc", "share a directory with -v"),
         (own_mode(&request.uts_mode), "--uts", "set --hostname"),
         (own_mode(&request.userns_mode), "--userns", "set --user"),
-        (own_mode(&request.cgroupns_mode), "--cgroupns", "remove the option"),
-        (request.cgroup_parent.is_some(), "--cgroup-parent", "set limits on the container"),
+        (
+            own_mode(&request.cgroupns_mode),
+            "--cgroupns",
+            "remove the option",
+        ),
+        (
+            request.cgroup_parent.is_some(),
+            "--cgroup-parent",
+            "set limits on the container",
+        ),
         (request.runtime.is_some(), "--runtime", "remove the option"),
     ];
     for (given, what, instead) in refusals {
         if *given {
-            return Err(Status::unimplemented(format!("{what}: not supported by this daemon")).hint(*instead));
+            return Err(
+                Status::unimplemented(format!("{what}: not supported by this daemon")).hint(*instead),
+            );
         }
     }
     Ok(())
@@ -124,11 +245,21 @@ fn mounts(mounts: Vec<Mount>) -> Result<(Vec<MountOption>, BTreeMap<String, Stri
     for mount in mounts {
         match mount.kind {
             MountKind::Bind => {
-                if mount.propagation.as_deref().is_some_and(|word| !matches!(word, "" | "rprivate" | "private")) {
-                    return Err(Status::unimplemented("mount propagation: not supported by this daemon").hint("use rprivate"));
+                if mount
+                    .propagation
+                    .as_deref()
+                    .is_some_and(|word| !matches!(word, "" | "rprivate" | "private"))
+                {
+                    return Err(
+                        Status::unimplemented("mount propagation: not supported by this daemon")
+                            .hint("use rprivate"),
+                    );
                 }
                 let Some(source) = mount.source else {
-                    return Err(Status::invalid(format!("invalid mount config for {}: a bind mount needs a source", mount.target)));
+                    return Err(Status::invalid(format!(
+                        "invalid mount config for {}: a bind mount needs a source",
+                        mount.target
+                    )));
                 };
                 binds.push(MountOption {
                     source: source.into(),
@@ -145,9 +276,11 @@ fn mounts(mounts: Vec<Mount>) -> Result<(Vec<MountOption>, BTreeMap<String, Stri
                 tmpfs.insert(mount.target, words.join(","));
             }
             MountKind::Volume | MountKind::Npipe | MountKind::Image => {
-                return Err(Status::unimplemented(format!("{:?} mounts: not supported by this daemon", mount.kind).to_lowercase())
-                    .about("mount", mount.target)
-                    .hint("use a bind mount: -v /HOST/PATH:/CONTAINER/PATH"));
+                return Err(Status::unimplemented(
+                    format!("{:?} mounts: not supported by this daemon", mount.kind).to_lowercase(),
+                )
+                .about("mount", mount.target)
+                .hint("use a bind mount: -v /HOST/PATH:/CONTAINER/PATH"));
             }
         }
     }
@@ -158,41 +291,60 @@ fn network(networks: &[api::message::NetworkAttachment]) -> Result<Option<String
     match networks {
         [] => Ok(None),
         [one] => {
-            let plain = api::message::NetworkAttachment { network: one.network.clone(), ..Default::default() };
+            let plain = api::message::NetworkAttachment {
+                network: one.network.clone(),
+                ..Default::default()
+            };
             if *one != plain {
-                return Err(Status::unimplemented("network aliases and addresses: not supported by this daemon")
-                    .hint("use --network host or --network none without further options"));
+                return Err(Status::unimplemented(
+                    "network aliases and addresses: not supported by this daemon",
+                )
+                .hint("use --network host or --network none without further options"));
             }
             Ok(Some(one.network.clone()).filter(|name| !name.is_empty() && name != "default"))
         }
-        _ => Err(Status::unimplemented("several networks: not supported by this daemon").hint("use one --network")),
+        _ => Err(
+            Status::unimplemented("several networks: not supported by this daemon").hint("use one --network"),
+        ),
     }
 }
 
 fn environment(env: Vec<String>) -> Result<Vec<String>, Status> {
-    match env.iter().find(|entry| entry.is_empty() || entry.starts_with('=') || entry.contains('\0')) {
-        Some(bad) => Err(Status::invalid(format!("invalid environment variable: {bad:?}")).hint("use NAME=value")),
+    match env
+        .iter()
+        .find(|entry| entry.is_empty() || entry.starts_with('=') || entry.contains('\0'))
+    {
+        Some(bad) => {
+            Err(Status::invalid(format!("invalid environment variable: {bad:?}")).hint("use NAME=value"))
+        }
         // A name without a value comes from a client whose own environment lacks it; docker leaves it out as well.
         None => Ok(env.into_iter().filter(|entry| entry.contains('=')).collect()),
     }
 }
 
 fn hostname(hostname: Option<String>, domainname: Option<String>) -> Result<Option<String>, Status> {
-    let name = match (hostname.filter(|name| !name.is_empty()), domainname.filter(|name| !name.is_empty())) {
+    let name = match (
+        hostname.filter(|name| !name.is_empty()),
+        domainname.filter(|name| !name.is_empty()),
+    ) {
         (Some(host), Some(domain)) => format!("{host}.{domain}"),
         (Some(host), None) => host,
-        (None, Some(_)) => return Err(Status::invalid("a domain name needs a host name").hint("add --hostname")),
+        (None, Some(_)) => {
+            return Err(Status::invalid("a domain name needs a host name").hint("add --hostname"));
+        }
         (None, None) => return Ok(None),
     };
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
     if name.len() > 64 || !name.chars().all(allowed) {
-        return Err(Status::invalid(format!("invalid hostname: {name:?}")).hint("at most 64 letters, digits, '-', '_' and '.'"));
+        return Err(Status::invalid(format!("invalid hostname: {name:?}"))
+            .hint("at most 64 letters, digits, '-', '_' and '.'"));
     }
     Ok(Some(name))
 }
 
 fn bytes(what: &str, value: Option<i64>) -> Result<u64, Status> {
-    u64::try_from(value.unwrap_or(0)).map_err(|_| Status::invalid(format!("invalid {what} limit: must not be negative")))
+    u64::try_from(value.unwrap_or(0))
+        .map_err(|_| Status::invalid(format!("invalid {what} limit: must not be negative")))
 }
 
 const MAX_CPUS: f64 = 65_536.0;
@@ -200,17 +352,30 @@ const MAX_CPUS: f64 = 65_536.0;
 fn nano_cpus(cpus: Option<f64>, quota: Option<i64>, period: Option<i64>) -> Result<u64, Status> {
     let cpus = match (cpus.filter(|cpus| *cpus != 0.0), quota.filter(|quota| *quota > 0)) {
         (Some(_), Some(_)) => {
-            return Err(Status::invalid("Conflicting options: CPU quota cannot be used with --cpus").hint("use --cpus alone"));
+            return Err(
+                Status::invalid("Conflicting options: CPU quota cannot be used with --cpus")
+                    .hint("use --cpus alone"),
+            );
         }
         (Some(cpus), None) => cpus,
-        #[expect(clippy::cast_precision_loss, reason = "microseconds per period are far below 2^52")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "microseconds per period are far below 2^52"
+        )]
         (None, Some(quota)) => quota as f64 / period.filter(|period| *period > 0).unwrap_or(100_000) as f64,
         (None, None) => return Ok(0),
     };
     if !(0.01..=MAX_CPUS).contains(&cpus) {
-        return Err(Status::invalid(format!("Range of CPUs is from 0.01 to the host's: {cpus}")).hint("for example --cpus 1.5"));
+        return Err(
+            Status::invalid(format!("Range of CPUs is from 0.01 to the host's: {cpus}"))
+                .hint("for example --cpus 1.5"),
+        );
     }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to lie between 0.01 and 65536")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked to lie between 0.01 and 65536"
+    )]
     Ok((cpus * 1e9).round() as u64)
 }
 
@@ -220,24 +385,40 @@ fn unlimited(value: i64) -> u64 {
 }
 
 fn log_size(options: &BTreeMap<String, String>) -> Result<u64, Status> {
-    options.get("max-size").map_or(Ok(0), |text| size(text).ok_or_else(|| Status::invalid(format!("invalid max-size: {text:?}")).hint("for example 10m")))
+    options.get("max-size").map_or(Ok(0), |text| {
+        size(text)
+            .ok_or_else(|| Status::invalid(format!("invalid max-size: {text:?}")).hint("for example 10m"))
+    })
 }
 
 fn log_files(options: &BTreeMap<String, String>) -> Result<u32, Status> {
-    let Some(text) = options.get("max-file") else { return Ok(0) };
-    let count = text.parse::<u32>().ok().filter(|count| (1..=1000).contains(count));
-    count.ok_or_else(|| Status::invalid(format!("invalid max-file: {text:?}")).hint("a number from 1 to 1000"))
+    let Some(text) = options.get("max-file") else {
+        return Ok(0);
+    };
+    let count = text
+        .parse::<u32>()
+        .ok()
+        .filter(|count| (1..=1000).contains(count));
+    count
+        .ok_or_else(|| Status::invalid(format!("invalid max-file: {text:?}")).hint("a number from 1 to 1000"))
 }
 
 fn storage_size(options: &BTreeMap<String, String>) -> Result<Option<u64>, Status> {
-    let Some(text) = options.get("size") else { return Ok(None) };
-    size(text).map(Some).ok_or_else(|| Status::invalid(format!("invalid storage size: {text:?}")).hint("for example size=20G"))
+    let Some(text) = options.get("size") else {
+        return Ok(None);
+    };
+    size(text).map(Some).ok_or_else(|| {
+        Status::invalid(format!("invalid storage size: {text:?}")).hint("for example size=20G")
+    })
 }
 
 /// `10m`, `1G`, `512` in bytes; powers of 1024.
 fn size(text: &str) -> Option<u64> {
     let lower = text.trim().to_ascii_lowercase();
-    let plain = lower.strip_suffix("ib").or_else(|| lower.strip_suffix('b')).unwrap_or(&lower);
+    let plain = lower
+        .strip_suffix("ib")
+        .or_else(|| lower.strip_suffix('b'))
+        .unwrap_or(&lower);
     let digits = plain.trim_end_matches(['k', 'm', 'g', 't']);
     let shift = match plain.get(digits.len()..)? {
         "" => 0,
@@ -267,10 +448,20 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_names_the_alternative() {
-        let ports = CreateContainer { publish_all: true, ..CreateContainer::default() };
-        let init = CreateContainer { init: Some(true), ..CreateContainer::default() };
+        let ports = CreateContainer {
+            publish_all: true,
+            ..CreateContainer::default()
+        };
+        let init = CreateContainer {
+            init: Some(true),
+            ..CreateContainer::default()
+        };
         let volume = CreateContainer {
-            mounts: vec![Mount { kind: MountKind::Volume, target: "/data".into(), ..Mount::default() }],
+            mounts: vec![Mount {
+                kind: MountKind::Volume,
+                target: "/data".into(),
+                ..Mount::default()
+            }],
             ..CreateContainer::default()
         };
         for request in [ports, init, volume] {

@@ -25,7 +25,12 @@ pub(super) fn summary(record: &ContainerRecord) -> ContainerSummary {
         exit_code: record.state.exit_code,
         labels: record.options.labels.clone(),
         networks: vec![network(record).to_owned()],
-        mounts: record.options.mounts.iter().map(|mount| mount.source.to_string_lossy().into_owned()).collect(),
+        mounts: record
+            .options
+            .mounts
+            .iter()
+            .map(|mount| mount.source.to_string_lossy().into_owned())
+            .collect(),
         platform: record.platform.clone(),
         isolation: "process".to_owned(),
         ..ContainerSummary::default()
@@ -68,7 +73,10 @@ pub(super) fn container(record: &ContainerRecord, execs: &[String]) -> Value {
         .iter()
         .map(|limit| json!({"Name": limit.name, "Soft": limit.soft, "Hard": limit.hard}))
         .collect();
-    let (path, args) = record.args.split_first().map_or(("", &[][..]), |(path, args)| (path.as_str(), args));
+    let (path, args) = record
+        .args
+        .split_first()
+        .map_or(("", &[][..]), |(path, args)| (path.as_str(), args));
     json!({
         "Id": record.id,
         "Created": rfc3339(Some(record.created_ns)),
@@ -143,7 +151,12 @@ pub(super) fn container(record: &ContainerRecord, execs: &[String]) -> Value {
 
 /// One line of `images`.
 pub(super) fn image_summary(image: &Image, containers: u64) -> ImageSummary {
-    let labels = image.config.config().as_ref().and_then(|config| config.labels().clone()).unwrap_or_default();
+    let labels = image
+        .config
+        .config()
+        .as_ref()
+        .and_then(|config| config.labels().clone())
+        .unwrap_or_default();
     ImageSummary {
         id: image.config_digest.to_string(),
         repo_tags: image.repo_tags.clone(),
@@ -160,7 +173,11 @@ pub(super) fn image_summary(image: &Image, containers: u64) -> ImageSummary {
 /// `inspect` of an image in docker's shape.
 pub(super) fn image(image: &Image) -> Value {
     let config: Value = serde_json::from_str(image.raw_config.get()).unwrap_or_default();
-    let layers: Vec<String> = image.layers.iter().map(|layer| layer.diff_id.to_string()).collect();
+    let layers: Vec<String> = image
+        .layers
+        .iter()
+        .map(|layer| layer.diff_id.to_string())
+        .collect();
     json!({
         "Id": image.config_digest.to_string(),
         "RepoTags": image.repo_tags,

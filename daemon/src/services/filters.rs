@@ -16,7 +16,9 @@ pub(super) fn check(filters: &Filters, known: &[&str]) -> Result<(), Status> {
 
 /// No condition of that name, or one that `holds`.
 pub(super) fn any(filters: &Filters, name: &str, holds: impl Fn(&str) -> bool) -> bool {
-    filters.get(name).is_none_or(|values| values.iter().any(|value| holds(value)))
+    filters
+        .get(name)
+        .is_none_or(|values| values.iter().any(|value| holds(value)))
 }
 
 /// All `label=KEY` and `label=KEY=VALUE` conditions hold.
@@ -25,8 +27,12 @@ pub(super) fn labels(filters: &Filters, labels: &BTreeMap<String, String>) -> bo
         Some((key, value)) => labels.get(key).is_some_and(|found| found == value),
         None => labels.contains_key(condition),
     };
-    filters.get("label").is_none_or(|values| values.iter().all(|value| has(value)))
-        && filters.get("label!").is_none_or(|values| values.iter().all(|value| !has(value)))
+    filters
+        .get("label")
+        .is_none_or(|values| values.iter().all(|value| has(value)))
+        && filters
+            .get("label!")
+            .is_none_or(|values| values.iter().all(|value| !has(value)))
 }
 
 #[cfg(test)]
@@ -34,7 +40,10 @@ mod tests {
     use super::*;
 
     fn filters(name: &str, values: &[&str]) -> Filters {
-        Filters::from([(name.to_owned(), values.iter().map(|value| (*value).to_owned()).collect())])
+        Filters::from([(
+            name.to_owned(),
+            values.iter().map(|value| (*value).to_owned()).collect(),
+        )])
     }
 
     #[test]

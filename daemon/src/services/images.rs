@@ -22,11 +22,21 @@ impl api::Images for House {
     async fn pull(&self, _: Context, request: PullImage) -> Result<ItemStream<TransferItem>, Status> {
         let engine = self.engine.clone();
         Ok(transfer(async move |progress| {
-            let before = engine.images().resolve(&request.reference, None).await.ok().map(|image| image.target);
+            let before = engine
+                .images()
+                .resolve(&request.reference, None)
+                .await
+                .ok()
+                .map(|image| image.target);
             let auth = request.auth.map(auth);
-            let image = engine.pull(&request.reference, request.platform.as_deref(), auth, progress).await?;
+            let image = engine
+                .pull(&request.reference, request.platform.as_deref(), auth, progress)
+                .await?;
             Ok(Transferred {
-                reference: image.reference.as_ref().map_or_else(|| request.reference.clone(), ToString::to_string),
+                reference: image
+                    .reference
+                    .as_ref()
+                    .map_or_else(|| request.reference.clone(), ToString::to_string),
                 id: image.config_digest.to_string(),
                 up_to_date: before.as_ref() == Some(&image.target),
                 digest: image.target.to_string(),
@@ -38,22 +48,38 @@ impl api::Images for House {
         let engine = self.engine.clone();
         Ok(transfer(async move |progress| {
             let platform = request.platform.as_deref();
-            let digest = engine.push(&request.reference, platform, request.auth.map(auth), progress).await?;
-            Ok(Transferred { reference: request.reference, digest: digest.to_string(), ..Transferred::default() })
+            let digest = engine
+                .push(&request.reference, platform, request.auth.map(auth), progress)
+                .await?;
+            Ok(Transferred {
+                reference: request.reference,
+                digest: digest.to_string(),
+                ..Transferred::default()
+            })
         }))
     }
 
     async fn list(&self, _: Context, request: ListImages) -> Result<ImageList, Status> {
-        filters::check(&request.filters, &["reference", "dangling", "label", "label!", "before", "since"])?;
+        filters::check(
+            &request.filters,
+            &["reference", "dangling", "label", "label!", "before", "since"],
+        )?;
         if request.filters.contains_key("before") || request.filters.contains_key("since") {
-            return Err(Status::unimplemented("the filters before and since").hint("sort by the Created column"));
+            return Err(
+                Status::unimplemented("the filters before and since").hint("sort by the Created column")
+            );
         }
         let images = self.all_images().await?;
-        let images = images.into_iter().filter(|image| matches(image, &request.filters)).map(|image| {
-            let users = self.engine.image_users(&image.config_digest).len();
-            documents::image_summary(&image, u64::try_from(users).unwrap_or(u64::MAX))
-        });
-        Ok(ImageList { images: images.collect() })
+        let images = images
+            .into_iter()
+            .filter(|image| matches(image, &request.filters))
+            .map(|image| {
+                let users = self.engine.image_users(&image.config_digest).len();
+                documents::image_summary(&image, u64::try_from(users).unwrap_or(u64::MAX))
+            });
+        Ok(ImageList {
+            images: images.collect(),
+        })
     }
 
     async fn inspect(&self, _: Context, request: InspectImage) -> Result<ImageInspection, Status> {
@@ -62,21 +88,30 @@ impl api::Images for House {
             .resolve_image(&request.image, request.platform.as_deref())
             .await
             .map_err(|error| status(&error))?;
-        Ok(ImageInspection { id: image.config_digest.to_string(), document: documents::image(&image) })
+        Ok(ImageInspection {
+            id: image.config_digest.to_string(),
+            document: documents::image(&image),
+        })
     }
 
     async fn tag(&self, _: Context, request: TagImage) -> Result<Empty, Status> {
         let engine = self.engine.clone();
-        self.complete(async move { engine.tag(&request.source, &request.target).await }).await?;
+        self.complete(async move { engine.tag(&request.source, &request.target).await })
+            .await?;
         Ok(Empty {})
     }
 
     async fn remove(&self, _: Context, request: RemoveImage) -> Result<RemovedImage, Status> {
         if request.no_prune {
-            return Err(Status::unimplemented("--no-prune: layers without an image are not kept").hint("tag the image first"));
+            return Err(
+                Status::unimplemented("--no-prune: layers without an image are not kept")
+                    .hint("tag the image first"),
+            );
         }
         let engine = self.engine.clone();
-        let removed = self.complete(async move { engine.remove_image(&request.image, request.force).await }).await?;
+        let removed = self
+            .complete(async move { engine.remove_image(&request.image, request.force).await })
+            .await?;
         Ok(RemovedImage {
             untagged: removed.untagged,
             deleted: removed.deleted.iter().map(ToString::to_string).collect(),
@@ -85,7 +120,8 @@ impl api::Images for House {
 
     async fn load(&self, _: Context, request: LoadImages) -> Result<ByteStream, Status> {
         if request.platform.is_some() {
-            return Err(Status::unimplemented("loading one platform of an archive").hint("load all, then remove the others"));
+            return Err(Status::unimplemented("loading one platform of an archive")
+                .hint("load all, then remove the others"));
         }
         let (ours, theirs) = ByteStream::pair();
         let engine = self.engine.clone();
@@ -142,7 +178,11 @@ impl api::Images for House {
 
     async fn prune(&self, _: Context, request: PruneImages) -> Result<Pruned, Status> {
         filters::check(&request.filters, &["label", "label!", "dangling"])?;
-        let all = request.all || request.filters.get("dangling").is_some_and(|values| values.iter().any(|v| v == "false"));
+        let all = request.all
+            || request
+                .filters
+                .get("dangling")
+                .is_some_and(|values| values.iter().any(|v| v == "false"));
         let mut removed = Vec::new();
         for image in self.all_images().await? {
             let labels = documents::image_summary(&image, 0).labels;
@@ -151,17 +191,26 @@ impl api::Images for House {
             if !wanted || !self.engine.image_users(&image.config_digest).is_empty() {
                 continue;
             }
-            let names = if unnamed { vec![image.config_digest.to_string()] } else { image.repo_tags.clone() };
+            let names = if unnamed {
+                vec![image.config_digest.to_string()]
+            } else {
+                image.repo_tags.clone()
+            };
             for name in names {
                 let engine = self.engine.clone();
-                let outcome = self.complete(async move { engine.remove_image(&name, false).await }).await?;
+                let outcome = self
+                    .complete(async move { engine.remove_image(&name, false).await })
+                    .await?;
                 removed.extend(outcome.untagged);
                 removed.extend(outcome.deleted.iter().map(ToString::to_string));
             }
         }
         let engine = self.engine.clone();
         let report = self.complete(async move { engine.collect().await }).await?;
-        Ok(Pruned { removed, reclaimed: report.freed_bytes })
+        Ok(Pruned {
+            removed,
+            reclaimed: report.freed_bytes,
+        })
     }
 }
 
@@ -179,7 +228,11 @@ where
     F: Future<Output = engine::Result<Transferred>> + Send + 'static,
 {
     let (sender, mut receiver) = mpsc::channel(PROGRESS_QUEUE);
-    let sink: ProgressSink = Arc::new(move |progress| drop(sender.try_send(item(progress))));
+    let sink: ProgressSink = Arc::new(move |progress| {
+        if let Some(item) = item(progress) {
+            sender.try_send(item).ok();
+        }
+    });
     let mut work = Some(Box::pin(work(sink)));
     let mut outcome = None;
     Box::pin(stream::poll_fn(move |context| {
@@ -199,37 +252,57 @@ where
     }))
 }
 
-fn item(progress: image::Progress) -> Progress {
+/// Progress for the wire; what the result says again is left out.
+fn item(progress: image::Progress) -> Option<Progress> {
+    let text = progress.status.to_string();
+    if ["Digest: ", "Status: ", "Loaded image"]
+        .iter()
+        .any(|said| text.starts_with(said))
+    {
+        return None;
+    }
     // Zero stands for "nothing to count" on that side and for "absent" on the wire.
     let counted = |bytes: u64| (progress.total > 0).then_some(bytes);
-    Progress {
-        status: progress.status.to_string(),
+    Some(Progress {
+        status: text,
         current: counted(progress.current),
         total: counted(progress.total),
         id: progress.id,
-    }
+    })
 }
 
 /// Progress on the control channel of a byte stream; what does not fit is left out.
 fn quiet_progress(sender: &api::StreamSender) -> ProgressSink {
     let sender = sender.clone();
     Arc::new(move |progress| {
-        let _sent: bool = sender.try_control(api::Control::Progress(item(progress)));
+        if let Some(item) = item(progress) {
+            let _sent: bool = sender.try_control(api::Control::Progress(item));
+        }
     })
 }
 
 fn auth(auth: Auth) -> image::Auth {
     match auth.identity_token {
         Some(token) => image::Auth::IdentityToken(token),
-        None => image::Auth::Basic { username: auth.username, password: auth.password },
+        None => image::Auth::Basic {
+            username: auth.username,
+            password: auth.password,
+        },
     }
 }
 
 fn matches(image: &Image, filters: &Filters) -> bool {
-    let labels = image.config.config().as_ref().and_then(|config| config.labels().clone()).unwrap_or_default();
-    filters::any(filters, "dangling", |value| (value == "true") == image.repo_tags.is_empty())
-        && filters::any(filters, "reference", |value| image.repo_tags.iter().any(|tag| reference_matches(value, tag)))
-        && filters::labels(filters, &labels.into_iter().collect())
+    let labels = image
+        .config
+        .config()
+        .as_ref()
+        .and_then(|config| config.labels().clone())
+        .unwrap_or_default();
+    filters::any(filters, "dangling", |value| {
+        (value == "true") == image.repo_tags.is_empty()
+    }) && filters::any(filters, "reference", |value| {
+        image.repo_tags.iter().any(|tag| reference_matches(value, tag))
+    }) && filters::labels(filters, &labels.into_iter().collect())
 }
 
 /// `name`, `name:tag` or either with `*` for any characters.

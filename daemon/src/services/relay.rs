@@ -84,8 +84,11 @@ async fn pump_output(mut output: impl AsyncRead + Unpin, sender: &api::StreamSen
         if output.read_exact(&mut payload).await.is_err() {
             break;
         }
-        let (channel, wants) =
-            if channel == STDOUT { (Channel::Stdout, wanted.stdout) } else { (Channel::Stderr, wanted.stderr) };
+        let (channel, wants) = if channel == STDOUT {
+            (Channel::Stdout, wanted.stdout)
+        } else {
+            (Channel::Stderr, wanted.stderr)
+        };
         if wants && sender.send(channel, payload.freeze()).await.is_err() {
             return;
         }
@@ -126,7 +129,10 @@ pub(super) async fn upload(receiver: &mut api::StreamReceiver, mut archive: impl
 }
 
 /// `archive` to the client's channel 1, without its end.
-pub(super) async fn download(mut archive: impl AsyncRead + Unpin, sender: &api::StreamSender) -> Result<(), Status> {
+pub(super) async fn download(
+    mut archive: impl AsyncRead + Unpin,
+    sender: &api::StreamSender,
+) -> Result<(), Status> {
     let mut buffer = BytesMut::with_capacity(api::stream::CHUNK);
     loop {
         let read = archive.read_buf(&mut buffer).await;

@@ -20,7 +20,11 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 #[async_trait]
 impl api::System for House {
     async fn version(&self, _: Context, _: VersionRequest) -> Result<Version, Status> {
-        let engine = Component { name: "Engine".to_owned(), version: VERSION.to_owned(), details: BTreeMap::new() };
+        let engine = Component {
+            name: "Engine".to_owned(),
+            version: VERSION.to_owned(),
+            details: BTreeMap::new(),
+        };
         let compute = Component {
             name: "Compute".to_owned(),
             version: host::COMPUTE.to_owned(),
@@ -45,14 +49,26 @@ impl api::System for House {
     async fn info(&self, _: Context, _: InfoRequest) -> Result<Info, Status> {
         let records = self.engine.list();
         let count = |wanted: fn(engine::Status) -> bool| {
-            let found = records.iter().filter(|record| wanted(record.state.status)).count();
+            let found = records
+                .iter()
+                .filter(|record| wanted(record.state.status))
+                .count();
             u64::try_from(found).unwrap_or(u64::MAX)
         };
-        let images = self.engine.list_images().await.map_err(|error| status(&error))?.len();
+        let images = self
+            .engine
+            .list_images()
+            .await
+            .map_err(|error| status(&error))?
+            .len();
         let mut details = BTreeMap::new();
-        let sandboxes: Vec<_> = self.engine.sandboxes().await.into_iter().map(|(id, host_network)| {
-            serde_json::json!({"Id": id, "HostNetwork": host_network})
-        }).collect();
+        let sandboxes: Vec<_> = self
+            .engine
+            .sandboxes()
+            .await
+            .into_iter()
+            .map(|(id, host_network)| serde_json::json!({"Id": id, "HostNetwork": host_network}))
+            .collect();
         details.insert("Sandboxes".to_owned(), sandboxes.into());
         Ok(Info {
             id: self.settings.root.display().to_string(),
@@ -71,7 +87,8 @@ impl api::System for House {
             os_version: host::os_version(),
             os_type: std::env::consts::OS.to_owned(),
             architecture: std::env::consts::ARCH.to_owned(),
-            ncpu: std::thread::available_parallelism().map_or(1, |count| u64::try_from(count.get()).unwrap_or(1)),
+            ncpu: std::thread::available_parallelism()
+                .map_or(1, |count| u64::try_from(count.get()).unwrap_or(1)),
             mem_total: host::memory(),
             root_dir: self.settings.root.display().to_string(),
             run_dir: self.settings.run_dir.display().to_string(),
@@ -87,7 +104,10 @@ impl api::System for House {
     }
 
     async fn events(&self, _: Context, request: EventsRequest) -> Result<ItemStream<Event>, Status> {
-        filters::check(&request.filters, &["type", "event", "container", "image", "label", "label!"])?;
+        filters::check(
+            &request.filters,
+            &["type", "event", "container", "image", "label", "label!"],
+        )?;
         let until = time(request.until.as_deref())?;
         let (past, receiver) = self.engine.events().subscribe(time(request.since.as_deref())?);
         let future = stream::unfold(receiver, move |mut receiver| async move {
@@ -101,7 +121,9 @@ impl api::System for House {
                 };
                 match next {
                     Ok(event) => return Some((event, receiver)),
-                    Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "a client of events is too slow"),
+                    Err(RecvError::Lagged(missed)) => {
+                        tracing::warn!(missed, "a client of events is too slow")
+                    }
                     Err(RecvError::Closed) => return None,
                 }
             }
@@ -118,9 +140,15 @@ impl api::System for House {
     async fn disk_usage(&self, _: Context, _: DiskUsageRequest) -> Result<DiskUsage, Status> {
         let usage = self.engine.disk_usage().await.map_err(|error| status(&error))?;
         let records = self.engine.list();
-        let alive = records.iter().filter(|record| documents::is_alive(record.state.status)).count();
+        let alive = records
+            .iter()
+            .filter(|record| documents::is_alive(record.state.status))
+            .count();
         let images = self.engine.list_images().await.map_err(|error| status(&error))?;
-        let used = images.iter().filter(|image| !self.engine.image_users(&image.config_digest).is_empty()).count();
+        let used = images
+            .iter()
+            .filter(|image| !self.engine.image_users(&image.config_digest).is_empty())
+            .count();
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let reclaimable = if used == 0 { usage.blobs + usage.layers } else { 0 };
         Ok(DiskUsage {
@@ -145,9 +173,15 @@ impl api::System for House {
 
     async fn shutdown(&self, _: Context, request: ShutdownRequest) -> Result<Empty, Status> {
         if request.stop_containers {
-            for record in self.engine.list().into_iter().filter(|record| documents::is_alive(record.state.status)) {
+            for record in self
+                .engine
+                .list()
+                .into_iter()
+                .filter(|record| documents::is_alive(record.state.status))
+            {
                 let engine = self.engine.clone();
-                self.complete(async move { engine.stop(&record.id, None, None).await }).await?;
+                self.complete(async move { engine.stop(&record.id, None, None).await })
+                    .await?;
             }
             self.stop_sandboxes.store(true, Ordering::Relaxed);
         }
@@ -163,12 +197,15 @@ fn remaining(until_ns: i64) -> std::time::Duration {
 fn matches(event: &engine::Event, filters: &Filters) -> bool {
     let name = event.attributes.get("name").map_or("", String::as_str);
     filters::any(filters, "type", |value| event.kind == value)
-        && filters::any(filters, "event", |value| event.action.split(':').next() == Some(value))
+        && filters::any(filters, "event", |value| {
+            event.action.split(':').next() == Some(value)
+        })
         && filters::any(filters, "container", |value| {
             event.kind == "container" && (event.id.starts_with(value) || name == value)
         })
         && filters::any(filters, "image", |value| {
-            event.attributes.get("image").is_some_and(|image| image == value) || (event.kind == "image" && name == value)
+            event.attributes.get("image").is_some_and(|image| image == value)
+                || (event.kind == "image" && name == value)
         })
         && filters::labels(filters, &event.attributes)
 }
@@ -177,7 +214,10 @@ fn wire(event: engine::Event) -> Event {
     Event {
         kind: event.kind,
         action: event.action,
-        actor: Actor { id: event.id, attributes: event.attributes },
+        actor: Actor {
+            id: event.id,
+            attributes: event.attributes,
+        },
         scope: "local".to_owned(),
         time: engine::rfc3339(Some(event.time_ns)),
         time_nano: event.time_ns,

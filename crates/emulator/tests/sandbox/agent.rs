@@ -33,7 +33,11 @@ async fn keep_log(mut port: Box<dyn GuestListener>) -> String {
 #[tokio::test]
 async fn the_agent_connects_and_its_end_leaves_nothing() {
     let agent = agent();
-    assert!(agent.exists(), "{} does not exist: run scripts/build-guest", agent.display());
+    assert!(
+        agent.exists(),
+        "{} does not exist: run scripts/build-guest",
+        agent.display()
+    );
     for host_network in [false, true] {
         let directory = tempfile::tempdir().unwrap();
         let config = Config {

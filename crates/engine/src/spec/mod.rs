@@ -28,7 +28,13 @@ const MASKED_PATHS: &[&str] = &[
     "/sys/devices/virtual/powercap",
 ];
 
-const READONLY_PATHS: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const READONLY_PATHS: &[&str] = &[
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
 
 /// A process to run in a container next to its first one.
 #[derive(Clone, Debug, Default)]
@@ -53,7 +59,7 @@ pub struct ExecOptions {
 
 /// Where a bind mount of the specification comes from: index in `mounts`, host path, read-only.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bind {
+pub(crate) struct Bind {
     /// Index in `mounts`.
     pub mount_index: usize,
     /// Path on the host.
@@ -122,10 +128,21 @@ pub(crate) fn exec_process(record: &ContainerRecord, exec: &ExecOptions) -> Resu
     let privileged = exec.privileged || options.privileged;
     let capabilities = capabilities::set(&options.cap_add, &options.cap_drop, privileged)?;
     let env = merge_env(&record.env, &exec.env);
-    let env = if exec.tty { with_default(env, "TERM", "xterm") } else { env };
+    let env = if exec.tty {
+        with_default(env, "TERM", "xterm")
+    } else {
+        env
+    };
     let user = exec.user.as_deref().unwrap_or(&record.user);
     let cwd = exec.working_dir.as_deref().unwrap_or(&record.working_dir);
-    Ok(process(&exec.args, &env, cwd, user, exec.tty.then_some(exec.console_size.unwrap_or(CONSOLE)), &capabilities))
+    Ok(process(
+        &exec.args,
+        &env,
+        cwd,
+        user,
+        exec.tty.then_some(exec.console_size.unwrap_or(CONSOLE)),
+        &capabilities,
+    ))
 }
 
 /// The container shares the network of its sandbox's host.
@@ -140,7 +157,9 @@ pub(crate) fn merge_env(base: &[String], more: &[String]) -> Vec<String> {
     let mut merged = base.to_vec();
     for entry in more {
         let name = entry.split('=').next().unwrap_or_default();
-        let existing = merged.iter_mut().find(|known| known.split('=').next() == Some(name));
+        let existing = merged
+            .iter_mut()
+            .find(|known| known.split('=').next() == Some(name));
         match existing {
             Some(known) => known.clone_from(entry),
             None => merged.push(entry.clone()),
@@ -200,14 +219,30 @@ fn user_of(user: &str) -> Value {
 
 fn rlimits(ulimits: &[Ulimit]) -> Result<Value> {
     const KNOWN: &[&str] = &[
-        "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
-        "rttime", "sigpending", "stack",
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
     ];
     let mut limits = Vec::with_capacity(ulimits.len());
     for limit in ulimits {
         if !KNOWN.contains(&limit.name.as_str()) || limit.soft > limit.hard {
-            return Err(Error::invalid(format!("invalid ulimit {}={}:{}", limit.name, limit.soft, limit.hard))
-                .hint("a ulimit is NAME=SOFT[:HARD] with SOFT not above HARD, for example nofile=1024:4096"));
+            return Err(Error::invalid(format!(
+                "invalid ulimit {}={}:{}",
+                limit.name, limit.soft, limit.hard
+            ))
+            .hint("a ulimit is NAME=SOFT[:HARD] with SOFT not above HARD, for example nofile=1024:4096"));
         }
         limits.push(json!({
             "type": format!("RLIMIT_{}", limit.name.to_ascii_uppercase()),
@@ -223,12 +258,39 @@ fn mounts(record: &ContainerRecord) -> Result<(Vec<Value>, Vec<Bind>)> {
     let sys = if options.privileged { "rw" } else { "ro" };
     let mut mounts = vec![
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
-        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        mount("/dev/pts", "devpts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+        mount(
+            "/dev",
+            "tmpfs",
+            "tmpfs",
+            &["nosuid", "strictatime", "mode=755", "size=65536k"],
+        ),
+        mount(
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            &[
+                "nosuid",
+                "noexec",
+                "newinstance",
+                "ptmxmode=0666",
+                "mode=0620",
+                "gid=5",
+            ],
+        ),
         mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", sys]),
-        mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", sys]),
+        mount(
+            "/sys/fs/cgroup",
+            "cgroup",
+            "cgroup",
+            &["nosuid", "noexec", "nodev", "relatime", sys],
+        ),
         mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
-        mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=67108864"]),
+        mount(
+            "/dev/shm",
+            "tmpfs",
+            "shm",
+            &["nosuid", "noexec", "nodev", "mode=1777", "size=67108864"],
+        ),
     ];
     for (target, extra) in &options.tmpfs {
         check_target(target)?;
@@ -239,9 +301,18 @@ fn mounts(record: &ContainerRecord) -> Result<(Vec<Value>, Vec<Bind>)> {
     let mut binds = Vec::with_capacity(options.mounts.len());
     for bind in &options.mounts {
         check_target(&bind.target)?;
-        binds.push(Bind { mount_index: mounts.len(), source: bind.source.clone(), read_only: bind.read_only });
+        binds.push(Bind {
+            mount_index: mounts.len(),
+            source: bind.source.clone(),
+            read_only: bind.read_only,
+        });
         let access = if bind.read_only { "ro" } else { "rw" };
-        mounts.push(mount(&bind.target, "bind", &bind.source.to_string_lossy(), &["rbind", "rprivate", access]));
+        mounts.push(mount(
+            &bind.target,
+            "bind",
+            &bind.source.to_string_lossy(),
+            &["rbind", "rprivate", access],
+        ));
     }
     Ok((mounts, binds))
 }
@@ -259,8 +330,10 @@ pub(crate) fn check_target(target: &str) -> Result<()> {
     if target.starts_with('/') && normal && !target.trim_matches('/').is_empty() {
         return Ok(());
     }
-    Err(Error::invalid(format!("invalid mount path: '{target}' mount path must be absolute and not the root"))
-        .about("mount", target))
+    Err(Error::invalid(format!(
+        "invalid mount path: '{target}' mount path must be absolute and not the root"
+    ))
+    .about("mount", target))
 }
 
 /// The period over which processor time is counted, in microseconds; docker's own.
@@ -274,7 +347,8 @@ fn resources(record: &ContainerRecord) -> Value {
     }
     if options.nano_cpus > 0 {
         // Billionths of a processor times the period, as microseconds per period.
-        resources["cpu"] = json!({"period": CPU_PERIOD_US, "quota": options.nano_cpus / (1_000_000_000 / CPU_PERIOD_US)});
+        resources["cpu"] =
+            json!({"period": CPU_PERIOD_US, "quota": options.nano_cpus / (1_000_000_000 / CPU_PERIOD_US)});
     }
     if let Some(limit) = options.pids_limit.filter(|limit| *limit > 0) {
         resources["pids"] = json!({"limit": limit});
@@ -340,7 +414,11 @@ mod tests {
 
     #[test]
     fn a_soft_limit_above_the_hard_one_is_refused() {
-        let limit = |soft, hard| Ulimit { name: "nofile".into(), soft, hard };
+        let limit = |soft, hard| Ulimit {
+            name: "nofile".into(),
+            soft,
+            hard,
+        };
         assert!(rlimits(&[limit(1, 2)]).is_ok());
         assert!(rlimits(&[limit(3, 2)]).is_err());
     }

@@ -73,7 +73,11 @@ struct State {
 }
 
 /// Makes a container whose root file system is mounted.
-pub(super) async fn create(inner: &Arc<Inner>, id: &str, config: ContainerConfig) -> Result<Arc<Container>, AgentError> {
+pub(super) async fn create(
+    inner: &Arc<Inner>,
+    id: &str,
+    config: ContainerConfig,
+) -> Result<Arc<Container>, AgentError> {
     let bundle = modify::checked(&config.oci_bundle_path, "OciBundlePath")?;
     let scratch = match config.scratch_dir_path.as_str() {
         "" => None,
@@ -89,7 +93,12 @@ pub(super) async fn create(inner: &Arc<Inner>, id: &str, config: ContainerConfig
             return Err(error);
         }
     };
-    let Launched { pid: init, exit, terminal, pipes } = init;
+    let Launched {
+        pid: init,
+        exit,
+        terminal,
+        pipes,
+    } = init;
     let process = &prepared.config["process"];
     Ok(Arc::new(Container {
         id: id.to_owned(),
@@ -130,8 +139,16 @@ async fn make(
 
 /// Writes the files of name resolution that the specification does not mount itself, and mounts them.
 fn write_files(inner: &Inner, bundle: &Path, prepared: &mut Prepared) -> Result<(), AgentError> {
-    let machine = || nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let hostname = if prepared.hostname.is_empty() { machine() } else { prepared.hostname.clone() };
+    let machine = || {
+        nix::unistd::gethostname()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default()
+    };
+    let hostname = if prepared.hostname.is_empty() {
+        machine()
+    } else {
+        prepared.hostname.clone()
+    };
     let resolv = lock(&inner.networks)
         .resolv(&prepared.network)
         .map_err(|error| AgentError::fail(error.to_string()))?
@@ -142,7 +159,11 @@ fn write_files(inner: &Inner, bundle: &Path, prepared: &mut Prepared) -> Result<
         hosts = format!("{inherited}127.0.0.1 {hostname}\n");
     }
     let mut files = Vec::new();
-    for (name, text) in [("hostname", format!("{hostname}\n")), ("hosts", hosts), ("resolv.conf", resolv)] {
+    for (name, text) in [
+        ("hostname", format!("{hostname}\n")),
+        ("hosts", hosts),
+        ("resolv.conf", resolv),
+    ] {
         let destination = match name {
             "hostname" => "/etc/hostname",
             "hosts" => "/etc/hosts",
@@ -229,7 +250,10 @@ impl Container {
         if self.has_exited() {
             return Err(self.stopped());
         }
-        let named = document.pointer("/user/username").and_then(Value::as_str).is_some_and(|name| !name.is_empty());
+        let named = document
+            .pointer("/user/username")
+            .and_then(Value::as_str)
+            .is_some_and(|name| !name.is_empty());
         let own_masks = document.get("capabilities").is_some_and(|value| !value.is_null());
         if let Some(process) = document.as_object_mut() {
             if !named && process.get("user").is_none_or(Value::is_null) {
@@ -260,7 +284,12 @@ impl Container {
             settled,
             seccomp: self.template.filter.as_ref(),
         };
-        let Launched { pid, exit, terminal, pipes } = inner.runtime.exec(inner, exec).await?;
+        let Launched {
+            pid,
+            exit,
+            terminal,
+            pipes,
+        } = inner.runtime.exec(inner, exec).await?;
         let streams = match (&terminal, pipes) {
             (Some(terminal), _) => Streams::terminal(terminal, connections, &inner.tasks),
             (None, Some(pipes)) => Streams::pipes(pipes, connections, &inner.tasks)
@@ -294,12 +323,18 @@ impl Container {
         let mut state = lock(&self.state);
         let first = !std::mem::replace(&mut state.announced, true);
         let kind = state.kind.clone().unwrap_or_default();
-        Ok(Exit { code, announce: first.then_some(kind) })
+        Ok(Exit {
+            code,
+            announce: first.then_some(kind),
+        })
     }
 
     /// A process the host knows.
     pub(super) fn process(&self, pid: i32) -> Result<Arc<Process>, AgentError> {
-        lock(&self.processes).get(&pid).cloned().ok_or_else(|| process::unknown(pid))
+        lock(&self.processes)
+            .get(&pid)
+            .cloned()
+            .ok_or_else(|| process::unknown(pid))
     }
 
     /// Signals a process.
@@ -346,9 +381,14 @@ impl Container {
     }
 
     /// Changes limits.
-    pub(super) fn constrain(&self, resources: Value) -> Result<(), AgentError> {
-        limits::apply(&self.id, &self.group, resources)
-            .map_err(|error| AgentError::fail(format!("limits of container {}: {}", self.id, crate::chain(&error))))
+    pub(super) fn constrain(&self, hierarchies: &[Hierarchy], resources: &Value) -> Result<(), AgentError> {
+        limits::apply(hierarchies, &self.group, resources).map_err(|error| {
+            AgentError::fail(format!(
+                "limits of container {}: {}",
+                self.id,
+                crate::chain(&error)
+            ))
+        })
     }
 
     /// Removes everything that is left of the container. One that was never started is ended first.
@@ -367,12 +407,18 @@ impl Container {
         let (scratch, bundle) = (self.scratch.clone(), self.bundle.clone());
         let remove = move || -> io::Result<()> {
             groups.destroy(RELEASE)?;
-            for directory in [Some(work), Some(state), scratch, Some(bundle)].into_iter().flatten() {
+            for directory in [Some(work), Some(state), scratch, Some(bundle)]
+                .into_iter()
+                .flatten()
+            {
                 crate::mounts::remove_tree(&directory)?;
             }
             Ok(())
         };
-        let removed = tokio::task::spawn_blocking(remove).await.map_err(io::Error::other).flatten();
+        let removed = tokio::task::spawn_blocking(remove)
+            .await
+            .map_err(io::Error::other)
+            .flatten();
         removed.map_err(|error| AgentError::fail(format!("delete container {}: {error}", self.id)))
     }
 
@@ -383,7 +429,11 @@ impl Container {
             (false, true) => "running",
             (false, false) => "created",
         };
-        format!("{phase}, init {}, known processes {}", self.init, lock(&self.processes).len())
+        format!(
+            "{phase}, init {}, known processes {}",
+            self.init,
+            lock(&self.processes).len()
+        )
     }
 
     fn has_exited(&self) -> bool {
@@ -391,6 +441,9 @@ impl Container {
     }
 
     fn stopped(&self) -> AgentError {
-        AgentError::new(hresult::SYSTEM_ALREADY_STOPPED, format!("container {} is not running", self.id))
+        AgentError::new(
+            hresult::SYSTEM_ALREADY_STOPPED,
+            format!("container {} is not running", self.id),
+        )
     }
 }

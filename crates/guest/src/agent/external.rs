@@ -32,11 +32,13 @@ pub(super) async fn run(
         parameters.command_args.clone()
     };
     let Some((name, rest)) = arguments.split_first() else {
-        return Err(AgentError::new(hresult::INVALID_ARGUMENT, "there is no program to run"));
+        return Err(AgentError::new(
+            hresult::INVALID_ARGUMENT,
+            "there is no program to run",
+        ));
     };
-    let program = find(name).ok_or_else(|| {
-        AgentError::fail(format!("exec: {name:?}: executable file not found in $PATH"))
-    })?;
+    let program = find(name)
+        .ok_or_else(|| AgentError::fail(format!("exec: {name:?}: executable file not found in $PATH")))?;
     let failed = |error: io::Error| AgentError::fail(format!("exec {name}: {error}"));
     let connections = Wanted::new(&parameters, ports).dial().await.map_err(failed)?;
     let mut command = if parameters.emulate_console {
@@ -56,13 +58,19 @@ pub(super) async fn run(
         let (master, slave) = pair().map_err(failed)?;
         let terminal = stdio::terminal(master).map_err(failed)?;
         let end = || slave.as_fd().try_clone_to_owned().map(Stdio::from);
-        command.stdin(end().map_err(failed)?).stdout(end().map_err(failed)?).stderr(end().map_err(failed)?);
+        command
+            .stdin(end().map_err(failed)?)
+            .stdout(end().map_err(failed)?)
+            .stderr(end().map_err(failed)?);
         let child = command.spawn().map_err(failed)?;
         let streams = Streams::terminal(&terminal, connections, &inner.tasks);
         (child, streams, Some(terminal))
     } else {
         let end = |stream: Option<HostStream>| -> io::Result<Stdio> {
-            Ok(stream.map(HostStream::into_blocking).transpose()?.map_or_else(Stdio::null, Stdio::from))
+            Ok(stream
+                .map(HostStream::into_blocking)
+                .transpose()?
+                .map_or_else(Stdio::null, Stdio::from))
         };
         command.stdin(end(connections.stdin).map_err(failed)?);
         command.stdout(end(connections.stdout).map_err(failed)?);
@@ -90,12 +98,15 @@ fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 
 fn find(name: &str) -> Option<PathBuf> {
     let runs = |path: &Path| {
-        path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+        path.metadata()
+            .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
     };
     if name.contains('/') {
         return Some(PathBuf::from(name)).filter(|path| runs(path));
     }
-    PATH.iter().map(|directory| Path::new(directory).join(name)).find(|path| runs(path))
+    PATH.iter()
+        .map(|directory| Path::new(directory).join(name))
+        .find(|path| runs(path))
 }
 
 /// Splits a command line as a shell does, quotes and backslashes only. `None` when a quote stays open.
@@ -126,7 +137,10 @@ mod tests {
 
     #[test]
     fn a_command_line_is_split_as_a_shell_does() {
-        assert_eq!(words("ls  -l 'a b' \"c \\\" d\"e f\\ g").unwrap(), ["ls", "-l", "a b", "c \" de", "f g"]);
+        assert_eq!(
+            words("ls  -l 'a b' \"c \\\" d\"e f\\ g").unwrap(),
+            ["ls", "-l", "a b", "c \" de", "f g"]
+        );
         assert_eq!(words("a '' b").unwrap(), ["a", "", "b"]);
         assert_eq!(words("a 'b"), None);
         assert_eq!(words("  ").unwrap(), [""; 0]);

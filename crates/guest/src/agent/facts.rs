@@ -50,7 +50,10 @@ pub(crate) fn read(hierarchies: &[Hierarchy]) -> io::Result<Facts> {
     let own = std::fs::read_to_string("/proc/self/oom_score_adj")?;
     Ok(Facts {
         bounding: bounding()?,
-        limits: LIMITS.iter().map(|(name, resource)| (*name, getrlimit(*resource).maximum)).collect(),
+        limits: LIMITS
+            .iter()
+            .map(|(name, resource)| (*name, getrlimit(*resource).maximum))
+            .collect(),
         oom_score: own.trim().parse().unwrap_or(0),
         swap_limit: swap_limit(hierarchies),
         device_control: hierarchies.iter().any(|hierarchy| hierarchy.controls("devices")),

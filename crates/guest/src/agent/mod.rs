@@ -29,7 +29,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use gcs::guest::{AgentError, Exit};
 use gcs::message::{
-    ContainerConfig, ExecuteSettings, ModifyRequest, PropertyQuery, Resource, ResizeConsole, SchemaVersion,
+    ContainerConfig, ExecuteSettings, ModifyRequest, PropertyQuery, ResizeConsole, Resource, SchemaVersion,
     SignalProcess,
 };
 use gcs::{NULL_ID, hresult};
@@ -111,7 +111,9 @@ impl Agent {
             networks: Mutex::default(),
             power: CancellationToken::new(),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     /// Serves the host until it turns the machine off.
@@ -134,7 +136,8 @@ impl Agent {
             match link::dial(gcs::port::BRIDGE).await {
                 Ok(stream) => {
                     tracing::info!("bridge connected");
-                    let served = gcs::guest::serve(Box::new(stream), Arc::new(self.clone()), self.inner.power.clone());
+                    let served =
+                        gcs::guest::serve(Box::new(stream), Arc::new(self.clone()), self.inner.power.clone());
                     match served.await {
                         Ok(()) => tracing::info!("bridge closed by the host"),
                         Err(error) => tracing::warn!(%error, "bridge lost"),
@@ -152,17 +155,24 @@ impl Agent {
     fn container(&self, id: &str) -> Result<Arc<Container>, AgentError> {
         match lock(&self.inner.containers).get(id) {
             Some(Some(container)) => Ok(Arc::clone(container)),
-            Some(None) => {
-                Err(AgentError::new(hresult::INVALID_STATE, format!("container {id} is being created")))
-            }
-            None => Err(AgentError::new(hresult::SYSTEM_NOT_FOUND, format!("there is no container {id}"))),
+            Some(None) => Err(AgentError::new(
+                hresult::INVALID_STATE,
+                format!("container {id} is being created"),
+            )),
+            None => Err(AgentError::new(
+                hresult::SYSTEM_NOT_FOUND,
+                format!("there is no container {id}"),
+            )),
         }
     }
 
     /// A process of a container, or of the machine itself.
     fn process(&self, id: &str, pid: i32) -> Result<Arc<Process>, AgentError> {
         if id == NULL_ID {
-            return lock(&self.inner.external).get(&pid).cloned().ok_or_else(|| process::unknown(pid));
+            return lock(&self.inner.external)
+                .get(&pid)
+                .cloned()
+                .ok_or_else(|| process::unknown(pid));
         }
         self.container(id)?.process(pid)
     }
@@ -170,16 +180,23 @@ impl Agent {
 
 /// Pids travel unsigned.
 fn pid(pid: u32) -> Result<i32, AgentError> {
-    i32::try_from(pid).ok().filter(|pid| *pid > 0).ok_or_else(|| process::unknown(0))
+    i32::try_from(pid)
+        .ok()
+        .filter(|pid| *pid > 0)
+        .ok_or_else(|| process::unknown(0))
 }
 
 /// Ids become file names.
 fn check_id(id: &str) -> Result<(), AgentError> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_+-.".contains(&byte);
-    if !id.is_empty() && id.len() <= 128 && id.bytes().all(plain) && id != "." && id != ".." && id != NULL_ID {
+    if !id.is_empty() && id.len() <= 128 && id.bytes().all(plain) && id != "." && id != ".." && id != NULL_ID
+    {
         return Ok(());
     }
-    Err(AgentError::new(hresult::INVALID_ARGUMENT, format!("{id:?} is not a container id")))
+    Err(AgentError::new(
+        hresult::INVALID_ARGUMENT,
+        format!("{id:?} is not a container id"),
+    ))
 }
 
 #[async_trait]
@@ -187,7 +204,10 @@ impl gcs::guest::Agent for Agent {
     async fn create(&self, container_id: &str, config: ContainerConfig) -> Result<(), AgentError> {
         check_id(container_id)?;
         if config.schema_version < SchemaVersion::V2_1 {
-            return Err(AgentError::new(hresult::INVALID_JSON, "container schema is older than 2.1"));
+            return Err(AgentError::new(
+                hresult::INVALID_JSON,
+                "container schema is older than 2.1",
+            ));
         }
         let mut reserved = {
             let mut containers = lock(&self.inner.containers);
@@ -196,7 +216,11 @@ impl gcs::guest::Agent for Agent {
                 return Err(AgentError::new(hresult::SYSTEM_ALREADY_EXISTS, text));
             }
             containers.insert(container_id.to_owned(), None);
-            Reservation { inner: &self.inner, id: container_id, keep: false }
+            Reservation {
+                inner: &self.inner,
+                id: container_id,
+                keep: false,
+            }
         };
         let container = container::create(&self.inner, container_id, config).await?;
         lock(&self.inner.containers).insert(container_id.to_owned(), Some(container));
@@ -204,7 +228,11 @@ impl gcs::guest::Agent for Agent {
         Ok(())
     }
 
-    async fn execute_process(&self, container_id: &str, settings: ExecuteSettings) -> Result<u32, AgentError> {
+    async fn execute_process(
+        &self,
+        container_id: &str,
+        settings: ExecuteSettings,
+    ) -> Result<u32, AgentError> {
         let parameters = settings.process_parameters;
         let ports = settings.vsock_stdio_relay_settings;
         let pid = if container_id == NULL_ID || parameters.create_in_utility_vm {
@@ -212,7 +240,11 @@ impl gcs::guest::Agent for Agent {
         } else {
             let container = self.container(container_id)?;
             match &parameters.oci_process {
-                Some(document) => container.exec(&self.inner, document.clone(), &parameters, ports).await?,
+                Some(document) => {
+                    container
+                        .exec(&self.inner, document.clone(), &parameters, ports)
+                        .await?
+                }
                 None => container.start(&self.inner, &parameters, ports).await?,
             }
         };
@@ -244,7 +276,8 @@ impl gcs::guest::Agent for Agent {
     }
 
     async fn resize_console(&self, container_id: &str, request: ResizeConsole) -> Result<(), AgentError> {
-        self.process(container_id, pid(request.process_id)?)?.resize(request.height, request.width)
+        self.process(container_id, pid(request.process_id)?)?
+            .resize(request.height, request.width)
     }
 
     async fn shutdown(&self, container_id: &str, forced: bool) -> Result<(), AgentError> {
@@ -258,13 +291,17 @@ impl gcs::guest::Agent for Agent {
     }
 
     async fn properties(&self, container_id: &str, query: PropertyQuery) -> Result<Value, AgentError> {
-        Ok(self.container(container_id)?.properties(&self.inner.hierarchies, &query))
+        Ok(self
+            .container(container_id)?
+            .properties(&self.inner.hierarchies, &query))
     }
 
     async fn modify(&self, container_id: &str, request: ModifyRequest) -> Result<(), AgentError> {
         let kind = request.request_type;
         if let Resource::ContainerConstraints(constraints) = request.resource {
-            return self.container(container_id)?.constrain(constraints.linux);
+            return self
+                .container(container_id)?
+                .constrain(&self.inner.hierarchies, &constraints.linux);
         }
         if container_id != NULL_ID {
             let text = format!("{} is not a setting of a container", request.resource.name());
@@ -286,9 +323,15 @@ impl gcs::guest::Agent for Agent {
     }
 
     async fn dump_stacks(&self) -> Result<String, AgentError> {
-        let mut text = format!("ctr-like-guest {}, pid {}\n", env!("CARGO_PKG_VERSION"), std::process::id());
+        let mut text = format!(
+            "ctr-like-guest {}, pid {}\n",
+            env!("CARGO_PKG_VERSION"),
+            std::process::id()
+        );
         for (id, container) in lock(&self.inner.containers).iter() {
-            let state = container.as_ref().map_or_else(|| "being created".to_owned(), |known| known.describe());
+            let state = container
+                .as_ref()
+                .map_or_else(|| "being created".to_owned(), |known| known.describe());
             text.push_str(&format!("container {id}: {state}\n"));
         }
         text.push_str(&format!(
@@ -298,7 +341,10 @@ impl gcs::guest::Agent for Agent {
             lock(&self.inner.networks).len(),
         ));
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        for line in status.lines().filter(|line| line.starts_with("VmRSS") || line.starts_with("Threads")) {
+        for line in status
+            .lines()
+            .filter(|line| line.starts_with("VmRSS") || line.starts_with("Threads"))
+        {
             text.push_str(&format!("{line}\n"));
         }
         Ok(text)
@@ -335,7 +381,11 @@ mod tests {
     fn ids_that_would_be_paths_are_refused() {
         check_id("3f1c9d0e7a5b").unwrap();
         for id in ["", ".", "..", "a/b", "a b", NULL_ID, &"x".repeat(129)] {
-            assert_eq!(check_id(id).unwrap_err().hresult, hresult::INVALID_ARGUMENT, "{id}");
+            assert_eq!(
+                check_id(id).unwrap_err().hresult,
+                hresult::INVALID_ARGUMENT,
+                "{id}"
+            );
         }
     }
 

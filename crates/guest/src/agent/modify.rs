@@ -23,14 +23,19 @@ async fn blocking<T: Send + 'static>(
     what: &str,
     step: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, AgentError> {
-    let result = tokio::task::spawn_blocking(step).await.map_err(|error| AgentError::fail(format!("{what}: {error}")))?;
+    let result = tokio::task::spawn_blocking(step)
+        .await
+        .map_err(|error| AgentError::fail(format!("{what}: {error}")))?;
     result.map_err(|error| AgentError::fail(format!("{what}: {error}")))
 }
 
 /// A path of the host's choice: absolute, without tricks, and not the root.
 pub(crate) fn checked(path: &str, what: &str) -> Result<PathBuf, AgentError> {
     let candidate = Path::new(path);
-    let plain = candidate.components().skip(1).all(|part| matches!(part, std::path::Component::Normal(_)));
+    let plain = candidate
+        .components()
+        .skip(1)
+        .all(|part| matches!(part, std::path::Component::Normal(_)));
     if candidate.is_absolute() && plain && candidate.parent().is_some() {
         return Ok(candidate.to_owned());
     }
@@ -49,8 +54,11 @@ pub(crate) async fn disk(request: &RequestType, settings: MappedVirtualDisk) -> 
         let text = "encrypted disks are not supported by this guest";
         return Err(AgentError::new(hresult::NOT_SUPPORTED, text));
     }
-    let address =
-        Address { controller: settings.controller, lun: settings.lun, partition: settings.partition };
+    let address = Address {
+        controller: settings.controller,
+        lun: settings.lun,
+        partition: settings.partition,
+    };
     match request {
         RequestType::Add => add_disk(address, settings).await,
         RequestType::Remove => {
@@ -62,7 +70,9 @@ pub(crate) async fn disk(request: &RequestType, settings: MappedVirtualDisk) -> 
 }
 
 async fn add_disk(address: Address, settings: MappedVirtualDisk) -> Result<(), AgentError> {
-    let device = devices::find(address).await.map_err(|error| AgentError::fail(crate::chain(&error)))?;
+    let device = devices::find(address)
+        .await
+        .map_err(|error| AgentError::fail(crate::chain(&error)))?;
     if settings.mount_path.is_empty() {
         return Ok(());
     }
@@ -84,7 +94,10 @@ async fn add_disk(address: Address, settings: MappedVirtualDisk) -> Result<(), A
             (None, None) => return Err(io::Error::other("could not get device filesystem type")),
         };
         mounts::disk(&device, &target, &kind, settings.read_only)?;
-        settings.options.iter().try_for_each(|word| mounts::propagate(&target, word))
+        settings
+            .options
+            .iter()
+            .try_for_each(|word| mounts::propagate(&target, word))
     })
     .await
 }
@@ -98,11 +111,21 @@ fn format(device: &Path, kind: &str) -> io::Result<String> {
             command.arg("-f");
             command
         }
-        other => return Err(io::Error::other(format!("file system {other:?} is not supported"))),
+        other => {
+            return Err(io::Error::other(format!(
+                "file system {other:?} is not supported"
+            )));
+        }
     };
     let tool = command.get_program().to_string_lossy().into_owned();
-    let child = command.arg(device).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-    let child = child.map_err(|error| io::Error::new(error.kind(), format!("{tool} cannot be run: {error}")))?;
+    let child = command
+        .arg(device)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let child =
+        child.map_err(|error| io::Error::new(error.kind(), format!("{tool} cannot be run: {error}")))?;
     // The reaper collects the tool's exit, so the disk itself tells the outcome.
     wait_for(&child)?;
     match mounts::probe(device)? {
@@ -114,7 +137,9 @@ fn format(device: &Path, kind: &str) -> io::Result<String> {
 fn wait_for(child: &std::process::Child) -> io::Result<()> {
     use rustix::event::{PollFd, PollFlags, poll};
     use rustix::process::{Pid, PidfdFlags, pidfd_open};
-    let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else { return Ok(()) };
+    let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else {
+        return Ok(());
+    };
     match pidfd_open(pid, PidfdFlags::empty()) {
         Ok(fd) => {
             poll(&mut [PollFd::new(&fd, PollFlags::IN)], None)?;
@@ -129,7 +154,11 @@ fn wait_for(child: &std::process::Child) -> io::Result<()> {
 pub(crate) fn scsi(request: &RequestType, settings: ScsiDevice) -> Result<(), AgentError> {
     match request {
         RequestType::Remove => {
-            let address = Address { controller: settings.controller, lun: settings.lun, partition: 0 };
+            let address = Address {
+                controller: settings.controller,
+                lun: settings.lun,
+                partition: 0,
+            };
             devices::unplug(address).map_err(|error| AgentError::fail(crate::chain(&error)))
         }
         other => Err(unsupported("SCSIDevice", other)),
@@ -143,7 +172,10 @@ pub(crate) async fn layers(request: &RequestType, settings: CombinedLayers) -> R
         RequestType::Add => {
             let layers: Vec<String> = settings.layers.into_iter().map(|layer| layer.path).collect();
             if layers.is_empty() {
-                return Err(AgentError::new(hresult::INVALID_ARGUMENT, "CombinedLayers: there is no layer"));
+                return Err(AgentError::new(
+                    hresult::INVALID_ARGUMENT,
+                    "CombinedLayers: there is no layer",
+                ));
             }
             let scratch = match settings.scratch_path.as_str() {
                 "" => None,
@@ -172,12 +204,24 @@ pub(crate) async fn directory(request: &RequestType, settings: MappedDirectory) 
             }
             let share = Path::new(SHARES).join(&name);
             if !name.is_empty() && share.exists() {
-                return blocking("bind share", move || mounts::bind(&share, &target, settings.read_only)).await;
+                return blocking("bind share", move || {
+                    mounts::bind(&share, &target, settings.read_only)
+                })
+                .await;
             }
-            let dialled = link::dial(settings.port).await.and_then(link::HostStream::into_blocking);
-            let socket: OwnedFd = dialled
-                .map_err(|error| AgentError::fail(format!("share {name}: connect to port {}: {error}", settings.port)))?;
-            blocking("mount share", move || mounts::plan9(&socket, &name, &target, settings.read_only)).await
+            let dialled = link::dial(settings.port)
+                .await
+                .and_then(link::HostStream::into_blocking);
+            let socket: OwnedFd = dialled.map_err(|error| {
+                AgentError::fail(format!(
+                    "share {name}: connect to port {}: {error}",
+                    settings.port
+                ))
+            })?;
+            blocking("mount share", move || {
+                mounts::plan9(&socket, &name, &target, settings.read_only)
+            })
+            .await
         }
         RequestType::Remove => blocking("unmount share", move || mounts::unmount_and_remove(&target)).await,
         other => Err(unsupported("MappedDirectory", other)),
@@ -190,9 +234,16 @@ mod tests {
 
     #[test]
     fn paths_of_the_host_are_absolute_and_plain() {
-        assert_eq!(checked("/run/mounts/m0", "x").unwrap(), Path::new("/run/mounts/m0"));
+        assert_eq!(
+            checked("/run/mounts/m0", "x").unwrap(),
+            Path::new("/run/mounts/m0")
+        );
         for path in ["", "/", "run", "/run/../etc", "run/x"] {
-            assert_eq!(checked(path, "x").unwrap_err().hresult, hresult::INVALID_ARGUMENT, "{path}");
+            assert_eq!(
+                checked(path, "x").unwrap_err().hresult,
+                hresult::INVALID_ARGUMENT,
+                "{path}"
+            );
         }
     }
 }

@@ -49,7 +49,9 @@ impl Networks {
 
     /// `/etc/resolv.conf` for a namespace; `None` when no adapter of it is known.
     pub(crate) fn resolv(&self, namespace: &str) -> Result<Option<String>, TooManyDomains> {
-        let Some(adapters) = self.namespaces.get(namespace) else { return Ok(None) };
+        let Some(adapters) = self.namespaces.get(namespace) else {
+            return Ok(None);
+        };
         let suffixes = adapters.iter().map(|adapter| adapter.dns_suffix.as_str());
         let servers = adapters.iter().map(|adapter| adapter.dns_server_list.as_str());
         files::resolv(suffixes, servers).map(Some)
@@ -83,8 +85,12 @@ mod tests {
     #[test]
     fn name_servers_of_all_adapters_of_a_namespace_count() {
         let mut networks = Networks::default();
-        networks.modify(&RequestType::Add, adapter("A", "10.0.0.1")).unwrap();
-        networks.modify(&RequestType::Add, adapter("B", "10.0.0.2")).unwrap();
+        networks
+            .modify(&RequestType::Add, adapter("A", "10.0.0.1"))
+            .unwrap();
+        networks
+            .modify(&RequestType::Add, adapter("B", "10.0.0.2"))
+            .unwrap();
         assert_eq!(
             networks.resolv("ns").unwrap().as_deref(),
             Some("search lan\nnameserver 10.0.0.1\nnameserver 10.0.0.2\n")

@@ -24,7 +24,12 @@ pub(crate) struct Process {
 impl Process {
     /// A process that runs. The task ends its input when it has ended.
     pub(crate) fn new(pid: i32, exit: Exit, streams: Streams, terminal: Option<Terminal>) -> Arc<Self> {
-        Arc::new(Self { pid, exit, streams, terminal })
+        Arc::new(Self {
+            pid,
+            exit,
+            streams,
+            terminal,
+        })
     }
 
     /// True when it has ended.

@@ -80,18 +80,32 @@ fn failed(what: &str) -> impl FnOnce(io::Error) -> AgentError {
 
 impl Runtime {
     /// Makes the container's init, up to where it waits.
-    pub(super) async fn create(&self, inner: &Inner, id: &str, prepared: &Prepared) -> Result<Created, AgentError> {
+    pub(super) async fn create(
+        &self,
+        inner: &Inner,
+        id: &str,
+        prepared: &Prepared,
+    ) -> Result<Created, AgentError> {
         let work = work(id);
         fs::create_dir_all(&work).map_err(failed("create work directory"))?;
         let (group, created) = match self {
             Self::Library => {
-                let helper = inner.helpers.take().map_err(|error| AgentError::fail(crate::chain(&error)))?;
+                let helper = inner
+                    .helpers
+                    .take()
+                    .map_err(|error| AgentError::fail(crate::chain(&error)))?;
                 let group = slots::group(helper.slot());
-                (group.clone(), create_in(inner, id, prepared, helper, &group, work).await)
+                (
+                    group.clone(),
+                    create_in(inner, id, prepared, helper, &group, work).await,
+                )
             }
             Self::Program(program) => {
                 let group = format!("/pods/{id}");
-                (group.clone(), create_with(inner, id, prepared, program, &group, &work).await)
+                (
+                    group.clone(),
+                    create_with(inner, id, prepared, program, &group, &work).await,
+                )
             }
         };
         match created.and_then(|init| sized(init, prepared.process.size)) {
@@ -107,11 +121,17 @@ impl Runtime {
     /// Lets the waiting init go on.
     pub(super) async fn start(&self, inner: &Inner, id: &str) -> Result<(), AgentError> {
         match self {
-            Self::Library => knock(&state(id)).await.map_err(failed(&format!("start container {id}"))),
+            Self::Library => knock(&state(id))
+                .await
+                .map_err(failed(&format!("start container {id}"))),
             Self::Program(program) => {
                 let log = work(id).join("start.log");
                 let mut command = base(program, &log);
-                command.args(["start", id]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+                command
+                    .args(["start", id])
+                    .stdin(Stdio::null())
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null());
                 finish(inner, command, &log).await
             }
         }
@@ -135,7 +155,10 @@ impl Runtime {
                     document: path.clone(),
                     process: privileges(inner, &exec.settled, exec.seccomp, false),
                 };
-                let helper = inner.helpers.take().map_err(|error| AgentError::fail(crate::chain(&error)))?;
+                let helper = inner
+                    .helpers
+                    .take()
+                    .map_err(|error| AgentError::fail(crate::chain(&error)))?;
                 let slot = helper.slot();
                 let launched = help(inner, helper, &request, exec.settled.terminal, owner).await;
                 inner.helpers.recycle(slot);
@@ -144,7 +167,16 @@ impl Runtime {
             Self::Program(program) => {
                 let words = ["exec", "--detach", "--process"].map(str::to_owned);
                 let words = words.into_iter().chain([path.display().to_string()]).collect();
-                run(inner, program, exec.id, &place, words, exec.settled.terminal, owner).await
+                run(
+                    inner,
+                    program,
+                    exec.id,
+                    &place,
+                    words,
+                    exec.settled.terminal,
+                    owner,
+                )
+                .await
             }
         };
         let _ = fs::remove_file(&path);
@@ -153,10 +185,16 @@ impl Runtime {
 
     /// Has the runtime forget a container that has exited. libcontainer's record is only its directory.
     pub(super) async fn delete(&self, inner: &Inner, id: &str) -> Result<(), AgentError> {
-        let Self::Program(program) = self else { return Ok(()) };
+        let Self::Program(program) = self else {
+            return Ok(());
+        };
         let log = work(id).join("delete.log");
         let mut command = base(program, &log);
-        command.args(["delete", "--force", id]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .args(["delete", "--force", id])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         finish(inner, command, &log).await
     }
 
@@ -197,7 +235,7 @@ async fn create_in(
     fs::write(work.join("config.json"), config.to_string()).map_err(failed("write specification"))?;
     // The slot's helper may still be making its groups.
     Groups::create(&inner.hierarchies, group).map_err(failed("create control groups"))?;
-    limits::apply(id, group, resources.unwrap_or_default())
+    limits::apply(&inner.hierarchies, group, &resources.unwrap_or_default())
         .map_err(|error| AgentError::fail(format!("limits: {}", crate::chain(&error))))?;
     let process = &prepared.process;
     let request = Request::Create {
@@ -223,12 +261,25 @@ async fn create_with(
     let mut config = spec::complete(prepared);
     config["linux"]["cgroupsPath"] = group.into();
     fs::write(work.join("config.json"), config.to_string()).map_err(failed("write specification"))?;
-    let mut words = vec!["create".to_owned(), "--bundle".to_owned(), work.display().to_string()];
+    let mut words = vec![
+        "create".to_owned(),
+        "--bundle".to_owned(),
+        work.display().to_string(),
+    ];
     if inner.initial_root {
         words.push("--no-pivot".to_owned());
     }
     let owner = owner(&prepared.config["process"]["user"]);
-    run(inner, program, id, &work.join("init"), words, prepared.process.terminal, owner).await
+    run(
+        inner,
+        program,
+        id,
+        &work.join("init"),
+        words,
+        prepared.process.terminal,
+        owner,
+    )
+    .await
 }
 
 fn sized(launched: Launched, size: Option<(u16, u16)>) -> Result<Launched, AgentError> {
@@ -255,7 +306,12 @@ fn privileges(
 
 /// The user and group that own the process's streams.
 fn owner(user: &Value) -> (u32, u32) {
-    let id = |name: &str| user.get(name).and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok()).unwrap_or(0);
+    let id = |name: &str| {
+        user.get(name)
+            .and_then(Value::as_u64)
+            .and_then(|id| u32::try_from(id).ok())
+            .unwrap_or(0)
+    };
     (id("uid"), id("gid"))
 }
 
@@ -281,8 +337,16 @@ async fn help(
     let called = helper.call(request, &fds).await;
     let (pid, master) = called.map_err(|error| AgentError::fail(crate::chain(&error)))?;
     let exit = birth.adopt(pid);
-    let terminal = master.map(stdio::terminal).transpose().map_err(failed("terminal"))?;
-    Ok(Launched { pid, exit, terminal, pipes })
+    let terminal = master
+        .map(stdio::terminal)
+        .transpose()
+        .map_err(failed("terminal"))?;
+    Ok(Launched {
+        pid,
+        exit,
+        terminal,
+        pipes,
+    })
 }
 
 /// The program with what every command has.
@@ -317,7 +381,10 @@ async fn run(
         }
         None => {
             command.arg("--console-socket").arg(&console);
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
             Some(tokio::net::UnixListener::bind(&console).map_err(failed("terminal"))?)
         }
     };
@@ -326,16 +393,29 @@ async fn run(
     let birth = inner.reaper.birth();
     finish(inner, command, &log).await?;
     let text = fs::read_to_string(&pid_file).map_err(failed("pid file"))?;
-    let pid = text.trim().parse().map_err(|_| AgentError::fail("the runtime has written no pid"))?;
+    let pid = text
+        .trim()
+        .parse()
+        .map_err(|_| AgentError::fail("the runtime has written no pid"))?;
     let exit = birth.adopt(pid);
     let terminal = match listener {
-        Some(listener) => Some(receive(&listener).await.and_then(stdio::terminal).map_err(failed("terminal"))?),
+        Some(listener) => Some(
+            receive(&listener)
+                .await
+                .and_then(stdio::terminal)
+                .map_err(failed("terminal"))?,
+        ),
         None => None,
     };
     for file in [pid_file, console, log] {
         let _ = fs::remove_file(file);
     }
-    Ok(Launched { pid, exit, terminal, pipes })
+    Ok(Launched {
+        pid,
+        exit,
+        terminal,
+        pipes,
+    })
 }
 
 /// Takes the terminal's master that a runtime sends.
@@ -373,22 +453,32 @@ async fn finish(inner: &Inner, mut command: Command, log: &Path) -> Result<(), A
         Ended::Code(0) => Ok(()),
         ended => {
             let text = fs::read_to_string(log).unwrap_or_default();
-            Err(AgentError::fail(last_error(&text).unwrap_or_else(|| format!("container runtime ended: {ended:?}"))))
+            Err(AgentError::fail(
+                last_error(&text).unwrap_or_else(|| format!("container runtime ended: {ended:?}")),
+            ))
         }
     }
 }
 
 /// The message of the last error in a runtime's log.
 fn last_error(log: &str) -> Option<String> {
-    let lines = log.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let lines = log
+        .lines()
+        .rev()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let mut errors = lines.filter(|line| line["level"] == "error" || line["level"] == "fatal");
-    errors.next().and_then(|line| line["msg"].as_str().map(str::to_owned))
+    errors
+        .next()
+        .and_then(|line| line["msg"].as_str().map(str::to_owned))
 }
 
 /// True on the root that the kernel unpacked the initial RAM disk into: it cannot be pivoted away from.
 pub(super) fn on_initial_root() -> bool {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let root = mounts.lines().rev().find(|line| line.split(' ').nth(4) == Some("/"));
+    let root = mounts
+        .lines()
+        .rev()
+        .find(|line| line.split(' ').nth(4) == Some("/"));
     root.is_some_and(|line| line.contains(" - rootfs "))
 }
 

@@ -26,7 +26,9 @@ impl Hierarchy {
 
     /// True when the controller is one of this version 1 hierarchy.
     pub(crate) fn controls(&self, controller: &str) -> bool {
-        self.controllers.as_deref().is_some_and(|names| names.split(',').any(|name| name == controller))
+        self.controllers
+            .as_deref()
+            .is_some_and(|names| names.split(',').any(|name| name == controller))
     }
 
     /// The directory of a group: `group` is absolute within the hierarchy.
@@ -49,10 +51,16 @@ pub(crate) fn unified_only(hierarchies: &[Hierarchy]) -> bool {
 fn parse(mountinfo: &str) -> Vec<Hierarchy> {
     let mut found: Vec<Hierarchy> = Vec::new();
     for line in mountinfo.lines() {
-        let Some((mount, filesystem)) = line.split_once(" - ") else { continue };
-        let Some(mount_point) = mount.split(' ').nth(4) else { continue };
+        let Some((mount, filesystem)) = line.split_once(" - ") else {
+            continue;
+        };
+        let Some(mount_point) = mount.split(' ').nth(4) else {
+            continue;
+        };
         let mut filesystem = filesystem.split(' ');
-        let (Some(kind), Some(options)) = (filesystem.next(), filesystem.nth(1)) else { continue };
+        let (Some(kind), Some(options)) = (filesystem.next(), filesystem.nth(1)) else {
+            continue;
+        };
         let controllers = match kind {
             "cgroup2" => None,
             "cgroup" => match controllers(options) {
@@ -61,9 +69,15 @@ fn parse(mountinfo: &str) -> Vec<Hierarchy> {
             },
             _ => continue,
         };
-        let hierarchy = Hierarchy { mount_point: unescape(mount_point), controllers };
+        let hierarchy = Hierarchy {
+            mount_point: unescape(mount_point),
+            controllers,
+        };
         // A container engine may have mounted the same hierarchy a second time somewhere else.
-        if !found.iter().any(|known| known.controllers == hierarchy.controllers) {
+        if !found
+            .iter()
+            .any(|known| known.controllers == hierarchy.controllers)
+        {
             found.push(hierarchy);
         }
     }
@@ -72,8 +86,16 @@ fn parse(mountinfo: &str) -> Vec<Hierarchy> {
 
 /// The controllers among the options of a version 1 file system.
 fn controllers(options: &str) -> Option<String> {
-    const OTHER: [&str; 8] =
-        ["rw", "ro", "xattr", "noprefix", "clone_children", "cpuset_v2_mode", "favordynmods", "nofavordynmods"];
+    const OTHER: [&str; 8] = [
+        "rw",
+        "ro",
+        "xattr",
+        "noprefix",
+        "clone_children",
+        "cpuset_v2_mode",
+        "favordynmods",
+        "nofavordynmods",
+    ];
     let names: Vec<&str> = options
         .split(',')
         .filter(|option| !OTHER.contains(option) && !option.contains('='))
@@ -121,16 +143,30 @@ mod tests {
     #[test]
     fn a_hybrid_host_has_both_versions_and_each_hierarchy_once() {
         let found = parse(HYBRID);
-        let points: Vec<_> = found.iter().map(|found| found.mount_point.to_str().unwrap()).collect();
-        assert_eq!(points, ["/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/unified"]);
+        let points: Vec<_> = found
+            .iter()
+            .map(|found| found.mount_point.to_str().unwrap())
+            .collect();
+        assert_eq!(
+            points,
+            [
+                "/sys/fs/cgroup/cpu,cpuacct",
+                "/sys/fs/cgroup/memory",
+                "/sys/fs/cgroup/unified"
+            ]
+        );
         assert!(found[0].controls("cpuacct") && !found[0].controls("memory"));
         assert!(found[2].is_unified() && !unified_only(&found));
-        assert_eq!(found[1].group("/ctr-like/s1"), Path::new("/sys/fs/cgroup/memory/ctr-like/s1"));
+        assert_eq!(
+            found[1].group("/ctr-like/s1"),
+            Path::new("/sys/fs/cgroup/memory/ctr-like/s1")
+        );
     }
 
     #[test]
     fn a_host_with_version_two_alone_is_unified() {
-        let found = parse("26 20 0:22 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot\n");
+        let found =
+            parse("26 20 0:22 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot\n");
         assert!(unified_only(&found));
         assert!(!unified_only(&[]));
     }

@@ -50,7 +50,13 @@ pub(crate) fn enter(slot: u32) -> io::Result<()> {
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SLAVE, none)?;
     umount2(hierarchy::ROOT, MntFlags::MNT_DETACH)?;
     // An empty tmpfs is what libcontainer takes for version 1 without controllers.
-    mount(Some("none"), hierarchy::ROOT, Some("tmpfs"), MsFlags::MS_RDONLY, none)?;
+    mount(
+        Some("none"),
+        hierarchy::ROOT,
+        Some("tmpfs"),
+        MsFlags::MS_RDONLY,
+        none,
+    )?;
     Groups::create(&bound()?, &group(slot))?.attach(nix::unistd::getpid())
 }
 
@@ -64,20 +70,31 @@ fn bound() -> io::Result<Vec<Hierarchy>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(PLACE)? {
         let mount_point = entry?.path();
-        let name = mount_point.file_name().and_then(|name| name.to_str()?.strip_prefix(PREFIX)).unwrap_or_default();
+        let name = mount_point
+            .file_name()
+            .and_then(|name| name.to_str()?.strip_prefix(PREFIX))
+            .unwrap_or_default();
         let controllers = (!name.is_empty()).then(|| name.to_owned());
-        found.push(Hierarchy { mount_point, controllers });
+        found.push(Hierarchy {
+            mount_point,
+            controllers,
+        });
     }
     Ok(found)
 }
 
 fn place(hierarchy: &Hierarchy) -> PathBuf {
-    Path::new(PLACE).join(format!("{PREFIX}{}", hierarchy.controllers.as_deref().unwrap_or_default()))
+    Path::new(PLACE).join(format!(
+        "{PREFIX}{}",
+        hierarchy.controllers.as_deref().unwrap_or_default()
+    ))
 }
 
 /// The names under which programs look for a hierarchy of version 1.
 fn names(hierarchy: &Hierarchy) -> Vec<&str> {
-    let Some(all) = hierarchy.controllers.as_deref() else { return Vec::new() };
+    let Some(all) = hierarchy.controllers.as_deref() else {
+        return Vec::new();
+    };
     let mut names: Vec<&str> = all.split(',').filter(|name| *name != all).collect();
     names.insert(0, all);
     names
@@ -85,7 +102,9 @@ fn names(hierarchy: &Hierarchy) -> Vec<&str> {
 
 /// Replaces the mounts of control groups in a specification by binds of the slot's.
 pub(crate) fn expose(config: &mut Value, hierarchies: &[Hierarchy], slot: u32) {
-    let Some(mounts) = config.get_mut("mounts").and_then(Value::as_array_mut) else { return };
+    let Some(mounts) = config.get_mut("mounts").and_then(Value::as_array_mut) else {
+        return;
+    };
     let mut exposed = Vec::with_capacity(mounts.len());
     for entry in mounts.drain(..) {
         let kind = entry.get("type").and_then(Value::as_str);
@@ -93,12 +112,25 @@ pub(crate) fn expose(config: &mut Value, hierarchies: &[Hierarchy], slot: u32) {
             exposed.push(entry);
             continue;
         }
-        let destination = entry.get("destination").and_then(Value::as_str).unwrap_or(hierarchy::ROOT);
+        let destination = entry
+            .get("destination")
+            .and_then(Value::as_str)
+            .unwrap_or(hierarchy::ROOT);
         let mut options = vec![json!("bind")];
-        let asked = entry.get("options").and_then(Value::as_array).into_iter().flatten();
-        options.extend(asked.filter(|option| matches!(option.as_str(), Some("ro" | "nosuid" | "noexec" | "nodev"))).cloned());
+        let asked = entry
+            .get("options")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
+        options.extend(
+            asked
+                .filter(|option| matches!(option.as_str(), Some("ro" | "nosuid" | "noexec" | "nodev")))
+                .cloned(),
+        );
         let mut bind = |source: PathBuf, destination: PathBuf| {
-            exposed.push(json!({ "destination": destination, "type": "bind", "source": source, "options": options }));
+            exposed.push(
+                json!({ "destination": destination, "type": "bind", "source": source, "options": options }),
+            );
         };
         let source = |hierarchy: &Hierarchy| place(hierarchy).join(&group(slot)[1..]);
         if let ([only], true) = (hierarchies, hierarchy::unified_only(hierarchies)) {
@@ -120,7 +152,10 @@ mod tests {
     use super::*;
 
     fn hierarchy(controllers: Option<&str>) -> Hierarchy {
-        Hierarchy { mount_point: "/x".into(), controllers: controllers.map(str::to_owned) }
+        Hierarchy {
+            mount_point: "/x".into(),
+            controllers: controllers.map(str::to_owned),
+        }
     }
 
     fn config() -> Value {
@@ -136,28 +171,53 @@ mod tests {
         for mount in mounts.iter().filter(|mount| mount["type"] == "bind") {
             assert_eq!(mount["options"], json!(["bind", "ro", "nosuid"]));
         }
-        mounts.iter().map(|mount| (text(mount, "source"), text(mount, "destination"))).collect()
+        mounts
+            .iter()
+            .map(|mount| (text(mount, "source"), text(mount, "destination")))
+            .collect()
     }
 
     #[test]
     fn a_container_sees_only_its_own_groups_of_version_one() {
-        let seen = exposed(&[hierarchy(Some("cpu,cpuacct")), hierarchy(Some("memory")), hierarchy(None)]);
+        let seen = exposed(&[
+            hierarchy(Some("cpu,cpuacct")),
+            hierarchy(Some("memory")),
+            hierarchy(None),
+        ]);
         let expected = [
             ("", "/proc"),
             ("/run/gcs/view", "/sys/fs/cgroup"),
-            ("/run/gcs/groups/hierarchy-cpu,cpuacct/pods/7", "/sys/fs/cgroup/cpu,cpuacct"),
-            ("/run/gcs/groups/hierarchy-cpu,cpuacct/pods/7", "/sys/fs/cgroup/cpu"),
-            ("/run/gcs/groups/hierarchy-cpu,cpuacct/pods/7", "/sys/fs/cgroup/cpuacct"),
+            (
+                "/run/gcs/groups/hierarchy-cpu,cpuacct/pods/7",
+                "/sys/fs/cgroup/cpu,cpuacct",
+            ),
+            (
+                "/run/gcs/groups/hierarchy-cpu,cpuacct/pods/7",
+                "/sys/fs/cgroup/cpu",
+            ),
+            (
+                "/run/gcs/groups/hierarchy-cpu,cpuacct/pods/7",
+                "/sys/fs/cgroup/cpuacct",
+            ),
             ("/run/gcs/groups/hierarchy-memory/pods/7", "/sys/fs/cgroup/memory"),
             ("", "/dev"),
         ];
-        assert_eq!(seen, expected.map(|(source, destination)| (source.to_owned(), destination.to_owned())));
+        assert_eq!(
+            seen,
+            expected.map(|(source, destination)| (source.to_owned(), destination.to_owned()))
+        );
     }
 
     #[test]
     fn version_two_alone_is_one_tree() {
         let seen = exposed(&[hierarchy(None)]);
-        assert_eq!(seen[1], ("/run/gcs/groups/hierarchy-/pods/7".to_owned(), "/sys/fs/cgroup".to_owned()));
+        assert_eq!(
+            seen[1],
+            (
+                "/run/gcs/groups/hierarchy-/pods/7".to_owned(),
+                "/sys/fs/cgroup".to_owned()
+            )
+        );
         assert_eq!(seen.len(), 3);
     }
 

@@ -12,7 +12,10 @@ use super::hierarchy::{Hierarchy, unified_only};
 /// Reads the metrics.
 pub(crate) fn read(hierarchies: &[Hierarchy], group: &str) -> Value {
     let place = |controller: &str| {
-        hierarchies.iter().find(|hierarchy| hierarchy.controls(controller)).map(|hierarchy| hierarchy.group(group))
+        hierarchies
+            .iter()
+            .find(|hierarchy| hierarchy.controls(controller))
+            .map(|hierarchy| hierarchy.group(group))
     };
     let mut metrics = Map::new();
     if unified_only(hierarchies) {
@@ -36,7 +39,11 @@ pub(crate) fn read(hierarchies: &[Hierarchy], group: &str) -> Value {
 /// A file with one number; `max` is the largest.
 fn number(directory: &Path, file: &str) -> u64 {
     let text = fs::read_to_string(directory.join(file)).unwrap_or_default();
-    if text.trim() == "max" { u64::MAX } else { text.trim().parse().unwrap_or(0) }
+    if text.trim() == "max" {
+        u64::MAX
+    } else {
+        text.trim().parse().unwrap_or(0)
+    }
 }
 
 /// A file of `name value` lines.
@@ -49,16 +56,26 @@ fn table(directory: &Path, file: &str) -> Vec<(String, u64)> {
 }
 
 fn find(table: &[(String, u64)], name: &str) -> u64 {
-    table.iter().find(|(known, _)| known == name).map_or(0, |(_, value)| *value)
+    table
+        .iter()
+        .find(|(known, _)| known == name)
+        .map_or(0, |(_, value)| *value)
 }
 
 /// An object of the values that are not zero.
 fn object<'a>(values: impl IntoIterator<Item = (&'a str, u64)>) -> Value {
-    values.into_iter().filter(|(_, value)| *value != 0).map(|(name, value)| (name.to_owned(), Value::from(value))).collect()
+    values
+        .into_iter()
+        .filter(|(_, value)| *value != 0)
+        .map(|(name, value)| (name.to_owned(), Value::from(value)))
+        .collect()
 }
 
 fn pids(directory: &Path) -> Value {
-    object([("current", number(directory, "pids.current")), ("limit", number(directory, "pids.max"))])
+    object([
+        ("current", number(directory, "pids.current")),
+        ("limit", number(directory, "pids.max")),
+    ])
 }
 
 fn cpu(accounting: Option<PathBuf>, scheduling: Option<PathBuf>) -> Value {
@@ -81,8 +98,11 @@ fn cpu(accounting: Option<PathBuf>, scheduling: Option<PathBuf>) -> Value {
 fn unified_cpu(directory: &Path) -> Value {
     let stat = table(directory, "cpu.stat");
     let nanoseconds = |name: &str| find(&stat, name).saturating_mul(1000);
-    let usage =
-        [("total", nanoseconds("usage_usec")), ("kernel", nanoseconds("system_usec")), ("user", nanoseconds("user_usec"))];
+    let usage = [
+        ("total", nanoseconds("usage_usec")),
+        ("kernel", nanoseconds("system_usec")),
+        ("user", nanoseconds("user_usec")),
+    ];
     let throttling = [
         ("periods", find(&stat, "nr_periods")),
         ("throttled_periods", find(&stat, "nr_throttled")),
@@ -94,18 +114,39 @@ fn unified_cpu(directory: &Path) -> Value {
 fn memory(directory: &Path, metrics: &mut Map<String, Value>) {
     let entry = |prefix: &str| {
         object([
-            ("usage", number(directory, &format!("memory.{prefix}usage_in_bytes"))),
-            ("max", number(directory, &format!("memory.{prefix}max_usage_in_bytes"))),
+            (
+                "usage",
+                number(directory, &format!("memory.{prefix}usage_in_bytes")),
+            ),
+            (
+                "max",
+                number(directory, &format!("memory.{prefix}max_usage_in_bytes")),
+            ),
             ("failcnt", number(directory, &format!("memory.{prefix}failcnt"))),
-            ("limit", number(directory, &format!("memory.{prefix}limit_in_bytes"))),
+            (
+                "limit",
+                number(directory, &format!("memory.{prefix}limit_in_bytes")),
+            ),
         ])
     };
     let stat = table(directory, "memory.stat");
     let mut memory = Map::new();
-    for name in
-        ["cache", "rss", "rss_huge", "mapped_file", "dirty", "writeback", "pgfault", "pgmajfault", "active_anon",
-            "inactive_anon", "active_file", "inactive_file", "unevictable", "hierarchical_memory_limit"]
-    {
+    for name in [
+        "cache",
+        "rss",
+        "rss_huge",
+        "mapped_file",
+        "dirty",
+        "writeback",
+        "pgfault",
+        "pgmajfault",
+        "active_anon",
+        "inactive_anon",
+        "active_file",
+        "inactive_file",
+        "unevictable",
+        "hierarchical_memory_limit",
+    ] {
         match find(&stat, name) {
             0 => {}
             value => drop(memory.insert(name.to_owned(), value.into())),
@@ -152,14 +193,19 @@ fn unified_memory(directory: &Path, metrics: &mut Map<String, Value>) {
         ("failcnt", find(&events, "max")),
         ("limit", number(directory, "memory.max")),
     ];
-    let swap =
-        [("usage", number(directory, "memory.swap.current")), ("limit", number(directory, "memory.swap.max"))];
+    let swap = [
+        ("usage", number(directory, "memory.swap.current")),
+        ("limit", number(directory, "memory.swap.max")),
+    ];
     memory.insert("usage".to_owned(), object(usage));
     memory.insert("swap".to_owned(), object(swap));
     memory.insert("kernel".to_owned(), object([("usage", find(&stat, "kernel"))]));
     memory.insert("kernel_tcp".to_owned(), json!({}));
     metrics.insert("memory".to_owned(), Value::Object(memory));
-    metrics.insert("memory_oom_control".to_owned(), object([("oom_kill", find(&events, "oom_kill"))]));
+    metrics.insert(
+        "memory_oom_control".to_owned(),
+        object([("oom_kill", find(&events, "oom_kill"))]),
+    );
 }
 
 #[cfg(test)]
@@ -167,7 +213,10 @@ mod tests {
     use super::*;
 
     fn hierarchy(path: &Path, controllers: Option<&str>) -> Hierarchy {
-        Hierarchy { mount_point: path.to_owned(), controllers: controllers.map(str::to_owned) }
+        Hierarchy {
+            mount_point: path.to_owned(),
+            controllers: controllers.map(str::to_owned),
+        }
     }
 
     fn write(path: PathBuf, text: &str) {
@@ -183,14 +232,23 @@ mod tests {
         write(at("pids.max"), "max\n");
         write(at("memory.usage_in_bytes"), "4096\n");
         write(at("memory.limit_in_bytes"), "8192\n");
-        write(at("memory.stat"), "cache 100\nrss 0\nhierarchical_memory_limit 8192\n");
-        write(at("memory.oom_control"), "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n");
+        write(
+            at("memory.stat"),
+            "cache 100\nrss 0\nhierarchical_memory_limit 8192\n",
+        );
+        write(
+            at("memory.oom_control"),
+            "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n",
+        );
         write(at("cpuacct.usage"), "500\n");
         write(at("cpu.stat"), "nr_periods 4\nnr_throttled 0\nthrottled_time 9\n");
         let hierarchies = [hierarchy(dir.path(), Some("cpu,cpuacct,memory,pids"))];
         let metrics = read(&hierarchies, "/pods/c");
         assert_eq!(metrics["pids"], json!({"current": 2, "limit": u64::MAX}));
-        assert_eq!(metrics["cpu"], json!({"usage": {"total": 500}, "throttling": {"periods": 4, "throttled_time": 9}}));
+        assert_eq!(
+            metrics["cpu"],
+            json!({"usage": {"total": 500}, "throttling": {"periods": 4, "throttled_time": 9}})
+        );
         assert_eq!(metrics["memory"]["usage"], json!({"usage": 4096, "limit": 8192}));
         assert_eq!(metrics["memory"]["cache"], 100);
         assert!(metrics["memory"].get("rss").is_none());
@@ -208,15 +266,27 @@ mod tests {
         write(at("memory.stat"), "anon 10\nfile 20\nkernel 5\n");
         write(at("memory.events"), "oom 1\noom_kill 1\nmax 2\n");
         let metrics = read(&[hierarchy(dir.path(), None)], "/pods/c");
-        assert_eq!(metrics["cpu"]["usage"], json!({"total": 5000, "kernel": 2000, "user": 3000}));
-        assert_eq!(metrics["memory"]["usage"], json!({"usage": 4096, "failcnt": 2, "limit": u64::MAX}));
-        assert_eq!((&metrics["memory"]["rss"], &metrics["memory"]["cache"]), (&json!(10), &json!(20)));
+        assert_eq!(
+            metrics["cpu"]["usage"],
+            json!({"total": 5000, "kernel": 2000, "user": 3000})
+        );
+        assert_eq!(
+            metrics["memory"]["usage"],
+            json!({"usage": 4096, "failcnt": 2, "limit": u64::MAX})
+        );
+        assert_eq!(
+            (&metrics["memory"]["rss"], &metrics["memory"]["cache"]),
+            (&json!(10), &json!(20))
+        );
         assert_eq!(metrics["memory_oom_control"], json!({"oom_kill": 1}));
     }
 
     #[test]
     fn a_group_that_is_gone_has_empty_statistics() {
-        let metrics = read(&[hierarchy(Path::new("/no/such/place"), Some("memory"))], "/pods/c");
+        let metrics = read(
+            &[hierarchy(Path::new("/no/such/place"), Some("memory"))],
+            "/pods/c",
+        );
         assert_eq!(metrics["memory"]["usage"], json!({}));
     }
 }

@@ -25,7 +25,12 @@ pub(crate) struct Groups {
 impl Groups {
     /// Names the groups without making them.
     pub(crate) fn at(hierarchies: &[Hierarchy], group: &str) -> Self {
-        Self { directories: hierarchies.iter().map(|hierarchy| hierarchy.group(group)).collect() }
+        Self {
+            directories: hierarchies
+                .iter()
+                .map(|hierarchy| hierarchy.group(group))
+                .collect(),
+        }
     }
 
     /// Makes the groups, with their parents, so that limits below them can take effect.
@@ -39,7 +44,9 @@ impl Groups {
                 let parent = directory.clone();
                 directory.push(part);
                 match fs::create_dir(&directory) {
-                    Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(located(error, &directory)),
+                    Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                        return Err(located(error, &directory));
+                    }
                     _ => {}
                 }
                 if hierarchy.controls("cpuset") {
@@ -89,10 +96,16 @@ impl Groups {
         while !self.try_remove()? {
             self.kill(Signal::SIGKILL);
             if Instant::now() >= end {
-                return Err(io::Error::new(ErrorKind::TimedOut, "control groups are still in use"));
+                return Err(io::Error::new(
+                    ErrorKind::TimedOut,
+                    "control groups are still in use",
+                ));
             }
             // A group is released a little after its last process is reaped; the kernel has no event for version 1.
-            let pause = rustix::event::Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
+            let pause = rustix::event::Timespec {
+                tv_sec: 0,
+                tv_nsec: 2_000_000,
+            };
             let _ = rustix::event::poll(&mut [], Some(&pause));
         }
         Ok(())
@@ -127,7 +140,9 @@ fn inherit(parent: &Path, child: &Path, file: &str) -> io::Result<()> {
 
 fn walk(directory: &Path, visit: &mut dyn FnMut(&Path)) {
     visit(directory);
-    let Ok(entries) = fs::read_dir(directory) else { return };
+    let Ok(entries) = fs::read_dir(directory) else {
+        return;
+    };
     for entry in entries.flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             walk(&entry.path(), visit);

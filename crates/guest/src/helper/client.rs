@@ -60,7 +60,10 @@ struct Pool {
 impl Helpers {
     /// No helper waits until [`Self::refill`].
     pub(crate) fn new(tasks: TaskTracker) -> Self {
-        Self { pool: Arc::default(), tasks }
+        Self {
+            pool: Arc::default(),
+            tasks,
+        }
     }
 
     /// A helper, which waited if one did. The next one is started a little later.
@@ -107,7 +110,12 @@ impl Pool {
             self.next += 1;
             self.next
         });
-        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let (ours, theirs) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
         rustix::io::ioctl_fionbio(&ours, true)?;
         let child = Command::new("/proc/self/exe")
             .arg(COMMAND)
@@ -117,7 +125,11 @@ impl Pool {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        Ok(Helper { socket: crate::sys::watched(ours)?, pid: child.id(), slot })
+        Ok(Helper {
+            socket: crate::sys::watched(ours)?,
+            pid: child.id(),
+            slot,
+        })
     }
 }
 
@@ -138,7 +150,8 @@ impl Helper {
         let answer = tokio::time::timeout(DEADLINE, receive(&self.socket)).await;
         let Ok(answer) = answer else {
             let pid = i32::try_from(self.pid).unwrap_or_default();
-            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+            let _ =
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
             return Err(HelperError::Timeout);
         };
         match answer? {

@@ -36,7 +36,11 @@ pub(crate) enum FilterError {
 /// Compiles a profile into a file, complete or not at all.
 pub(super) fn compile(profile: &Value, program: &Path) -> Result<(), FilterError> {
     let text = |value: &Value, name: &'static str| {
-        value.get(name).and_then(Value::as_str).map(str::to_owned).ok_or(FilterError::Member(name))
+        value
+            .get(name)
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+            .ok_or(FilterError::Member(name))
     };
     let default = action(&text(profile, "defaultAction")?, profile.get("defaultErrnoRet"))?;
     let mut context = ScmpFilterContext::new(default)?;
@@ -44,7 +48,9 @@ pub(super) fn compile(profile: &Value, program: &Path) -> Result<(), FilterError
     // A binary tree: profiles are long lists, and the kernel walks the program on every system call.
     context.set_ctl_optimize(2)?;
     for architecture in list(profile, "architectures") {
-        let name = architecture.as_str().ok_or(FilterError::Member("architectures"))?;
+        let name = architecture
+            .as_str()
+            .ok_or(FilterError::Member("architectures"))?;
         context.add_arch(name.parse::<ScmpArch>()?)?;
     }
     for rule in list(profile, "syscalls") {
@@ -52,10 +58,15 @@ pub(super) fn compile(profile: &Value, program: &Path) -> Result<(), FilterError
         if action == default {
             continue;
         }
-        let comparisons = list(rule, "args").iter().map(comparison).collect::<Result<Vec<_>, _>>()?;
+        let comparisons = list(rule, "args")
+            .iter()
+            .map(comparison)
+            .collect::<Result<Vec<_>, _>>()?;
         for name in list(rule, "names").iter().filter_map(Value::as_str) {
             // A name that this library does not know is a system call that this kernel hardly has.
-            let Ok(call) = ScmpSyscall::from_name(name) else { continue };
+            let Ok(call) = ScmpSyscall::from_name(name) else {
+                continue;
+            };
             add(&mut context, action, call, &comparisons)?;
         }
     }
@@ -73,9 +84,10 @@ fn add(
     comparisons: &[(u32, ScmpArgCompare)],
 ) -> Result<(), FilterError> {
     let all: Vec<ScmpArgCompare> = comparisons.iter().map(|(_, comparison)| *comparison).collect();
-    let twice = comparisons.iter().enumerate().any(|(at, (index, _))| {
-        comparisons[..at].iter().any(|(earlier, _)| earlier == index)
-    });
+    let twice = comparisons
+        .iter()
+        .enumerate()
+        .any(|(at, (index, _))| comparisons[..at].iter().any(|(earlier, _)| earlier == index));
     if all.is_empty() {
         context.add_rule(action, call)?;
     } else if twice {
@@ -89,7 +101,10 @@ fn add(
 }
 
 fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
-    value.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    value
+        .get(name)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
 }
 
 fn action(name: &str, errno: Option<&Value>) -> Result<ScmpAction, FilterError> {
@@ -100,7 +115,9 @@ fn action(name: &str, errno: Option<&Value>) -> Result<ScmpAction, FilterError> 
         "SCMP_ACT_KILL_PROCESS" => ScmpAction::KillProcess,
         "SCMP_ACT_TRAP" => ScmpAction::Trap,
         "SCMP_ACT_ERRNO" => ScmpAction::Errno(errno),
-        "SCMP_ACT_TRACE" => ScmpAction::Trace(u16::try_from(errno).map_err(|_| FilterError::Member("errnoRet"))?),
+        "SCMP_ACT_TRACE" => {
+            ScmpAction::Trace(u16::try_from(errno).map_err(|_| FilterError::Member("errnoRet"))?)
+        }
         "SCMP_ACT_ALLOW" => ScmpAction::Allow,
         "SCMP_ACT_LOG" => ScmpAction::Log,
         "SCMP_ACT_NOTIFY" => return Err(FilterError::Notify),
@@ -111,7 +128,9 @@ fn action(name: &str, errno: Option<&Value>) -> Result<ScmpAction, FilterError> 
 fn comparison(argument: &Value) -> Result<(u32, ScmpArgCompare), FilterError> {
     let number = |name| argument.get(name).and_then(Value::as_u64);
     let index = number("index").and_then(|index| u32::try_from(index).ok());
-    let index = index.filter(|index| *index < 6).ok_or(FilterError::Member("index"))?;
+    let index = index
+        .filter(|index| *index < 6)
+        .ok_or(FilterError::Member("index"))?;
     let value = number("value").unwrap_or(0);
     let (operator, datum) = match argument.get("op").and_then(Value::as_str) {
         Some("SCMP_CMP_NE") => (ScmpCompareOp::NotEqual, value),
@@ -129,12 +148,15 @@ fn comparison(argument: &Value) -> Result<(u32, ScmpArgCompare), FilterError> {
 
 /// Flags of the system call that installs the filter.
 fn flags(profile: &Value) -> u32 {
-    let bits = list(profile, "flags").iter().filter_map(Value::as_str).map(|flag| match flag {
-        "SECCOMP_FILTER_FLAG_LOG" => libc::SECCOMP_FILTER_FLAG_LOG,
-        "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
-        // Threads are synchronised by there being one.
-        _ => 0,
-    });
+    let bits = list(profile, "flags")
+        .iter()
+        .filter_map(Value::as_str)
+        .map(|flag| match flag {
+            "SECCOMP_FILTER_FLAG_LOG" => libc::SECCOMP_FILTER_FLAG_LOG,
+            "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+            // Threads are synchronised by there being one.
+            _ => 0,
+        });
     bits.fold(0, |all, bit| all | u32::try_from(bit).unwrap_or(0))
 }
 
@@ -148,7 +170,10 @@ pub(crate) struct Cache {
 impl Cache {
     /// Programs go into this directory.
     pub(crate) fn new(directory: PathBuf) -> Self {
-        Self { directory, known: Mutex::default() }
+        Self {
+            directory,
+            known: Mutex::default(),
+        }
     }
 
     /// The filter of a profile. Its program exists once a helper has compiled it.
@@ -170,7 +195,11 @@ impl Cache {
             }
         };
         let compiled = program.exists();
-        Filter { program, profile: (!compiled).then(|| profile.clone()), flags: flags(profile) }
+        Filter {
+            program,
+            profile: (!compiled).then(|| profile.clone()),
+            flags: flags(profile),
+        }
     }
 }
 
@@ -182,16 +211,16 @@ mod tests {
 
     fn profile() -> Value {
         json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 38, "architectures": ["SCMP_ARCH_X86_64"],
-            "flags": ["SECCOMP_FILTER_FLAG_LOG"],
-            "syscalls": [
-                {"names": ["read", "write", "no_such_call"], "action": "SCMP_ACT_ALLOW"},
-                {"names": ["personality"], "action": "SCMP_ACT_ALLOW",
-                    "args": [{"index": 0, "value": 8, "op": "SCMP_CMP_EQ"}]},
-                {"names": ["clone"], "action": "SCMP_ACT_ALLOW",
-                    "args": [{"index": 0, "value": 2114060288, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}]},
-                {"names": ["socket"], "action": "SCMP_ACT_ALLOW", "args": [
-                    {"index": 0, "value": 1, "op": "SCMP_CMP_GT"}, {"index": 0, "value": 40, "op": "SCMP_CMP_LT"}]},
-            ]})
+        "flags": ["SECCOMP_FILTER_FLAG_LOG"],
+        "syscalls": [
+            {"names": ["read", "write", "no_such_call"], "action": "SCMP_ACT_ALLOW"},
+            {"names": ["personality"], "action": "SCMP_ACT_ALLOW",
+                "args": [{"index": 0, "value": 8, "op": "SCMP_CMP_EQ"}]},
+            {"names": ["clone"], "action": "SCMP_ACT_ALLOW",
+                "args": [{"index": 0, "value": 2114060288, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}]},
+            {"names": ["socket"], "action": "SCMP_ACT_ALLOW", "args": [
+                {"index": 0, "value": 1, "op": "SCMP_CMP_GT"}, {"index": 0, "value": 40, "op": "SCMP_CMP_LT"}]},
+        ]})
     }
 
     #[test]
@@ -202,10 +231,15 @@ mod tests {
         assert_eq!(first.flags, 2);
         compile(first.profile.as_ref().unwrap(), &first.program).unwrap();
         let program = fs::read(&first.program).unwrap();
-        assert!(!program.is_empty() && program.len() % 8 == 0);
+        assert!(!program.is_empty() && program.len().is_multiple_of(8));
         let second = cache.filter(&profile());
         assert_eq!((second.program, second.profile), (first.program, None));
-        assert!(cache.filter(&json!({"defaultAction": "SCMP_ACT_ALLOW"})).profile.is_some());
+        assert!(
+            cache
+                .filter(&json!({"defaultAction": "SCMP_ACT_ALLOW"}))
+                .profile
+                .is_some()
+        );
     }
 
     #[test]
@@ -216,8 +250,14 @@ mod tests {
             ("defaultAction", json!("SCMP_ACT_MAYBE")),
             ("defaultAction", json!(null)),
             ("architectures", json!(["SCMP_ARCH_ABACUS"])),
-            ("syscalls", json!([{"names": ["read"], "action": "SCMP_ACT_NOTIFY"}])),
-            ("syscalls", json!([{"names": ["read"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 6}]}])),
+            (
+                "syscalls",
+                json!([{"names": ["read"], "action": "SCMP_ACT_NOTIFY"}]),
+            ),
+            (
+                "syscalls",
+                json!([{"names": ["read"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 6}]}]),
+            ),
         ] {
             let mut broken = profile();
             broken[member] = value;

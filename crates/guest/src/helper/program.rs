@@ -56,13 +56,20 @@ impl Executor for Program {
             Ok(never) => match never {},
             Err(error) => error,
         };
-        let text = format!("exec {}: {}", arguments(spec).first().map_or("", String::as_str), describe(&error));
+        let text = format!(
+            "exec {}: {}",
+            arguments(spec).first().map_or("", String::as_str),
+            describe(&error)
+        );
         if !self.init {
             return Err(ExecutorError::Other(format!("{text}{END}")));
         }
         let _ = io::Write::write_all(&mut io::stderr(), format!("{text}\n").as_bytes());
         let missing = error.kind() == io::ErrorKind::NotFound;
-        #[expect(clippy::exit, reason = "this is the container's process; returning would lead into the library again")]
+        #[allow(
+            clippy::exit,
+            reason = "this is the container's process; returning would lead into the library again"
+        )]
         std::process::exit(if missing { NOT_FOUND } else { NOT_EXECUTABLE })
     }
 
@@ -72,8 +79,12 @@ impl Executor for Program {
             crate::netlink::loopback_up().map_err(|error| invalid(format!("loopback interface: {error}")))?;
         }
         let arguments = arguments(spec);
-        let name = arguments.first().ok_or_else(|| invalid("no program".to_owned()))?;
-        find(name, search_path(spec)).map(drop).map_err(|error| invalid(error.to_string()))
+        let name = arguments
+            .first()
+            .ok_or_else(|| invalid("no program".to_owned()))?;
+        find(name, search_path(spec))
+            .map(drop)
+            .map_err(|error| invalid(error.to_string()))
     }
 
     fn setup_envs(&self, _: std::collections::HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
@@ -94,7 +105,11 @@ impl Program {
             };
             io::Error::new(kind, error)
         })?;
-        let environment = spec.process().as_ref().and_then(|process| process.env().as_deref()).unwrap_or_default();
+        let environment = spec
+            .process()
+            .as_ref()
+            .and_then(|process| process.env().as_deref())
+            .unwrap_or_default();
         let (arguments, environment) = (strings(arguments)?, strings(environment)?);
         let path = CString::new(path.as_os_str().as_bytes())?;
         // Without "no new privileges" only a privileged process may install a filter; with it the filter comes last,
@@ -121,16 +136,29 @@ impl Program {
 }
 
 fn strings(texts: &[String]) -> io::Result<Vec<CString>> {
-    Ok(texts.iter().map(|text| CString::new(text.as_str())).collect::<Result<_, _>>()?)
+    Ok(texts
+        .iter()
+        .map(|text| CString::new(text.as_str()))
+        .collect::<Result<_, _>>()?)
 }
 
 fn arguments(spec: &Spec) -> &[String] {
-    spec.process().as_ref().and_then(|process| process.args().as_deref()).unwrap_or_default()
+    spec.process()
+        .as_ref()
+        .and_then(|process| process.args().as_deref())
+        .unwrap_or_default()
 }
 
 fn search_path(spec: &Spec) -> &str {
-    let environment = spec.process().as_ref().and_then(|process| process.env().as_deref()).unwrap_or_default();
-    environment.iter().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or_default()
+    let environment = spec
+        .process()
+        .as_ref()
+        .and_then(|process| process.env().as_deref())
+        .unwrap_or_default();
+    environment
+        .iter()
+        .find_map(|entry| entry.strip_prefix("PATH="))
+        .unwrap_or_default()
 }
 
 /// The system's words without the number that the standard library appends.
@@ -145,15 +173,21 @@ fn describe(error: &io::Error) -> String {
 /// Finds the program as a shell would.
 fn find(name: &str, search: &str) -> Result<PathBuf, ProgramError> {
     if name.contains('/') {
-        return check(Path::new(name)).map(|()| name.into()).map_err(|error| match error.kind() {
-            io::ErrorKind::IsADirectory => ProgramError::Directory(name.to_owned()),
-            io::ErrorKind::PermissionDenied => ProgramError::Permission(name.to_owned()),
-            _ => ProgramError::Stat(name.to_owned(), describe(&error)),
-        });
+        return check(Path::new(name))
+            .map(|()| name.into())
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::IsADirectory => ProgramError::Directory(name.to_owned()),
+                io::ErrorKind::PermissionDenied => ProgramError::Permission(name.to_owned()),
+                _ => ProgramError::Stat(name.to_owned(), describe(&error)),
+            });
     }
     let mut refused = None;
     for directory in std::env::split_paths(OsStr::new(search)).filter(|_| !name.is_empty()) {
-        let path = if directory.as_os_str().is_empty() { Path::new("./").join(name) } else { directory.join(name) };
+        let path = if directory.as_os_str().is_empty() {
+            Path::new("./").join(name)
+        } else {
+            directory.join(name)
+        };
         match check(&path) {
             Ok(()) => return Ok(path),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => refused = Some(path),
@@ -209,10 +243,16 @@ mod tests {
         let path = dir.path().to_str().unwrap();
         let say = |name: &str| find(name, path).unwrap_err().to_string();
         assert_eq!(say("nope"), "exec: \"nope\": executable file not found in $PATH");
-        assert_eq!(say("/no/pe"), "exec: \"/no/pe\": stat /no/pe: no such file or directory");
+        assert_eq!(
+            say("/no/pe"),
+            "exec: \"/no/pe\": stat /no/pe: no such file or directory"
+        );
         assert_eq!(say("/etc"), "exec: \"/etc\": is a directory");
         assert_eq!(say("plain"), format!("exec: \"{path}/plain\": permission denied"));
-        assert_eq!(say(plain.to_str().unwrap()), format!("exec: \"{path}/plain\": permission denied"));
+        assert_eq!(
+            say(plain.to_str().unwrap()),
+            format!("exec: \"{path}/plain\": permission denied")
+        );
         assert_eq!(say(""), "exec: \"\": executable file not found in $PATH");
     }
 

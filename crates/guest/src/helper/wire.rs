@@ -5,8 +5,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,10 +17,17 @@ pub(super) const PACKET: usize = 128 << 10;
 const DESCRIPTORS: usize = 3;
 
 /// Sends a document as one packet.
-pub(super) fn send<T: Serialize>(socket: BorrowedFd<'_>, document: &T, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+pub(super) fn send<T: Serialize>(
+    socket: BorrowedFd<'_>,
+    document: &T,
+    fds: &[BorrowedFd<'_>],
+) -> io::Result<()> {
     let bytes = serde_json::to_vec(document)?;
     if bytes.len() > PACKET || fds.len() > DESCRIPTORS {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "message to a helper is too large"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "message to a helper is too large",
+        ));
     }
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -36,7 +43,12 @@ pub(super) fn receive<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> io::Result
     let mut bytes = vec![0; PACKET];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let received = recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let received = recvmsg(
+        socket,
+        &mut [IoSliceMut::new(&mut bytes)],
+        &mut control,
+        RecvFlags::CMSG_CLOEXEC,
+    )?;
     let mut fds = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(received) = message {
@@ -59,8 +71,13 @@ mod tests {
 
     #[test]
     fn a_document_arrives_with_its_descriptors_and_the_end_is_seen() {
-        let (ours, theirs) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        let (ours, theirs) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .unwrap();
         let file = std::fs::File::open("/dev/null").unwrap();
         send(ours.as_fd(), &"hello", &[file.as_fd(), file.as_fd()]).unwrap();
         drop(ours);
@@ -71,8 +88,13 @@ mod tests {
 
     #[test]
     fn a_document_beyond_the_limit_is_not_sent() {
-        let (ours, _theirs) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        let (ours, _theirs) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .unwrap();
         assert!(send(ours.as_fd(), &"x".repeat(PACKET), &[]).is_err());
     }
 }

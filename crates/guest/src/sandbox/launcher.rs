@@ -37,11 +37,12 @@ fn launch(document: &str) -> Result<ExitCode, SandboxError> {
     let config = Config::parse(document)?;
     let parent = parent()?;
     let hierarchies = hierarchy::mounted().map_err(SandboxError::step("read control group hierarchies"))?;
-    let groups = Groups::create(&hierarchies, &config.cgroup)
-        .map_err(SandboxError::step(format!("create control groups {}", config.cgroup)))?;
-    let sandbox = start(&config, &groups).map_err(|error| {
+    let groups = Groups::create(&hierarchies, &config.cgroup).map_err(SandboxError::step(format!(
+        "create control groups {}",
+        config.cgroup
+    )))?;
+    let sandbox = start(&config, &groups).inspect_err(|_| {
         let _ = groups.destroy(RELEASE);
-        error
     })?;
     let Some(init) = sandbox else {
         // This is pid 1. The launcher's view of its own parent is not for us.
@@ -61,7 +62,11 @@ fn parent() -> Result<Option<OwnedFd>, SandboxError> {
     let Some(pid) = getppid() else { return Ok(None) };
     let fd = pidfd_open(pid, PidfdFlags::empty()).map_err(step())?;
     // Had it died in between, the pid could be someone else's.
-    if getppid() == Some(pid) { Ok(Some(fd)) } else { Err(step()(rustix::io::Errno::SRCH)) }
+    if getppid() == Some(pid) {
+        Ok(Some(fd))
+    } else {
+        Err(step()(rustix::io::Errno::SRCH))
+    }
 }
 
 /// Forks pid 1 of the new pid namespace. `None` in the child, once it is in its control groups.
@@ -75,7 +80,10 @@ fn start(config: &Config, groups: &Groups) -> Result<Option<Pid>, SandboxError> 
             if let Err(source) = attached {
                 let _ = kill(init, Signal::SIGKILL);
                 let _ = waitpid(init, None);
-                return Err(SandboxError::Step { step: format!("enter control groups {}", config.cgroup), source });
+                return Err(SandboxError::Step {
+                    step: format!("enter control groups {}", config.cgroup),
+                    source,
+                });
             }
             Ok(Some(init))
         }
@@ -84,7 +92,9 @@ fn start(config: &Config, groups: &Groups) -> Result<Option<Pid>, SandboxError> 
             // First the signal, then the read: a launcher that died in between shows as the end of the pipe.
             set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
                 .map_err(SandboxError::step("bind to the launcher"))?;
-            ready.read_exact(&mut [0]).map_err(SandboxError::step("wait for the control groups"))?;
+            ready
+                .read_exact(&mut [0])
+                .map_err(SandboxError::step("wait for the control groups"))?;
             setgroups(&[]).map_err(SandboxError::step("drop supplementary groups"))?;
             let mut namespaces = CloneFlags::CLONE_NEWNS
                 | CloneFlags::CLONE_NEWUTS
@@ -106,12 +116,16 @@ fn watch(parent: Option<&OwnedFd>, init: Pid) -> Result<ExitCode, SandboxError> 
     stop.add(Signal::SIGTERM);
     stop.add(Signal::SIGINT);
     stop.thread_block().map_err(|error| failed()(error.into()))?;
-    let signals = SignalFd::with_flags(&stop, SfdFlags::SFD_CLOEXEC).map_err(|error| failed()(error.into()))?;
+    let signals =
+        SignalFd::with_flags(&stop, SfdFlags::SFD_CLOEXEC).map_err(|error| failed()(error.into()))?;
     let pid = rustix::process::Pid::from_raw(init.as_raw());
     let pid = pid.ok_or_else(|| failed()(io::ErrorKind::NotFound.into()))?;
     let ended = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| failed()(error.into()))?;
     loop {
-        let mut events = vec![PollFd::new(&ended, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
+        let mut events = vec![
+            PollFd::new(&ended, PollFlags::IN),
+            PollFd::new(&signals, PollFlags::IN),
+        ];
         if let Some(parent) = parent {
             events.push(PollFd::from_borrowed_fd(parent.as_fd(), PollFlags::IN));
         }

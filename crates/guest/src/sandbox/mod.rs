@@ -78,7 +78,10 @@ pub(crate) enum SandboxError {
 impl SandboxError {
     fn step<E: Into<std::io::Error>>(step: impl Into<String>) -> impl FnOnce(E) -> Self {
         let step = step.into();
-        move |source| Self::Step { step, source: source.into() }
+        move |source| Self::Step {
+            step,
+            source: source.into(),
+        }
     }
 }
 
@@ -92,12 +95,18 @@ impl Config {
             ("shares_dir", &config.shares_dir),
         ];
         if let Some((field, _)) = absolute.into_iter().find(|(_, path)| !path.is_absolute()) {
-            return Err(SandboxError::Field { field, expected: "an absolute path" });
+            return Err(SandboxError::Field {
+                field,
+                expected: "an absolute path",
+            });
         }
         let depth = config.cgroup.split('/').filter(|part| !part.is_empty()).count();
         let strange = config.cgroup.split('/').any(|part| part == "." || part == "..");
         if !config.cgroup.starts_with('/') || depth < 2 || strange {
-            return Err(SandboxError::Field { field: "cgroup", expected: "an absolute path of two parts or more" });
+            return Err(SandboxError::Field {
+                field: "cgroup",
+                expected: "an absolute path of two parts or more",
+            });
         }
         Ok(config)
     }

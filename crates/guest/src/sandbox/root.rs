@@ -26,9 +26,29 @@ pub(super) fn enter(config: &Config, hierarchies: &[Hierarchy]) -> Result<(), Sa
         .map_err(SandboxError::step("detach from the host's mounts"))?;
     let inherited = config.host_network.then(inherited_files).unwrap_or_default();
     let root = config.root_dir.as_path();
-    mount(Some("tmpfs"), root, Some("tmpfs"), MsFlags::empty(), Some(ROOT_OPTIONS))
-        .map_err(SandboxError::step(format!("mount the root file system on {}", root.display())))?;
-    for directory in ["proc", "sys", "dev", "run/vsock", "run/devices", "run/shares", "etc", "var", "root", "bin"] {
+    mount(
+        Some("tmpfs"),
+        root,
+        Some("tmpfs"),
+        MsFlags::empty(),
+        Some(ROOT_OPTIONS),
+    )
+    .map_err(SandboxError::step(format!(
+        "mount the root file system on {}",
+        root.display()
+    )))?;
+    for directory in [
+        "proc",
+        "sys",
+        "dev",
+        "run/vsock",
+        "run/devices",
+        "run/shares",
+        "etc",
+        "var",
+        "root",
+        "bin",
+    ] {
         make_dir(&root.join(directory))?;
     }
     make_dir(&root.join("tmp"))?;
@@ -50,8 +70,14 @@ pub(super) fn enter(config: &Config, hierarchies: &[Hierarchy]) -> Result<(), Sa
     }
     // The emulator puts device nodes here; a host that keeps it on a nodev file system would make them useless.
     let devices = root.join("run/devices");
-    mount(none, &devices, none, MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_NOSUID, none)
-        .map_err(SandboxError::step("allow devices below /run/devices"))?;
+    mount(
+        none,
+        &devices,
+        none,
+        MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_NOSUID,
+        none,
+    )
+    .map_err(SandboxError::step("allow devices below /run/devices"))?;
     mounts::kernel_file_systems(root).map_err(SandboxError::step("mount /proc, /sys and /dev"))?;
     if let Some(console) = &config.console {
         fs::write(root.join("dev/console"), "").map_err(SandboxError::step("create /dev/console"))?;
@@ -59,7 +85,11 @@ pub(super) fn enter(config: &Config, hierarchies: &[Hierarchy]) -> Result<(), Sa
     }
     control_groups(root, hierarchies)?;
     pivot(root)?;
-    let name = if config.hostname.is_empty() { &config.id } else { &config.hostname };
+    let name = if config.hostname.is_empty() {
+        &config.id
+    } else {
+        &config.hostname
+    };
     sethostname(name).map_err(SandboxError::step("set the host name"))?;
     if !config.host_network {
         crate::netlink::loopback_up().map_err(SandboxError::step("bring the loopback interface up"))?;
@@ -81,14 +111,22 @@ fn control_groups(root: &Path, hierarchies: &[Hierarchy]) -> Result<(), SandboxE
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     let top = root.join("sys/fs/cgroup");
     let mount_group = |target: &Path, kind: &str, data: Option<&str>| {
-        mount(Some("cgroup"), target, Some(kind), flags, data)
-            .map_err(SandboxError::step(format!("mount {kind} on {}", target.display())))
+        mount(Some("cgroup"), target, Some(kind), flags, data).map_err(SandboxError::step(format!(
+            "mount {kind} on {}",
+            target.display()
+        )))
     };
     if unified_only(hierarchies) {
         return mount_group(&top, "cgroup2", None);
     }
-    mount(Some("tmpfs"), &top, Some("tmpfs"), flags, Some("mode=755,size=1m"))
-        .map_err(SandboxError::step("mount /sys/fs/cgroup"))?;
+    mount(
+        Some("tmpfs"),
+        &top,
+        Some("tmpfs"),
+        flags,
+        Some("mode=755,size=1m"),
+    )
+    .map_err(SandboxError::step("mount /sys/fs/cgroup"))?;
     for hierarchy in hierarchies {
         let Some(controllers) = &hierarchy.controllers else {
             let target = top.join("unified");
@@ -121,6 +159,16 @@ fn make_dir(path: &Path) -> Result<(), SandboxError> {
 
 fn bind(source: &Path, target: &Path) -> Result<(), SandboxError> {
     let none: Option<&str> = None;
-    mount(Some(source), target, none, MsFlags::MS_BIND | MsFlags::MS_REC, none)
-        .map_err(SandboxError::step(format!("bind {} to {}", source.display(), target.display())))
+    mount(
+        Some(source),
+        target,
+        none,
+        MsFlags::MS_BIND | MsFlags::MS_REC,
+        none,
+    )
+    .map_err(SandboxError::step(format!(
+        "bind {} to {}",
+        source.display(),
+        target.display()
+    )))
 }

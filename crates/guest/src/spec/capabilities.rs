@@ -5,13 +5,47 @@ use serde_json::{Value, json};
 
 /// Names in the order of their bits.
 const NAMES: [&str; 41] = [
-    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID",
-    "CAP_SETUID", "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_ADMIN",
-    "CAP_NET_RAW", "CAP_IPC_LOCK", "CAP_IPC_OWNER", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_CHROOT",
-    "CAP_SYS_PTRACE", "CAP_SYS_PACCT", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_NICE", "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_MKNOD", "CAP_LEASE", "CAP_AUDIT_WRITE", "CAP_AUDIT_CONTROL",
-    "CAP_SETFCAP", "CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG", "CAP_WAKE_ALARM", "CAP_BLOCK_SUSPEND",
-    "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETPCAP",
+    "CAP_LINUX_IMMUTABLE",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_BROADCAST",
+    "CAP_NET_ADMIN",
+    "CAP_NET_RAW",
+    "CAP_IPC_LOCK",
+    "CAP_IPC_OWNER",
+    "CAP_SYS_MODULE",
+    "CAP_SYS_RAWIO",
+    "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE",
+    "CAP_SYS_PACCT",
+    "CAP_SYS_ADMIN",
+    "CAP_SYS_BOOT",
+    "CAP_SYS_NICE",
+    "CAP_SYS_RESOURCE",
+    "CAP_SYS_TIME",
+    "CAP_SYS_TTY_CONFIG",
+    "CAP_MKNOD",
+    "CAP_LEASE",
+    "CAP_AUDIT_WRITE",
+    "CAP_AUDIT_CONTROL",
+    "CAP_SETFCAP",
+    "CAP_MAC_OVERRIDE",
+    "CAP_MAC_ADMIN",
+    "CAP_SYSLOG",
+    "CAP_WAKE_ALARM",
+    "CAP_BLOCK_SUSPEND",
+    "CAP_AUDIT_READ",
+    "CAP_PERFMON",
+    "CAP_BPF",
+    "CAP_CHECKPOINT_RESTORE",
 ];
 
 /// A set of capabilities.
@@ -60,18 +94,30 @@ impl Set {
 
     /// Each capability as a set of its own.
     pub(crate) fn each(self) -> impl Iterator<Item = Self> {
-        (0..u64::BITS).map(|bit| Self(1 << bit)).filter(move |one| self.contains(*one))
+        (0..u64::BITS)
+            .map(|bit| Self(1 << bit))
+            .filter(move |one| self.contains(*one))
     }
 
     /// The names, in the order of the bits.
     pub(crate) fn names(self) -> Vec<&'static str> {
-        NAMES.iter().enumerate().filter(|(bit, _)| self.0 & (1 << bit) != 0).map(|(_, name)| *name).collect()
+        NAMES
+            .iter()
+            .enumerate()
+            .filter(|(bit, _)| self.0 & (1 << bit) != 0)
+            .map(|(_, name)| *name)
+            .collect()
     }
 
     /// Reads names. Unknown ones are reported: a newer host may know more than this guest.
     fn parse(names: Option<&Value>) -> Self {
         let mut set = 0;
-        for name in names.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+        for name in names
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+        {
             match NAMES.iter().position(|known| known.eq_ignore_ascii_case(name)) {
                 Some(bit) => set |= 1 << bit,
                 None => tracing::warn!(name, "unknown capability"),
@@ -93,8 +139,13 @@ pub(crate) struct Masks {
 
 impl Masks {
     /// No capability at all: what a process gets that names none.
-    pub(crate) const NONE: Self =
-        Self { bounding: Set(0), effective: Set(0), permitted: Set(0), inheritable: Set(0), ambient: Set(0) };
+    pub(crate) const NONE: Self = Self {
+        bounding: Set(0),
+        effective: Set(0),
+        permitted: Set(0),
+        inheritable: Set(0),
+        ambient: Set(0),
+    };
 
     /// Reads the member `capabilities` of an OCI process.
     pub(crate) fn parse(value: &Value) -> Self {
@@ -131,9 +182,13 @@ impl Masks {
 
     /// Takes a capability out of every set.
     pub(crate) fn remove(&mut self, lost: Set) {
-        for set in
-            [&mut self.bounding, &mut self.effective, &mut self.permitted, &mut self.inheritable, &mut self.ambient]
-        {
+        for set in [
+            &mut self.bounding,
+            &mut self.effective,
+            &mut self.permitted,
+            &mut self.inheritable,
+            &mut self.ambient,
+        ] {
             *set = set.without(lost);
         }
     }
@@ -145,8 +200,14 @@ mod tests {
 
     #[test]
     fn names_and_bits_are_the_kernels() {
-        assert_eq!(Set(1 << 21 | 1 << 40).names(), ["CAP_SYS_ADMIN", "CAP_CHECKPOINT_RESTORE"]);
-        assert_eq!(Set::parse(Some(&json!(["CAP_MKNOD", "cap_sys_resource", "CAP_NONSENSE"]))).0, 1 << 27 | 1 << 24);
+        assert_eq!(
+            Set(1 << 21 | 1 << 40).names(),
+            ["CAP_SYS_ADMIN", "CAP_CHECKPOINT_RESTORE"]
+        );
+        assert_eq!(
+            Set::parse(Some(&json!(["CAP_MKNOD", "cap_sys_resource", "CAP_NONSENSE"]))).0,
+            1 << 27 | 1 << 24
+        );
         assert_eq!(Set(0b101).each().map(Set::bits).collect::<Vec<_>>(), [1, 4]);
     }
 

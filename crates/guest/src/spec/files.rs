@@ -5,7 +5,10 @@ const SEARCH_LIMIT: usize = 6;
 
 /// True for what may be set as a host name; empty means the sandbox's own.
 pub(crate) fn is_hostname(name: &str) -> bool {
-    name.len() <= 255 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
+    name.len() <= 255
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
 }
 
 /// `/etc/hosts` of a container.
@@ -88,7 +91,10 @@ mod tests {
     #[test]
     fn resolv_merges_the_lists_of_all_adapters() {
         let text = resolv(["Corp.Example,lan", "lan"], ["10.0.2.3", " 10.0.2.4,10.0.2.3"]).unwrap();
-        assert_eq!(text, "search corp.example lan\nnameserver 10.0.2.3\nnameserver 10.0.2.4\n");
+        assert_eq!(
+            text,
+            "search corp.example lan\nnameserver 10.0.2.3\nnameserver 10.0.2.4\n"
+        );
         assert_eq!(resolv([""], []).unwrap(), "");
     }
 

@@ -94,21 +94,38 @@ pub(crate) fn prepare(
     if annotation(spec, KIND).is_some() {
         return Err(SpecError::Unsupported("pods"));
     }
-    if spec.remove("hooks").is_some_and(|hooks| hooks.as_object().is_none_or(|hooks| !hooks.is_empty())) {
+    if spec
+        .remove("hooks")
+        .is_some_and(|hooks| hooks.as_object().is_none_or(|hooks| !hooks.is_empty()))
+    {
         return Err(SpecError::Unsupported("OCI hooks"));
     }
     let privileged = annotation(spec, PRIVILEGED).is_some_and(|value| value == "true");
     let network = spec
         .remove("windows")
-        .and_then(|windows| windows.pointer("/network/networkNamespace").and_then(Value::as_str).map(str::to_lowercase))
+        .and_then(|windows| {
+            windows
+                .pointer("/network/networkNamespace")
+                .and_then(Value::as_str)
+                .map(str::to_lowercase)
+        })
         .unwrap_or_default();
     spec.entry("ociVersion").or_insert_with(|| json!("1.0.2"));
-    let root = spec.get("root").and_then(Value::as_object).ok_or(SpecError::Missing("root"))?;
+    let root = spec
+        .get("root")
+        .and_then(Value::as_object)
+        .ok_or(SpecError::Missing("root"))?;
     let read_only = root.get("readonly").and_then(Value::as_bool).unwrap_or(false);
-    let path = root.get("path").and_then(Value::as_str).filter(|path| path.starts_with('/'));
+    let path = root
+        .get("path")
+        .and_then(Value::as_str)
+        .filter(|path| path.starts_with('/'));
     let root = path.ok_or(SpecError::Missing("root path"))?.to_owned();
 
-    let linux = spec.get_mut("linux").and_then(Value::as_object_mut).ok_or(SpecError::Missing("linux part"))?;
+    let linux = spec
+        .get_mut("linux")
+        .and_then(Value::as_object_mut)
+        .ok_or(SpecError::Missing("linux part"))?;
     // Where the host would put the container says nothing here.
     linux.remove("cgroupsPath");
     let resources = linux.entry("resources").or_insert_with(|| json!({}));
@@ -124,7 +141,11 @@ pub(crate) fn prepare(
     };
     let (own_network, own_pids, own_names) = (own("network"), own("pid"), own("uts"));
 
-    let hostname = spec.get("hostname").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let hostname = spec
+        .get("hostname")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
     if !files::is_hostname(&hostname) {
         return Err(SpecError::Hostname(hostname));
     }
@@ -137,7 +158,17 @@ pub(crate) fn prepare(
     if !facts.device_control && !privileged {
         process.masks.remove(Set::MKNOD);
     }
-    Ok(Prepared { config, process, seccomp, root, read_only, hostname, own_network, own_pids, network })
+    Ok(Prepared {
+        config,
+        process,
+        seccomp,
+        root,
+        read_only,
+        hostname,
+        own_network,
+        own_pids,
+        network,
+    })
 }
 
 fn annotation<'a>(spec: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
@@ -148,7 +179,9 @@ fn annotation<'a>(spec: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
 fn clamp_resources(resources: &mut Map<String, Value>, privileged: bool, facts: &Facts) {
     if let Some(memory) = resources.get_mut("memory").and_then(Value::as_object_mut)
         && !facts.swap_limit
-        && memory.remove("swap").is_some_and(|swap| swap.as_i64() != Some(-1))
+        && memory
+            .remove("swap")
+            .is_some_and(|swap| swap.as_i64() != Some(-1))
     {
         tracing::warn!("this kernel does not account swap; the swap limit has no effect");
     }
@@ -164,12 +197,22 @@ fn clamp_resources(resources: &mut Map<String, Value>, privileged: bool, facts: 
 
 /// Adds bind mounts of generated files, unless the specification mounts something at their place.
 pub(crate) fn add_files(prepared: &mut Prepared, files: &[(&str, String)]) {
-    let Some(spec) = prepared.config.as_object_mut() else { return };
+    let Some(spec) = prepared.config.as_object_mut() else {
+        return;
+    };
     let mounts = spec.entry("mounts").or_insert_with(|| json!([]));
-    let Some(mounts) = mounts.as_array_mut() else { return };
+    let Some(mounts) = mounts.as_array_mut() else {
+        return;
+    };
     for (destination, source) in files {
-        let options = if prepared.read_only { json!(["bind", "ro"]) } else { json!(["bind"]) };
-        mounts.push(json!({ "destination": destination, "type": "bind", "source": source, "options": options }));
+        let options = if prepared.read_only {
+            json!(["bind", "ro"])
+        } else {
+            json!(["bind"])
+        };
+        mounts.push(
+            json!({ "destination": destination, "type": "bind", "source": source, "options": options }),
+        );
     }
 }
 
@@ -177,7 +220,10 @@ pub(crate) fn add_files(prepared: &mut Prepared, files: &[(&str, String)]) {
 pub(crate) fn mounts_at(config: &Value, destination: &str) -> bool {
     let mounts = config.get("mounts").and_then(Value::as_array);
     mounts.into_iter().flatten().any(|mount| {
-        let place = mount.get("destination").and_then(Value::as_str).unwrap_or_default();
+        let place = mount
+            .get("destination")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         place.trim_end_matches('/') == destination
     })
 }
@@ -188,9 +234,10 @@ pub(crate) fn complete(prepared: &Prepared) -> Value {
     if let Some(process) = config.get_mut("process").and_then(Value::as_object_mut) {
         process.insert("capabilities".to_owned(), prepared.process.masks.to_value());
     }
-    if let (Some(linux), Some(seccomp)) =
-        (config.get_mut("linux").and_then(Value::as_object_mut), prepared.seccomp.clone())
-    {
+    if let (Some(linux), Some(seccomp)) = (
+        config.get_mut("linux").and_then(Value::as_object_mut),
+        prepared.seccomp.clone(),
+    ) {
         linux.insert("seccomp".to_owned(), seccomp);
     }
     config
@@ -251,16 +298,25 @@ mod tests {
     #[test]
     fn devices_are_closed_unless_the_host_says_otherwise() {
         let ready = prepared(spec()).unwrap();
-        assert_eq!(ready.config["linux"]["resources"]["devices"], json!([{"allow": false, "access": "rwm"}]));
+        assert_eq!(
+            ready.config["linux"]["resources"]["devices"],
+            json!([{"allow": false, "access": "rwm"}])
+        );
         let mut open = spec();
         open["annotations"] = json!({ PRIVILEGED: "true" });
         let ready = prepared(open).unwrap();
-        assert_eq!(ready.config["linux"]["resources"]["devices"], json!([{"allow": true, "access": "rwm"}]));
+        assert_eq!(
+            ready.config["linux"]["resources"]["devices"],
+            json!([{"allow": true, "access": "rwm"}])
+        );
     }
 
     #[test]
     fn without_device_control_nobody_makes_device_nodes() {
-        let facts = Facts { device_control: false, ..facts() };
+        let facts = Facts {
+            device_control: false,
+            ..facts()
+        };
         let ready = prepare(spec(), &facts, |_| Users::default()).unwrap();
         assert!(!ready.process.masks.bounding.contains(Set::MKNOD));
         assert!(ready.process.masks.bounding.contains(Set::CHOWN));
@@ -270,10 +326,16 @@ mod tests {
     fn what_a_guest_must_not_do_is_refused_by_name() {
         let mut pod = spec();
         pod["annotations"] = json!({ KIND: "sandbox" });
-        assert_eq!(prepared(pod).unwrap_err().to_string(), "pods are not supported by this guest");
+        assert_eq!(
+            prepared(pod).unwrap_err().to_string(),
+            "pods are not supported by this guest"
+        );
         let mut hooks = spec();
         hooks["hooks"] = json!({"prestart": [{"path": "/bin/true"}]});
-        assert_eq!(prepared(hooks).unwrap_err().to_string(), "OCI hooks are not supported by this guest");
+        assert_eq!(
+            prepared(hooks).unwrap_err().to_string(),
+            "OCI hooks are not supported by this guest"
+        );
         let mut empty = spec();
         empty["hooks"] = json!({});
         assert!(prepared(empty).is_ok());
@@ -284,7 +346,10 @@ mod tests {
         for part in ["process", "root", "linux"] {
             let mut broken = spec();
             broken.as_object_mut().unwrap().remove(part);
-            assert!(prepared(broken).unwrap_err().to_string().contains("no valid"), "{part}");
+            assert!(
+                prepared(broken).unwrap_err().to_string().contains("no valid"),
+                "{part}"
+            );
         }
         assert!(prepared(json!([])).is_err());
         let mut named = spec();
@@ -294,7 +359,10 @@ mod tests {
 
     #[test]
     fn a_swap_limit_the_kernel_cannot_keep_is_taken_out() {
-        let facts = Facts { swap_limit: false, ..facts() };
+        let facts = Facts {
+            swap_limit: false,
+            ..facts()
+        };
         let mut limited = spec();
         limited["linux"]["resources"] = json!({"memory": {"limit": 1, "swap": 2}});
         let ready = prepare(limited, &facts, |_| Users::default()).unwrap();
@@ -314,7 +382,10 @@ mod tests {
     #[test]
     fn a_runtime_of_its_own_gets_the_privileges_back() {
         let complete = complete(&prepared(spec()).unwrap());
-        assert_eq!(complete["process"]["capabilities"]["effective"], json!(["CAP_CHOWN"]));
+        assert_eq!(
+            complete["process"]["capabilities"]["effective"],
+            json!(["CAP_CHOWN"])
+        );
         assert_eq!(complete["linux"]["seccomp"]["defaultAction"], "SCMP_ACT_ALLOW");
     }
 }

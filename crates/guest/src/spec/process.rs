@@ -27,18 +27,30 @@ pub(crate) struct Process {
 /// Settles a process in place and takes its privileges out.
 pub(crate) fn prepare(process: &mut Value, facts: &Facts, users: &Users) -> Result<Process, SpecError> {
     let process = process.as_object_mut().ok_or(SpecError::Missing("process"))?;
-    if process.get("args").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+    if process
+        .get("args")
+        .and_then(Value::as_array)
+        .is_none_or(Vec::is_empty)
+    {
         return Err(SpecError::Missing("process arguments"));
     }
     let user = settle_user(process, users)?;
     settle_environment(process, users.home(user));
     settle_limits(process, facts);
-    let mut masks = process.remove("capabilities").map_or(Masks::NONE, |value| Masks::parse(&value));
+    let mut masks = process
+        .remove("capabilities")
+        .map_or(Masks::NONE, |value| Masks::parse(&value));
     let lost = masks.clamp(facts.bounding);
     if !lost.names().is_empty() {
-        tracing::warn!(capabilities = lost.names().join(" "), "this machine does not grant these capabilities");
+        tracing::warn!(
+            capabilities = lost.names().join(" "),
+            "this machine does not grant these capabilities"
+        );
     }
-    let no_new_privileges = process.get("noNewPrivileges").and_then(Value::as_bool).unwrap_or(false);
+    let no_new_privileges = process
+        .get("noNewPrivileges")
+        .and_then(Value::as_bool)
+        .unwrap_or(false);
     if !no_new_privileges {
         // The runtime takes an explicit "false" for a wish to handle the privilege, absence means leave it alone.
         process.remove("noNewPrivileges");
@@ -49,12 +61,26 @@ pub(crate) fn prepare(process: &mut Value, facts: &Facts, users: &Users) -> Resu
     if cwd.as_str().is_none_or(str::is_empty) {
         *cwd = json!("/");
     }
-    let cwd = cwd.as_str().filter(|cwd| cwd.starts_with('/')).ok_or(SpecError::Missing("working directory"))?;
-    Ok(Process { masks, no_new_privileges, terminal, size, cwd: cwd.to_owned() })
+    let cwd = cwd
+        .as_str()
+        .filter(|cwd| cwd.starts_with('/'))
+        .ok_or(SpecError::Missing("working directory"))?;
+    Ok(Process {
+        masks,
+        no_new_privileges,
+        terminal,
+        size,
+        cwd: cwd.to_owned(),
+    })
 }
 
 fn size(value: &Value) -> Option<(u16, u16)> {
-    let side = |name| value.get(name).and_then(Value::as_u64).and_then(|side| u16::try_from(side).ok());
+    let side = |name| {
+        value
+            .get(name)
+            .and_then(Value::as_u64)
+            .and_then(|side| u16::try_from(side).ok())
+    };
     Some((side("height")?, side("width")?))
 }
 
@@ -62,14 +88,25 @@ fn size(value: &Value) -> Option<(u16, u16)> {
 fn settle_user(process: &mut Map<String, Value>, users: &Users) -> Result<u32, SpecError> {
     let user = process.entry("user").or_insert_with(|| json!({}));
     let user = user.as_object_mut().ok_or(SpecError::Missing("user"))?;
-    let name = user.remove("username").and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default();
+    let name = user
+        .remove("username")
+        .and_then(|name| name.as_str().map(str::to_owned))
+        .unwrap_or_default();
     if !name.is_empty() {
         let found = users.resolve(&name)?;
         user.insert("uid".to_owned(), found.uid.into());
         user.insert("gid".to_owned(), found.gid.into());
         let mut groups = found.groups;
-        let asked = user.get("additionalGids").and_then(Value::as_array).into_iter().flatten();
-        groups.extend(asked.filter_map(Value::as_u64).filter_map(|gid| u32::try_from(gid).ok()));
+        let asked = user
+            .get("additionalGids")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
+        groups.extend(
+            asked
+                .filter_map(Value::as_u64)
+                .filter_map(|gid| u32::try_from(gid).ok()),
+        );
         groups.sort_unstable();
         groups.dedup();
         user.insert("additionalGids".to_owned(), json!(groups));
@@ -77,7 +114,10 @@ fn settle_user(process: &mut Map<String, Value>, users: &Users) -> Result<u32, S
     for id in ["uid", "gid"] {
         user.entry(id).or_insert_with(|| json!(0));
     }
-    let uid = user.get("uid").and_then(Value::as_u64).and_then(|uid| u32::try_from(uid).ok());
+    let uid = user
+        .get("uid")
+        .and_then(Value::as_u64)
+        .and_then(|uid| u32::try_from(uid).ok());
     uid.ok_or(SpecError::Missing("user id"))
 }
 
@@ -85,10 +125,14 @@ fn settle_user(process: &mut Map<String, Value>, users: &Users) -> Result<u32, S
 /// name service modules from inside the container.
 fn settle_environment(process: &mut Map<String, Value>, home: &str) {
     let environment = process.entry("env").or_insert_with(|| json!([]));
-    let Some(environment) = environment.as_array_mut() else { return };
+    let Some(environment) = environment.as_array_mut() else {
+        return;
+    };
     let has = |environment: &[Value], name: &str| {
         let entries = environment.iter().filter_map(Value::as_str);
-        entries.filter_map(|entry| entry.strip_prefix(name)).any(|value| value.len() > 1 && value.starts_with('='))
+        entries
+            .filter_map(|entry| entry.strip_prefix(name))
+            .any(|value| value.len() > 1 && value.starts_with('='))
     };
     if !has(environment, "PATH") {
         environment.retain(|entry| entry.as_str() != Some("PATH="));
@@ -105,18 +149,47 @@ fn settle_limits(process: &mut Map<String, Value>, facts: &Facts) {
     if facts.may_raise() {
         return;
     }
-    if process.get("oomScoreAdj").and_then(Value::as_i64).is_some_and(|score| score < facts.oom_score) {
+    if process
+        .get("oomScoreAdj")
+        .and_then(Value::as_i64)
+        .is_some_and(|score| score < facts.oom_score)
+    {
         process.remove("oomScoreAdj");
-        tracing::warn!(lowest = facts.oom_score, "this machine does not grant a lower out-of-memory score");
+        tracing::warn!(
+            lowest = facts.oom_score,
+            "this machine does not grant a lower out-of-memory score"
+        );
     }
-    for limit in process.get_mut("rlimits").and_then(Value::as_array_mut).into_iter().flatten() {
-        let Some(limit) = limit.as_object_mut() else { continue };
-        let kind = limit.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let Some((_, Some(hard))) = facts.limits.iter().find(|(name, _)| *name == kind) else { continue };
+    for limit in process
+        .get_mut("rlimits")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
+        let Some(limit) = limit.as_object_mut() else {
+            continue;
+        };
+        let kind = limit
+            .get("type")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
+        let Some((_, Some(hard))) = facts.limits.iter().find(|(name, _)| *name == kind) else {
+            continue;
+        };
         for side in ["hard", "soft"] {
-            if limit.get(side).and_then(Value::as_u64).is_some_and(|value| value > *hard) {
+            if limit
+                .get(side)
+                .and_then(Value::as_u64)
+                .is_some_and(|value| value > *hard)
+            {
                 limit.insert(side.to_owned(), (*hard).into());
-                tracing::warn!(limit = kind, side, hard, "limit lowered to what this machine grants");
+                tracing::warn!(
+                    limit = kind,
+                    side,
+                    hard,
+                    "limit lowered to what this machine grants"
+                );
             }
         }
     }
@@ -138,7 +211,10 @@ mod tests {
     }
 
     fn settle(mut process: Value) -> Result<(Value, Process), SpecError> {
-        let users = Users::parse("app:x:1000:1000::/home/app:/bin/sh\n", "app:x:1000:\nweb:x:33:app\n");
+        let users = Users::parse(
+            "app:x:1000:1000::/home/app:/bin/sh\n",
+            "app:x:1000:\nweb:x:33:app\n",
+        );
         let ready = prepare(&mut process, &facts(), &users)?;
         Ok((process, ready))
     }
@@ -154,10 +230,16 @@ mod tests {
     #[test]
     fn a_user_name_is_looked_up_in_the_image() {
         let (process, _) = settle(json!({"args": ["sh"], "user": {"username": "app"}})).unwrap();
-        assert_eq!(process["user"], json!({"uid": 1000, "gid": 1000, "additionalGids": [33]}));
+        assert_eq!(
+            process["user"],
+            json!({"uid": 1000, "gid": 1000, "additionalGids": [33]})
+        );
         assert_eq!(process["env"][1], "HOME=/home/app");
         let error = settle(json!({"args": ["sh"], "user": {"username": "nobody"}})).unwrap_err();
-        assert_eq!(error.to_string(), "unable to find user nobody: no matching entries in passwd file");
+        assert_eq!(
+            error.to_string(),
+            "unable to find user nobody: no matching entries in passwd file"
+        );
     }
 
     #[test]
@@ -165,7 +247,10 @@ mod tests {
         let rlimits = json!([{"type": "RLIMIT_NOFILE", "soft": 1024, "hard": 1048576},
             {"type": "RLIMIT_CORE", "soft": 1, "hard": 2}]);
         let (process, _) = settle(json!({"args": ["sh"], "rlimits": rlimits, "oomScoreAdj": -500})).unwrap();
-        assert_eq!(process["rlimits"][0], json!({"type": "RLIMIT_NOFILE", "soft": 1024, "hard": 4096}));
+        assert_eq!(
+            process["rlimits"][0],
+            json!({"type": "RLIMIT_NOFILE", "soft": 1024, "hard": 4096})
+        );
         assert_eq!(process["rlimits"][1]["hard"], 2);
         assert!(process.get("oomScoreAdj").is_none());
     }
@@ -185,7 +270,8 @@ mod tests {
     #[test]
     fn terminals_have_a_size() {
         let (_, ready) =
-            settle(json!({"args": ["sh"], "terminal": true, "consoleSize": {"height": 24, "width": 80}})).unwrap();
+            settle(json!({"args": ["sh"], "terminal": true, "consoleSize": {"height": 24, "width": 80}}))
+                .unwrap();
         assert_eq!((ready.terminal, ready.size), (true, Some((24, 80))));
     }
 

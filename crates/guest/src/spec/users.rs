@@ -47,17 +47,37 @@ impl Users {
     pub(crate) fn parse(passwd: &str, group: &str) -> Self {
         let users = passwd.lines().filter_map(|line| {
             let fields: Vec<&str> = line.split(':').collect();
-            let [name, _, uid, gid, _, home, ..] = fields[..] else { return None };
+            let [name, _, uid, gid, _, home, ..] = fields[..] else {
+                return None;
+            };
             let (uid, gid) = (uid.parse().ok()?, gid.parse().ok()?);
-            Some(User { name: name.to_owned(), uid, gid, home: home.to_owned() })
+            Some(User {
+                name: name.to_owned(),
+                uid,
+                gid,
+                home: home.to_owned(),
+            })
         });
         let groups = group.lines().filter_map(|line| {
             let fields: Vec<&str> = line.split(':').collect();
-            let [name, _, gid, members] = fields[..] else { return None };
-            let members = members.split(',').filter(|member| !member.is_empty()).map(str::to_owned).collect();
-            Some(Group { name: name.to_owned(), gid: gid.parse().ok()?, members })
+            let [name, _, gid, members] = fields[..] else {
+                return None;
+            };
+            let members = members
+                .split(',')
+                .filter(|member| !member.is_empty())
+                .map(str::to_owned)
+                .collect();
+            Some(Group {
+                name: name.to_owned(),
+                gid: gid.parse().ok()?,
+                members,
+            })
         });
-        Self { users: users.collect(), groups: groups.collect() }
+        Self {
+            users: users.collect(),
+            groups: groups.collect(),
+        }
     }
 
     /// Resolves `user[:group]`, each a name or a number. A number needs no entry; a user without one is in group 0.
@@ -77,19 +97,40 @@ impl Users {
             (None, None) => return Err(UserError::User(user.to_owned())),
         };
         if !group.is_empty() {
-            let named = self.groups.iter().find(|entry| entry.name == group).map(|entry| entry.gid);
-            let gid = named.or_else(|| group.parse().ok()).ok_or_else(|| UserError::Group(group.to_owned()))?;
-            return Ok(Resolved { uid, gid, groups: Vec::new() });
+            let named = self
+                .groups
+                .iter()
+                .find(|entry| entry.name == group)
+                .map(|entry| entry.gid);
+            let gid = named
+                .or_else(|| group.parse().ok())
+                .ok_or_else(|| UserError::Group(group.to_owned()))?;
+            return Ok(Resolved {
+                uid,
+                gid,
+                groups: Vec::new(),
+            });
         }
         let groups = known.map_or_else(Vec::new, |entry| {
-            self.groups.iter().filter(|group| group.members.contains(&entry.name)).map(|group| group.gid).collect()
+            self.groups
+                .iter()
+                .filter(|group| group.members.contains(&entry.name))
+                .map(|group| group.gid)
+                .collect()
         });
-        Ok(Resolved { uid, gid: own, groups })
+        Ok(Resolved {
+            uid,
+            gid: own,
+            groups,
+        })
     }
 
     /// The home of a user id.
     pub(crate) fn home(&self, uid: u32) -> &str {
-        let entry = self.users.iter().find(|entry| entry.uid == uid && !entry.home.is_empty());
+        let entry = self
+            .users
+            .iter()
+            .find(|entry| entry.uid == uid && !entry.home.is_empty());
         entry.map_or("/", |entry| &entry.home)
     }
 }
@@ -107,13 +148,27 @@ mod tests {
 
     #[test]
     fn a_name_brings_its_groups() {
-        assert_eq!(users().resolve("app"), Ok(Resolved { uid: 1000, gid: 1001, groups: vec![10, 33] }));
+        assert_eq!(
+            users().resolve("app"),
+            Ok(Resolved {
+                uid: 1000,
+                gid: 1001,
+                groups: vec![10, 33]
+            })
+        );
     }
 
     #[test]
     fn a_number_with_an_entry_is_that_user_and_without_one_in_group_zero() {
         assert_eq!(users().resolve("1000").unwrap().gid, 1001);
-        assert_eq!(users().resolve("4242"), Ok(Resolved { uid: 4242, gid: 0, groups: vec![] }));
+        assert_eq!(
+            users().resolve("4242"),
+            Ok(Resolved {
+                uid: 4242,
+                gid: 0,
+                groups: vec![]
+            })
+        );
     }
 
     #[test]
@@ -123,8 +178,22 @@ mod tests {
 
     #[test]
     fn a_group_replaces_all_groups_of_the_user() {
-        assert_eq!(users().resolve("app:web"), Ok(Resolved { uid: 1000, gid: 33, groups: vec![] }));
-        assert_eq!(users().resolve("0:5"), Ok(Resolved { uid: 0, gid: 5, groups: vec![] }));
+        assert_eq!(
+            users().resolve("app:web"),
+            Ok(Resolved {
+                uid: 1000,
+                gid: 33,
+                groups: vec![]
+            })
+        );
+        assert_eq!(
+            users().resolve("0:5"),
+            Ok(Resolved {
+                uid: 0,
+                gid: 5,
+                groups: vec![]
+            })
+        );
     }
 
     #[test]

@@ -16,8 +16,8 @@ use std::time::Duration;
 use gcs::NULL_ID;
 use gcs::host::{Bridge, Config};
 use gcs::message::{
-    CombinedLayers, ContainerConfig, LayerPath, MappedVirtualDisk, ModifyRequest, ProcessParameters, Resource,
-    SchemaVersion, ScsiDevice, StdioPorts,
+    CombinedLayers, ContainerConfig, LayerPath, MappedVirtualDisk, ModifyRequest, ProcessParameters,
+    Resource, SchemaVersion, ScsiDevice, StdioPorts,
 };
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{Mode, SFlag, mknod};
@@ -41,7 +41,10 @@ pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 pub(crate) fn agent() -> &'static Path {
     static AGENT: OnceLock<PathBuf> = OnceLock::new();
     AGENT.get_or_init(|| {
-        assert!(nix::unistd::geteuid().is_root(), "these tests make namespaces and mounts: run them as root");
+        assert!(
+            nix::unistd::geteuid().is_root(),
+            "these tests make namespaces and mounts: run them as root"
+        );
         if let Some(built) = std::env::var_os("CTR_LIKE_GUEST_AGENT") {
             return PathBuf::from(built);
         }
@@ -69,13 +72,19 @@ struct Loop {
 impl Loop {
     fn attach(file: &Path, read_only: bool) -> Self {
         let mut command = Command::new("losetup");
-        command.args(["--find", "--show"]).args(read_only.then_some("--read-only")).arg(file);
+        command
+            .args(["--find", "--show"])
+            .args(read_only.then_some("--read-only"))
+            .arg(file);
         // Another test may take the device between the search and the attachment.
         for _ in 0..50 {
             let output = command.output().unwrap();
             if output.status.success() {
                 let device = String::from_utf8(output.stdout).unwrap().trim().to_owned();
-                return Self { device, file: file.to_owned() };
+                return Self {
+                    device,
+                    file: file.to_owned(),
+                };
             }
         }
         panic!("no loop device for {}", file.display());
@@ -91,11 +100,21 @@ impl Drop for Loop {
 fn disk(path: &Path, size: &str, content: Option<&Path>) {
     fs::File::create(path).unwrap();
     let mut command = Command::new("mkfs.ext4");
-    command.args(["-q", "-F", "-O", "^has_journal", "-E", "nodiscard,lazy_itable_init=1"]);
+    command.args([
+        "-q",
+        "-F",
+        "-O",
+        "^has_journal",
+        "-E",
+        "nodiscard,lazy_itable_init=1",
+    ]);
     if let Some(content) = content {
         command.arg("-d").arg(content);
     }
-    assert!(command.arg(path).arg(size).status().unwrap().success(), "mkfs.ext4 failed");
+    assert!(
+        command.arg(path).arg(size).status().unwrap().success(),
+        "mkfs.ext4 failed"
+    );
 }
 
 /// The image of all tests: busybox and a few files.
@@ -109,13 +128,22 @@ fn image() -> &'static Path {
         }
         fs::copy("/bin/busybox", tree.join("bin/busybox")).unwrap();
         for name in [
-            "sh", "echo", "cat", "sleep", "true", "false", "stty", "id", "env", "pwd", "grep", "head", "dd", "hostname",
-            "ifconfig", "ping", "kill", "unshare", "mount", "test", "ls", "wc", "tail", "ps", "mknod", "chmod", "seq",
+            "sh", "echo", "cat", "sleep", "true", "false", "stty", "id", "env", "pwd", "grep", "head", "dd",
+            "hostname", "ifconfig", "ping", "kill", "unshare", "mount", "test", "ls", "wc", "tail", "ps",
+            "mknod", "chmod", "seq",
         ] {
             symlink("busybox", tree.join("bin").join(name)).unwrap();
         }
-        fs::write(tree.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n").unwrap();
-        fs::write(tree.join("etc/group"), "root:x:0:\napp:x:1000:\nextra:x:2000:app\n").unwrap();
+        fs::write(
+            tree.join("etc/passwd"),
+            "root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n",
+        )
+        .unwrap();
+        fs::write(
+            tree.join("etc/group"),
+            "root:x:0:\napp:x:1000:\nextra:x:2000:app\n",
+        )
+        .unwrap();
         symlink("../run/nowhere/resolv.conf", tree.join("etc/resolv.conf")).unwrap();
         fs::write(tree.join("etc/plain"), "not a program\n").unwrap();
         fs::write(tree.join("bin/garbage"), "\x7fELF garbage").unwrap();
@@ -164,7 +192,14 @@ pub(crate) fn prepare(dir: &Path) {
         fs::create_dir(dir.join(name)).unwrap();
     }
     let none: Option<&str> = None;
-    mount(Some("tmpfs"), &dir.join("devices"), Some("tmpfs"), MsFlags::empty(), none).unwrap();
+    mount(
+        Some("tmpfs"),
+        &dir.join("devices"),
+        Some("tmpfs"),
+        MsFlags::empty(),
+        none,
+    )
+    .unwrap();
     let shares = dir.join("shares");
     mount(Some(&shares), &shares, none, MsFlags::MS_BIND, none).unwrap();
     mount(none, &shares, none, MsFlags::MS_SHARED, none).unwrap();
@@ -225,7 +260,9 @@ impl Sandbox {
             let _ = log.read_to_string(&mut text).await;
             text
         });
-        let bridge = Bridge::connect(Box::new(bridge), Config::default()).await.unwrap();
+        let bridge = Bridge::connect(Box::new(bridge), Config::default())
+            .await
+            .unwrap();
         let sandbox = Self {
             bridge,
             id,
@@ -245,7 +282,9 @@ impl Sandbox {
     /// Accepts the bridge once more.
     pub(crate) async fn reconnect(&self) -> Bridge {
         let (bridge, _) = soon("bridge", self.bridges.accept()).await.unwrap();
-        Bridge::connect(Box::new(bridge), Config::default()).await.unwrap()
+        Bridge::connect(Box::new(bridge), Config::default())
+            .await
+            .unwrap()
     }
 
     /// The directory that the emulator shares with the guest.
@@ -277,7 +316,13 @@ impl Sandbox {
         let directory = self.dir.path().join("devices/0");
         fs::create_dir_all(&directory).unwrap();
         let number = nix::sys::stat::stat(attached.device.as_str()).unwrap().st_rdev;
-        mknod(&directory.join(lun.to_string()), SFlag::S_IFBLK, Mode::from_bits_truncate(0o600), number).unwrap();
+        mknod(
+            &directory.join(lun.to_string()),
+            SFlag::S_IFBLK,
+            Mode::from_bits_truncate(0o600),
+            number,
+        )
+        .unwrap();
         self.disks.lock().unwrap().insert(lun, attached);
         lun
     }
@@ -290,13 +335,21 @@ impl Sandbox {
 
     fn address(lun: u32, path: &str, read_only: bool) -> MappedVirtualDisk {
         let lun = u8::try_from(lun).unwrap();
-        MappedVirtualDisk { mount_path: path.to_owned(), lun, read_only, ..Default::default() }
+        MappedVirtualDisk {
+            mount_path: path.to_owned(),
+            lun,
+            read_only,
+            ..Default::default()
+        }
     }
 
     /// Mounts a disk in the guest.
     pub(crate) async fn mount(&self, lun: u32, path: &str, read_only: bool) {
         let disk = Resource::MappedVirtualDisk(Self::address(lun, path, read_only));
-        self.bridge.modify(NULL_ID, &ModifyRequest::add(disk)).await.unwrap();
+        self.bridge
+            .modify(NULL_ID, &ModifyRequest::add(disk))
+            .await
+            .unwrap();
     }
 
     /// A container with a scratch of its own, created but not started. `edit` changes the specification.
@@ -312,10 +365,15 @@ impl Sandbox {
         let layers = CombinedLayers {
             container_id: id.clone(),
             container_root_path: root.clone(),
-            layers: vec![LayerPath { path: "/run/mounts/scsi/m0".to_owned() }],
+            layers: vec![LayerPath {
+                path: "/run/mounts/scsi/m0".to_owned(),
+            }],
             scratch_path: upper.clone(),
         };
-        self.bridge.modify(NULL_ID, &ModifyRequest::add(Resource::CombinedLayers(layers))).await.unwrap();
+        self.bridge
+            .modify(NULL_ID, &ModifyRequest::add(Resource::CombinedLayers(layers)))
+            .await
+            .unwrap();
         let mut specification = specification(&root);
         edit(&mut specification);
         let config = ContainerConfig {
@@ -324,7 +382,13 @@ impl Sandbox {
             oci_specification: specification,
             scratch_dir_path: upper,
         };
-        let container = Container { sandbox: self, id, lun, bundle, scratch };
+        let container = Container {
+            sandbox: self,
+            id,
+            lun,
+            bundle,
+            scratch,
+        };
         match self.bridge.create(&container.id, &config).await {
             Ok(()) => {
                 self.bridge.start(&container.id).await.unwrap();
@@ -343,7 +407,12 @@ impl Sandbox {
     }
 
     /// Runs a program in a container of its own, with input and a changed specification.
-    pub(crate) async fn run_with(&self, arguments: &[&str], input: &[u8], edit: impl FnOnce(&mut Value)) -> Output {
+    pub(crate) async fn run_with(
+        &self,
+        arguments: &[&str],
+        input: &[u8],
+        edit: impl FnOnce(&mut Value),
+    ) -> Output {
         let container = self
             .create(|specification| {
                 specification["process"]["args"] = json!(arguments);
@@ -360,7 +429,10 @@ impl Sandbox {
     /// Listens on a fresh port.
     fn listen(&self) -> (u32, UnixListener) {
         let port = self.next_port.fetch_add(1, Ordering::Relaxed);
-        (port, UnixListener::bind(self.dir.path().join("vsock").join(port.to_string())).unwrap())
+        (
+            port,
+            UnixListener::bind(self.dir.path().join("vsock").join(port.to_string())).unwrap(),
+        )
     }
 
     /// Starts a process with all streams, or with a terminal.
@@ -373,13 +445,21 @@ impl Sandbox {
         parameters.create_std_in_pipe = true;
         parameters.create_std_out_pipe = true;
         parameters.create_std_err_pipe = !terminal;
-        let ((stdin, input), (stdout, output), (stderr, errors)) = (self.listen(), self.listen(), self.listen());
-        let ports =
-            StdioPorts { stdin: Some(stdin), stdout: Some(stdout), stderr: (!terminal).then_some(stderr) };
+        let ((stdin, input), (stdout, output), (stderr, errors)) =
+            (self.listen(), self.listen(), self.listen());
+        let ports = StdioPorts {
+            stdin: Some(stdin),
+            stdout: Some(stdout),
+            stderr: (!terminal).then_some(stderr),
+        };
         let accept = async {
             let input = input.accept().await.unwrap().0;
             let output = output.accept().await.unwrap().0;
-            let errors = if terminal { None } else { Some(errors.accept().await.unwrap().0) };
+            let errors = if terminal {
+                None
+            } else {
+                Some(errors.accept().await.unwrap().0)
+            };
             (input, output, errors)
         };
         let executed = self.bridge.execute(id, &parameters, ports);
@@ -391,7 +471,14 @@ impl Sandbox {
             }
             streams = &mut accept => (streams, soon("execute", executed).await?),
         };
-        Ok(Process { sandbox: self, id: id.to_owned(), pid, input, output, errors })
+        Ok(Process {
+            sandbox: self,
+            id: id.to_owned(),
+            pid,
+            input,
+            output,
+            errors,
+        })
     }
 
     /// Turns the sandbox off and returns what it has logged.
@@ -424,7 +511,10 @@ impl Drop for Sandbox {
 }
 
 fn rustix_pause() {
-    let pause = rustix::event::Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
+    let pause = rustix::event::Timespec {
+        tv_sec: 0,
+        tv_nsec: 5_000_000,
+    };
     let _ = rustix::event::poll(&mut [], Some(&pause));
 }
 
@@ -440,25 +530,38 @@ pub(crate) struct Container<'a> {
 impl<'a> Container<'a> {
     /// Starts its init.
     pub(crate) async fn start(&self) -> Process<'a> {
-        self.sandbox.execute(&self.id, ProcessParameters::default(), false).await.unwrap()
+        self.sandbox
+            .execute(&self.id, ProcessParameters::default(), false)
+            .await
+            .unwrap()
     }
 
     /// Starts its init with a terminal.
     pub(crate) async fn start_terminal(&self) -> Process<'a> {
-        self.sandbox.execute(&self.id, ProcessParameters::default(), true).await.unwrap()
+        self.sandbox
+            .execute(&self.id, ProcessParameters::default(), true)
+            .await
+            .unwrap()
     }
 
     /// Runs another process in it.
     pub(crate) async fn exec(&self, process: Value) -> Result<Process<'a>, gcs::GcsError> {
         let terminal = process["terminal"] == true;
-        let parameters = ProcessParameters { oci_process: Some(process), ..Default::default() };
+        let parameters = ProcessParameters {
+            oci_process: Some(process),
+            ..Default::default()
+        };
         self.sandbox.execute(&self.id, parameters, terminal).await
     }
 
     /// Takes it down in the order hosts do.
     pub(crate) async fn delete(self) {
         self.unmount().await;
-        self.sandbox.bridge.delete_container_state(&self.id).await.unwrap();
+        self.sandbox
+            .bridge
+            .delete_container_state(&self.id)
+            .await
+            .unwrap();
     }
 
     async fn unmount(&self) {
@@ -467,11 +570,23 @@ impl<'a> Container<'a> {
             container_root_path: format!("{}/rootfs", self.bundle),
             ..Default::default()
         };
-        bridge.modify(NULL_ID, &ModifyRequest::remove(Resource::CombinedLayers(layers))).await.unwrap();
+        bridge
+            .modify(NULL_ID, &ModifyRequest::remove(Resource::CombinedLayers(layers)))
+            .await
+            .unwrap();
         let disk = Sandbox::address(self.lun, &self.bundle, false);
-        bridge.modify(NULL_ID, &ModifyRequest::remove(Resource::MappedVirtualDisk(disk))).await.unwrap();
-        let device = ScsiDevice { controller: 0, lun: u8::try_from(self.lun).unwrap() };
-        bridge.modify(NULL_ID, &ModifyRequest::remove(Resource::ScsiDevice(device))).await.unwrap();
+        bridge
+            .modify(NULL_ID, &ModifyRequest::remove(Resource::MappedVirtualDisk(disk)))
+            .await
+            .unwrap();
+        let device = ScsiDevice {
+            controller: 0,
+            lun: u8::try_from(self.lun).unwrap(),
+        };
+        bridge
+            .modify(NULL_ID, &ModifyRequest::remove(Resource::ScsiDevice(device)))
+            .await
+            .unwrap();
         self.sandbox.detach(self.lun);
         fs::remove_file(&self.scratch).unwrap();
     }
@@ -520,7 +635,11 @@ impl Process<'_> {
         soon("output", async { tokio::join!(feed, out, err) }).await;
         let code = soon("exit", waited).await.unwrap().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Output { code, stdout: text(stdout), stderr: text(stderr) }
+        Output {
+            code,
+            stdout: text(stdout),
+            stderr: text(stderr),
+        }
     }
 
     /// Waits until the output contains the text, and returns what came.
@@ -542,18 +661,38 @@ impl Process<'_> {
     }
 
     pub(crate) async fn signal(&self, signal: i32) {
-        self.sandbox.bridge.signal(&self.id, self.pid, Some(signal)).await.unwrap();
+        self.sandbox
+            .bridge
+            .signal(&self.id, self.pid, Some(signal))
+            .await
+            .unwrap();
     }
 
     pub(crate) async fn resize(&self, height: u16, width: u16) {
-        self.sandbox.bridge.resize(&self.id, self.pid, height, width).await.unwrap();
+        self.sandbox
+            .bridge
+            .resize(&self.id, self.pid, height, width)
+            .await
+            .unwrap();
     }
 }
 
 /// Docker's default capabilities.
 pub(crate) const CAPABILITIES: [&str; 14] = [
-    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID", "CAP_SETUID",
-    "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FSETID",
+    "CAP_FOWNER",
+    "CAP_MKNOD",
+    "CAP_NET_RAW",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETFCAP",
+    "CAP_SETPCAP",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_SYS_CHROOT",
+    "CAP_KILL",
+    "CAP_AUDIT_WRITE",
 ];
 
 /// A specification as an engine writes it.
