@@ -13,7 +13,6 @@ use crate::{leaks, programs, wait};
 
 /// What a program said and how it ended.
 #[derive(Clone, Debug)]
-#[must_use = "look at the exit code: .ok() for success, .code(n) for another"]
 pub struct Output {
     /// Exit code; 128 + n when a signal ended it.
     pub status: i32,
@@ -225,6 +224,7 @@ impl TestDaemon {
     ///
     /// # Panics
     /// The CLI cannot be run at all.
+    #[must_use = "look at the exit code: .ok() for success, .code(n) for another"]
     pub fn cli<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Output {
         self.command(arguments)
             .stdin(Stdio::null())
@@ -237,6 +237,7 @@ impl TestDaemon {
     ///
     /// # Panics
     /// The CLI cannot be run at all.
+    #[must_use = "look at the exit code: .ok() for success, .code(n) for another"]
     pub fn cli_with<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>, input: &[u8]) -> Output {
         let mut command = self.command(arguments);
         command

@@ -1,6 +1,7 @@
 //! Bad input from registries: a clear error, nothing outside the store, no leak, and the daemon lives on.
 
 #![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use serde_json::json;
 use tests::images::{LayoutBuilder, digest, gzip, tar_of};

@@ -1,5 +1,7 @@
 //! Rules of the house that a machine can check: who may use whom, where unsafe code may be, and how files begin.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -121,7 +123,7 @@ fn rooms_use_only_the_rooms_that_they_may() {
 }
 
 /// Files outside `win32` that the kernel's interface forces to be unsafe.
-const UNSAFE_MODULES: &[&str] = &["crates/emulator/src/sys.rs", "crates/guest/src/sys.rs"];
+const UNSAFE_MODULES: &[&str] = &["crates/emulator/src/kernel.rs", "crates/guest/src/sys.rs"];
 
 #[test]
 fn unsafe_code_stays_where_it_belongs() {

@@ -1,6 +1,7 @@
 //! Images: pull, list, tag, remove, push, save and load, on a real registry and with other people's tools.
 
 #![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::process::{Command, Stdio};
 
@@ -214,5 +215,6 @@ fn an_image_that_does_not_exist_says_so_without_leaving_anything() {
         std::fs::read_dir(daemon.root().join("ingest")).map_or(0, Iterator::count),
         0
     );
-    daemon.cli(["pull", "Not A Name"]).code(1);
+    let refused = daemon.cli(["pull", "Not A Name"]).code(1);
+    assert!(refused.stderr.contains("invalid reference"), "{}", refused.stderr);
 }

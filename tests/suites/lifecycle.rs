@@ -1,6 +1,7 @@
 //! Containers over their life, and over the life of daemons and shims.
 
 #![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;

@@ -1,6 +1,7 @@
 //! `ctr-like run` on real images, as a user types it.
 
 #![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::process::Stdio;
 

@@ -2,6 +2,7 @@
 //! archives. What needs a compute service says that there is none.
 
 #![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -1,6 +1,7 @@
 //! The API as a script sees it: lines of JSON on a socket, and none of our code.
 
 #![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;

@@ -225,7 +225,7 @@ fn writable_overlays() -> io::Result<()> {
     for name in ["etc", "var"] {
         let target = Path::new("/").join(name);
         let scratch = Path::new("/run/over").join(name);
-        mounts::overlay(&[&target.to_string_lossy()], Some(&scratch), &target)?;
+        mounts::overlay(&[&target.to_string_lossy()], Some(&scratch), &target, true)?;
     }
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
     Ok(())

@@ -145,12 +145,43 @@ pub(crate) fn propagate(target: &Path, word: &str) -> io::Result<()> {
     Ok(())
 }
 
+/// What a mount lets through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Access {
+    /// Nothing can be written.
+    pub(crate) read_only: bool,
+    /// Device nodes work. Without control groups for devices they must not: an image may bring a node of the host's
+    /// disk.
+    pub(crate) devices: bool,
+}
+
+impl Access {
+    fn flags(self) -> MsFlags {
+        let mut flags = MsFlags::empty();
+        flags.set(MsFlags::MS_RDONLY, self.read_only);
+        flags.set(MsFlags::MS_NODEV, !self.devices);
+        flags
+    }
+}
+
 /// Mounts an overlay. `layers` has the topmost first; without a scratch it is read-only.
-pub(crate) fn overlay(layers: &[&str], scratch: Option<&Path>, target: &Path) -> io::Result<()> {
+pub(crate) fn overlay(
+    layers: &[&str],
+    scratch: Option<&Path>,
+    target: &Path,
+    devices: bool,
+) -> io::Result<()> {
     create_dir(target, 0o755)?;
     if let ([layer], None) = (layers, scratch) {
         // The kernel wants two layers for a read-only overlay; one layer is its own view.
-        return bind(Path::new(layer), target, true);
+        return bind(
+            Path::new(layer),
+            target,
+            Access {
+                read_only: true,
+                devices,
+            },
+        );
     }
     let mut options = format!(
         "lowerdir={}",
@@ -160,12 +191,15 @@ pub(crate) fn overlay(layers: &[&str], scratch: Option<&Path>, target: &Path) ->
             .collect::<Vec<_>>()
             .join(":")
     );
-    let mut flags = MsFlags::MS_RDONLY;
+    let flags = Access {
+        read_only: scratch.is_none(),
+        devices,
+    }
+    .flags();
     if let Some(scratch) = scratch {
         let (upper, work) = (scratch.join("upper"), scratch.join("work"));
         create_dir(&upper, 0o755)?;
         create_dir(&work, 0o755)?;
-        flags = MsFlags::empty();
         let (upper, work) = (
             upper.to_string_lossy().into_owned(),
             work.to_string_lossy().into_owned(),
@@ -188,7 +222,7 @@ fn escape(path: &str) -> String {
 }
 
 /// Binds a directory, or a file, with what is mounted below it.
-pub(crate) fn bind(source: &Path, target: &Path, read_only: bool) -> io::Result<()> {
+pub(crate) fn bind(source: &Path, target: &Path, access: Access) -> io::Result<()> {
     if fs::metadata(source)?.is_dir() {
         create_dir(target, 0o755)?;
     } else {
@@ -204,8 +238,8 @@ pub(crate) fn bind(source: &Path, target: &Path, read_only: bool) -> io::Result<
         MsFlags::MS_BIND | MsFlags::MS_REC,
         NONE,
     )?;
-    if read_only {
-        let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
+    if !access.flags().is_empty() {
+        let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | access.flags();
         if let Err(error) = mount(NONE, target, NONE, flags, NONE) {
             let _ = umount2(target, MntFlags::MNT_DETACH);
             return Err(error.into());

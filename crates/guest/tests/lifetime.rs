@@ -1,5 +1,11 @@
 //! What a sandbox leaves behind: nothing. Needs root.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a failure of the harness is a failure of the test"
+)]
+
 mod support;
 
 use std::fs;

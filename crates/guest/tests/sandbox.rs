@@ -1,5 +1,7 @@
 //! Containers in a real sandbox, driven over the guest protocol. Needs root.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod support;
 
 use gcs::message::{NotificationKind, PropertyQuery};
@@ -187,19 +189,24 @@ async fn a_program_that_cannot_run_says_why() {
     container.delete().await;
 }
 
+/// Prints the limit that the container sees, tries to change it, waits for the end of input and then uses memory.
+const LIMITED: &str = "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes memory.max 2>/dev/null; \
+    for file in memory/memory.limit_in_bytes memory.max; do test -f $file && echo 1 > $file; done; \
+    echo ready; cat; tail /dev/zero";
+
 #[tokio::test]
 async fn limits_hold_and_can_be_changed() {
     let sandbox = Sandbox::start().await;
     let container = sandbox
         .create(|specification| {
-            specification["process"]["args"] = json!(["sh", "-c", "echo ready; cat; tail /dev/zero"]);
+            specification["process"]["args"] = json!(["sh", "-c", LIMITED]);
             specification["linux"]["resources"] =
                 json!({"memory": {"limit": 33_554_432}, "pids": {"limit": 20}, "cpu": {"shares": 512}});
         })
         .await
         .unwrap();
     let mut init = container.start().await;
-    init.expect("ready").await;
+    assert_eq!(init.expect("ready").await, "33554432\nready\n");
     let query = PropertyQuery {
         property_types: vec!["Statistics".into(), "ProcessList".into()],
     };
@@ -228,6 +235,7 @@ async fn limits_hold_and_can_be_changed() {
 
     let output = init.finish(b"").await;
     assert_eq!(output.code, 137, "{output:?}");
+    assert!(output.stderr.contains("Read-only file system"), "{output:?}");
     let properties = sandbox
         .bridge
         .properties(&container.id, &PropertyQuery::statistics())

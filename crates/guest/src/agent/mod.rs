@@ -18,6 +18,7 @@ mod external;
 mod modify;
 mod network;
 mod process;
+mod program;
 pub(crate) mod runtime;
 
 use std::collections::HashMap;
@@ -310,8 +311,12 @@ impl gcs::guest::Agent for Agent {
         match request.resource {
             Resource::MappedVirtualDisk(disk) => modify::disk(&kind, disk).await,
             Resource::ScsiDevice(device) => modify::scsi(&kind, device),
-            Resource::CombinedLayers(layers) => modify::layers(&kind, layers).await,
-            Resource::MappedDirectory(directory) => modify::directory(&kind, directory).await,
+            Resource::CombinedLayers(layers) => {
+                modify::layers(&kind, layers, self.inner.facts.device_control).await
+            }
+            Resource::MappedDirectory(directory) => {
+                modify::directory(&kind, directory, self.inner.facts.device_control).await
+            }
             Resource::Network(network) => lock(&self.inner.networks).modify(&kind, network),
             // The machine's memory is the host's; there is no reserve of ours to adjust.
             Resource::PodCgroupMemoryLimit => Ok(()),

@@ -13,6 +13,7 @@ use gcs::hresult;
 use gcs::message::{CombinedLayers, MappedDirectory, MappedVirtualDisk, RequestType, ScsiDevice};
 
 use crate::devices::{self, Address};
+use crate::mounts::Access;
 use crate::{link, mounts};
 
 /// Where a sandbox has its shares.
@@ -166,7 +167,11 @@ pub(crate) fn scsi(request: &RequestType, settings: ScsiDevice) -> Result<(), Ag
 }
 
 /// `CombinedLayers`
-pub(crate) async fn layers(request: &RequestType, settings: CombinedLayers) -> Result<(), AgentError> {
+pub(crate) async fn layers(
+    request: &RequestType,
+    settings: CombinedLayers,
+    devices: bool,
+) -> Result<(), AgentError> {
     let target = checked(&settings.container_root_path, "CombinedLayers")?;
     match request {
         RequestType::Add => {
@@ -183,7 +188,7 @@ pub(crate) async fn layers(request: &RequestType, settings: CombinedLayers) -> R
             };
             blocking("mount overlay", move || {
                 let layers: Vec<&str> = layers.iter().map(String::as_str).collect();
-                mounts::overlay(&layers, scratch.as_deref(), &target)
+                mounts::overlay(&layers, scratch.as_deref(), &target, devices)
             })
             .await
         }
@@ -193,7 +198,11 @@ pub(crate) async fn layers(request: &RequestType, settings: CombinedLayers) -> R
 }
 
 /// `MappedDirectory`
-pub(crate) async fn directory(request: &RequestType, settings: MappedDirectory) -> Result<(), AgentError> {
+pub(crate) async fn directory(
+    request: &RequestType,
+    settings: MappedDirectory,
+    devices: bool,
+) -> Result<(), AgentError> {
     let target = checked(&settings.mount_path, "MappedDirectory")?;
     match request {
         RequestType::Add => {
@@ -202,12 +211,13 @@ pub(crate) async fn directory(request: &RequestType, settings: MappedDirectory) 
                 let text = format!("MappedDirectory: {name:?} is not a share name");
                 return Err(AgentError::new(hresult::INVALID_ARGUMENT, text));
             }
+            let access = Access {
+                read_only: settings.read_only,
+                devices,
+            };
             let share = Path::new(SHARES).join(&name);
             if !name.is_empty() && share.exists() {
-                return blocking("bind share", move || {
-                    mounts::bind(&share, &target, settings.read_only)
-                })
-                .await;
+                return blocking("bind share", move || mounts::bind(&share, &target, access)).await;
             }
             let dialled = link::dial(settings.port)
                 .await

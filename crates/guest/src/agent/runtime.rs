@@ -8,20 +8,18 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use gcs::guest::AgentError;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use serde_json::{Value, json};
 
-use super::{Inner, RELEASE, RUN};
+use super::{Inner, RELEASE, RUN, program};
 use crate::cgroup::tree::Groups;
 use crate::cgroup::{limits, slots};
 use crate::helper::client::Helper;
 use crate::helper::{self, Request};
-use crate::reaper::{self, Ended, Exit};
+use crate::reaper::Exit;
 use crate::spec::{self, Prepared};
 use crate::stdio::{self, Ends, Pipes, Terminal};
 
@@ -73,7 +71,7 @@ pub(super) fn state(id: &str) -> PathBuf {
     Path::new(RUN).join("state").join(id)
 }
 
-fn failed(what: &str) -> impl FnOnce(io::Error) -> AgentError {
+pub(super) fn failed(what: &str) -> impl FnOnce(io::Error) -> AgentError {
     let what = what.to_owned();
     move |error| AgentError::fail(format!("{what}: {error}"))
 }
@@ -104,7 +102,7 @@ impl Runtime {
                 let group = format!("/pods/{id}");
                 (
                     group.clone(),
-                    create_with(inner, id, prepared, program, &group, &work).await,
+                    program::create(inner, id, prepared, program, &group, &work).await,
                 )
             }
         };
@@ -124,16 +122,7 @@ impl Runtime {
             Self::Library => knock(&state(id))
                 .await
                 .map_err(failed(&format!("start container {id}"))),
-            Self::Program(program) => {
-                let log = work(id).join("start.log");
-                let mut command = base(program, &log);
-                command
-                    .args(["start", id])
-                    .stdin(Stdio::null())
-                    .stdout(Stdio::null())
-                    .stderr(Stdio::null());
-                finish(inner, command, &log).await
-            }
+            Self::Program(program) => program::command(inner, id, program, &["start"]).await,
         }
     }
 
@@ -167,7 +156,7 @@ impl Runtime {
             Self::Program(program) => {
                 let words = ["exec", "--detach", "--process"].map(str::to_owned);
                 let words = words.into_iter().chain([path.display().to_string()]).collect();
-                run(
+                program::make(
                     inner,
                     program,
                     exec.id,
@@ -185,17 +174,10 @@ impl Runtime {
 
     /// Has the runtime forget a container that has exited. libcontainer's record is only its directory.
     pub(super) async fn delete(&self, inner: &Inner, id: &str) -> Result<(), AgentError> {
-        let Self::Program(program) = self else {
-            return Ok(());
-        };
-        let log = work(id).join("delete.log");
-        let mut command = base(program, &log);
-        command
-            .args(["delete", "--force", id])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        finish(inner, command, &log).await
+        match self {
+            Self::Library => Ok(()),
+            Self::Program(program) => program::command(inner, id, program, &["delete", "--force"]).await,
+        }
     }
 
     /// libcontainer enters only containers that run, by its own record; it is kept here, because the agent starts them.
@@ -249,39 +231,6 @@ async fn create_in(
     help(inner, helper, &request, process.terminal, owner).await
 }
 
-/// Has the program make a container's init.
-async fn create_with(
-    inner: &Inner,
-    id: &str,
-    prepared: &Prepared,
-    program: &Path,
-    group: &str,
-    work: &Path,
-) -> Result<Launched, AgentError> {
-    let mut config = spec::complete(prepared);
-    config["linux"]["cgroupsPath"] = group.into();
-    fs::write(work.join("config.json"), config.to_string()).map_err(failed("write specification"))?;
-    let mut words = vec![
-        "create".to_owned(),
-        "--bundle".to_owned(),
-        work.display().to_string(),
-    ];
-    if inner.initial_root {
-        words.push("--no-pivot".to_owned());
-    }
-    let owner = owner(&prepared.config["process"]["user"]);
-    run(
-        inner,
-        program,
-        id,
-        &work.join("init"),
-        words,
-        prepared.process.terminal,
-        owner,
-    )
-    .await
-}
-
 fn sized(launched: Launched, size: Option<(u16, u16)>) -> Result<Launched, AgentError> {
     if let (Some(terminal), Some((rows, columns))) = (&launched.terminal, size) {
         stdio::resize(terminal, rows, columns).map_err(failed("terminal"))?;
@@ -305,7 +254,7 @@ fn privileges(
 }
 
 /// The user and group that own the process's streams.
-fn owner(user: &Value) -> (u32, u32) {
+pub(super) fn owner(user: &Value) -> (u32, u32) {
     let id = |name: &str| {
         user.get(name)
             .and_then(Value::as_u64)
@@ -316,7 +265,7 @@ fn owner(user: &Value) -> (u32, u32) {
 }
 
 /// The pipes of a process without a terminal.
-fn pipes(terminal: bool, owner: (u32, u32)) -> Result<(Option<Pipes>, Option<Ends>), AgentError> {
+pub(super) fn pipes(terminal: bool, owner: (u32, u32)) -> Result<(Option<Pipes>, Option<Ends>), AgentError> {
     if terminal {
         return Ok((None, None));
     }
@@ -349,129 +298,6 @@ async fn help(
     })
 }
 
-/// The program with what every command has.
-fn base(program: &Path, log: &Path) -> Command {
-    let mut command = Command::new(program);
-    command.env_clear().env("PATH", "/sbin:/usr/sbin:/bin:/usr/bin");
-    command.arg("--root").arg(Path::new(RUN).join("state"));
-    command.arg("--log").arg(log).args(["--log-format", "json"]);
-    command
-}
-
-/// Has the program make a process. `place` is where files about it go.
-async fn run(
-    inner: &Inner,
-    program: &Path,
-    id: &str,
-    place: &Path,
-    words: Vec<String>,
-    terminal: bool,
-    owner: (u32, u32),
-) -> Result<Launched, AgentError> {
-    let log = place.with_added_extension("log");
-    let pid_file = place.with_added_extension("pid");
-    let console = place.with_added_extension("sock");
-    let mut command = base(program, &log);
-    command.args(words).arg("--pid-file").arg(&pid_file);
-    let (pipes, ends) = pipes(terminal, owner)?;
-    let listener = match ends {
-        Some(Ends([stdin, stdout, stderr])) => {
-            command.stdin(stdin).stdout(stdout).stderr(stderr);
-            None
-        }
-        None => {
-            command.arg("--console-socket").arg(&console);
-            command
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null());
-            Some(tokio::net::UnixListener::bind(&console).map_err(failed("terminal"))?)
-        }
-    };
-    command.arg(id);
-    // Held over the whole: the process may end before its pid has been read.
-    let birth = inner.reaper.birth();
-    finish(inner, command, &log).await?;
-    let text = fs::read_to_string(&pid_file).map_err(failed("pid file"))?;
-    let pid = text
-        .trim()
-        .parse()
-        .map_err(|_| AgentError::fail("the runtime has written no pid"))?;
-    let exit = birth.adopt(pid);
-    let terminal = match listener {
-        Some(listener) => Some(
-            receive(&listener)
-                .await
-                .and_then(stdio::terminal)
-                .map_err(failed("terminal"))?,
-        ),
-        None => None,
-    };
-    for file in [pid_file, console, log] {
-        let _ = fs::remove_file(file);
-    }
-    Ok(Launched {
-        pid,
-        exit,
-        terminal,
-        pipes,
-    })
-}
-
-/// Takes the terminal's master that a runtime sends.
-async fn receive(listener: &tokio::net::UnixListener) -> io::Result<OwnedFd> {
-    let (connection, _) = listener.accept().await?;
-    loop {
-        connection.readable().await?;
-        let received = connection.try_io(tokio::io::Interest::READABLE, || {
-            let mut name = [0; 64];
-            let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-            let mut control = RecvAncillaryBuffer::new(&mut space);
-            let mut buffers = [io::IoSliceMut::new(&mut name)];
-            recvmsg(&connection, &mut buffers, &mut control, RecvFlags::CMSG_CLOEXEC)?;
-            let master = control.drain().find_map(|message| match message {
-                RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-                _ => None,
-            });
-            master.ok_or_else(|| io::ErrorKind::NotConnected.into())
-        });
-        match received {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            other => return other,
-        }
-    }
-}
-
-/// Runs a command of the program to its end. Its own streams are not read: errors are in the log.
-async fn finish(inner: &Inner, mut command: Command, log: &Path) -> Result<(), AgentError> {
-    let birth = inner.reaper.birth();
-    let child = command.spawn().map_err(failed("container runtime"))?;
-    // The command holds the process's ends of its streams.
-    drop(command);
-    let exit = birth.adopt(i32::try_from(child.id()).unwrap_or_default());
-    match reaper::ended(exit).await {
-        Ended::Code(0) => Ok(()),
-        ended => {
-            let text = fs::read_to_string(log).unwrap_or_default();
-            Err(AgentError::fail(
-                last_error(&text).unwrap_or_else(|| format!("container runtime ended: {ended:?}")),
-            ))
-        }
-    }
-}
-
-/// The message of the last error in a runtime's log.
-fn last_error(log: &str) -> Option<String> {
-    let lines = log
-        .lines()
-        .rev()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut errors = lines.filter(|line| line["level"] == "error" || line["level"] == "fatal");
-    errors
-        .next()
-        .and_then(|line| line["msg"].as_str().map(str::to_owned))
-}
-
 /// True on the root that the kernel unpacked the initial RAM disk into: it cannot be pivoted away from.
 pub(super) fn on_initial_root() -> bool {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
@@ -490,17 +316,4 @@ async fn knock(directory: &Path) -> io::Result<()> {
     let path = format!("/proc/self/fd/{}/notify.sock", directory.as_raw_fd());
     let mut socket = tokio::net::UnixStream::connect(path).await?;
     tokio::io::AsyncWriteExt::write_all(&mut socket, b"start container").await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_error_of_a_runtimes_log_is_its_message() {
-        let log = "{\"level\":\"error\",\"msg\":\"first\"}\n{\"level\":\"error\",\"msg\":\"second\"}\n\
-                   {\"level\":\"warning\",\"msg\":\"third\"}\ngarbage\n";
-        assert_eq!(last_error(log).as_deref(), Some("second"));
-        assert_eq!(last_error(""), None);
-    }
 }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::hierarchy::{self, Hierarchy};
 use super::tree::Groups;
-use crate::mounts;
+use crate::mounts::{self, Access};
 
 /// Where the hierarchies are bound.
 const PLACE: &str = "/run/gcs/groups";
@@ -33,7 +33,11 @@ pub(crate) fn group(slot: u32) -> String {
 /// Prepares the machine: binds the hierarchies, and lets mounts that the agent makes reach the helpers.
 pub(crate) fn prepare(hierarchies: &[Hierarchy]) -> io::Result<()> {
     for hierarchy in hierarchies {
-        mounts::bind(&hierarchy.mount_point, &place(hierarchy), false)?;
+        let access = Access {
+            read_only: false,
+            devices: true,
+        };
+        mounts::bind(&hierarchy.mount_point, &place(hierarchy), access)?;
         for name in names(hierarchy) {
             mounts::create_dir(&Path::new(VIEW).join(name), 0o755)?;
         }

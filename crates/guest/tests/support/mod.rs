@@ -3,6 +3,10 @@
 //! Needs root. Everything it makes on this machine goes away with the [`Sandbox`].
 
 #![allow(dead_code, reason = "each suite uses a part")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a failure of the harness is a failure of the test"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -243,14 +247,24 @@ impl Boot {
 impl Sandbox {
     /// Starts a sandbox and attaches the image as disk 0.
     pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts a sandbox whose agent has more flags.
+    pub(crate) async fn start_with(flags: &[&str]) -> Self {
         let agent = agent();
         let dir = tempfile::tempdir().unwrap();
         prepare(dir.path());
         let boot = Boot::listen(dir.path());
         let id = fresh();
+        let mut document = document(dir.path(), &id);
+        document["init_args"]
+            .as_array_mut()
+            .unwrap()
+            .extend(flags.iter().map(|flag| json!(flag)));
         let launcher = tokio::process::Command::new(agent)
             .arg("sandbox")
-            .arg(document(dir.path(), &id).to_string())
+            .arg(document.to_string())
             .kill_on_drop(true)
             .spawn()
             .unwrap();
