@@ -167,8 +167,8 @@ mod windows {
     /// Containers can run here.
     pub(crate) const CAN_RUN: bool = false;
 
-    /// The settings decide nothing on a system where no sandbox can be made.
-    pub(super) fn runtime(_: &Settings) -> Result<Arc<dyn Runtime>> {
+    pub(super) fn runtime(settings: &Settings) -> Result<Arc<dyn Runtime>> {
+        tracing::debug!(guest_agent = %settings.guest_agent.display(), "no compute service is driven on this host");
         Ok(Arc::new(Absent))
     }
 

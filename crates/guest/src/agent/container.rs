@@ -289,7 +289,11 @@ impl Container {
             exit,
             terminal,
             pipes,
-        } = inner.runtime.exec(inner, exec).await?;
+        } = {
+            let launched = inner.runtime.exec(inner, exec).await;
+            // The container may have ended meanwhile; the runtime's words for that are its own.
+            launched.map_err(|error| if self.has_exited() { self.stopped() } else { error })?
+        };
         let streams = match (&terminal, pipes) {
             (Some(terminal), _) => Streams::terminal(terminal, connections, &inner.tasks),
             (None, Some(pipes)) => Streams::pipes(pipes, connections, &inner.tasks)
