@@ -1,5 +1,5 @@
 //! The calls that no safe crate offers: `fork` without threads, signal handling, a raw seccomp filter, crediting
-//! entropy, and handing a descriptor to the runtime.
+//! entropy, trimming the heap, and handing a descriptor to the runtime.
 //!
 //! The sandbox launcher forks, the helper installs filters, the VM's init credits entropy, the agent watches sockets
 //! and terminals. Everything else in this crate goes through `rustix`, `nix` and `std`.
@@ -52,6 +52,15 @@ pub(crate) fn default_broken_pipe() -> io::Result<()> {
         )
     }?;
     Ok(())
+}
+
+/// Gives memory that a burst of requests has left behind back to the kernel.
+pub(crate) fn release_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the allocator's own function, callable at any time from any thread.
+    unsafe {
+        libc::malloc_trim(0)
+    };
 }
 
 /// One instruction of a classic BPF program, as the kernel and libseccomp lay it out.

@@ -212,11 +212,9 @@ async fn limits_hold_and_can_be_changed() {
     };
     let properties = sandbox.bridge.properties(&container.id, &query).await.unwrap();
     assert_eq!(properties["LCOWMetrics"]["memory"]["usage"]["limit"], 33_554_432);
-    assert_eq!(
-        properties["LCOWMetrics"]["pids"],
-        json!({"current": 2, "limit": 20})
-    );
-    assert_eq!(properties["ProcessList"].as_array().unwrap().len(), 2);
+    assert_eq!(properties["LCOWMetrics"]["pids"]["limit"], 20);
+    // The shell, and its child if it has got that far.
+    assert!((1..=2).contains(&properties["ProcessList"].as_array().unwrap().len()));
 
     let update = gcs::message::ContainerConstraints {
         linux: json!({"memory": {"limit": 16_777_216}}),

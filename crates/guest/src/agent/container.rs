@@ -58,7 +58,7 @@ pub(super) struct Container {
 struct Template {
     root: String,
     masks: Masks,
-    filter: Option<Value>,
+    filter: Option<Arc<Value>>,
     limits: Option<Value>,
     user: Value,
 }
@@ -111,7 +111,10 @@ pub(super) async fn create(
         template: Template {
             root: prepared.root.clone(),
             masks: prepared.process.masks,
-            filter: prepared.seccomp.clone(),
+            filter: prepared
+                .seccomp
+                .take()
+                .map(|profile| inner.filters.shared(profile)),
             limits: process.get("rlimits").cloned(),
             user: process["user"].clone(),
         },
@@ -282,7 +285,7 @@ impl Container {
             number: self.execs.fetch_add(1, Ordering::Relaxed),
             document,
             settled,
-            seccomp: self.template.filter.as_ref(),
+            seccomp: self.template.filter.as_deref(),
         };
         let Launched {
             pid,

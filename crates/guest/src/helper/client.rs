@@ -78,6 +78,7 @@ impl Helpers {
         self.tasks.spawn(async move {
             tokio::time::sleep(REFILL).await;
             helpers.refill();
+            crate::sys::release_memory();
         });
         Ok(helper)
     }

@@ -6,7 +6,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
 use serde_json::Value;
@@ -164,7 +164,7 @@ fn flags(profile: &Value) -> u32 {
 #[derive(Debug)]
 pub(crate) struct Cache {
     directory: PathBuf,
-    known: Mutex<Vec<(Value, PathBuf)>>,
+    known: Mutex<Vec<(Arc<Value>, PathBuf)>>,
 }
 
 impl Cache {
@@ -179,7 +179,7 @@ impl Cache {
     /// The filter of a profile. Its program exists once a helper has compiled it.
     pub(crate) fn filter(&self, profile: &Value) -> Filter {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let position = known.iter().position(|(other, _)| other == profile);
+        let position = known.iter().position(|(other, _)| **other == *profile);
         let program = match position {
             Some(position) => known[position].1.clone(),
             None => {
@@ -190,7 +190,7 @@ impl Cache {
                 let name = (0_u32..).map(|n| self.directory.join(format!("{n}.bpf")));
                 let taken = |path: &PathBuf| known.iter().any(|(_, other)| other == path);
                 let program = name.into_iter().find(|path| !taken(path)).unwrap_or_default();
-                known.push((profile.clone(), program.clone()));
+                known.push((Arc::new(profile.clone()), program.clone()));
                 program
             }
         };
@@ -200,6 +200,13 @@ impl Cache {
             profile: (!compiled).then(|| profile.clone()),
             flags: flags(profile),
         }
+    }
+
+    /// The profile as it is kept here, shared: profiles are large, and containers have the same.
+    pub(crate) fn shared(&self, profile: Value) -> Arc<Value> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = known.iter().find(|(other, _)| **other == profile);
+        kept.map_or_else(|| Arc::new(profile), |(kept, _)| Arc::clone(kept))
     }
 }
 
