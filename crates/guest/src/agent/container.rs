@@ -420,6 +420,7 @@ impl Container {
             {
                 crate::mounts::remove_tree(&directory)?;
             }
+            crate::sys::release_memory();
             Ok(())
         };
         let removed = tokio::task::spawn_blocking(remove)

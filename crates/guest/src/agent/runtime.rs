@@ -246,6 +246,7 @@ fn privileges(
 ) -> helper::Process {
     helper::Process {
         terminal: process.terminal,
+        size: process.size,
         masks: process.masks,
         no_new_privileges: process.no_new_privileges,
         filter: seccomp.map(|profile| inner.filters.filter(profile)),

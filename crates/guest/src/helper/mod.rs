@@ -66,6 +66,8 @@ pub(crate) enum Request {
 pub(crate) struct Process {
     /// Answer with the master of a terminal.
     pub(crate) terminal: bool,
+    /// Its rows and columns.
+    pub(crate) size: Option<(u16, u16)>,
     /// The capabilities.
     pub(crate) masks: Masks,
     /// Filters need no privilege then.

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::termios::{Winsize, tcsetwinsize};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, clear_ambient_capability_set, configure_capability_in_ambient_set,
     remove_capability_from_bounding_set, set_capabilities,
@@ -112,6 +113,16 @@ impl Program {
             .unwrap_or_default();
         let (arguments, environment) = (strings(arguments)?, strings(environment)?);
         let path = CString::new(path.as_os_str().as_bytes())?;
+        // The agent gives an init's terminal its size before the start; an exec runs before the agent has the terminal.
+        if let (false, true, Some((rows, columns))) = (self.init, self.process.terminal, self.process.size) {
+            let size = Winsize {
+                ws_row: rows,
+                ws_col: columns,
+                ws_xpixel: 0,
+                ws_ypixel: 0,
+            };
+            tcsetwinsize(io::stdin(), size)?;
+        }
         // Without "no new privileges" only a privileged process may install a filter; with it the filter comes last,
         // so that it need not allow what comes before.
         if !self.process.no_new_privileges {
