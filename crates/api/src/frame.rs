@@ -238,5 +238,26 @@ mod tests {
             let _ = decode(Direction::ToServer, &bytes, pieces);
             let _ = decode(Direction::ToClient, &bytes, pieces);
         }
+
+        #[test]
+        fn changed_frames_are_decoded_or_refused_within_the_limit(
+            frames in frames(),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+            pieces in 1_usize..5000,
+        ) {
+            let mut bytes = bytes_of(&frames);
+            bytes.extend_from_slice(b"\x03\x10\0\0\0{\"result\":\"bye\"}");
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            match decode(Direction::ToClient, &bytes, pieces) {
+                Ok(frames) => {
+                    let data = |frame: &Frame| if let Frame::Data(_, data) = frame { data.len() } else { 0 };
+                    prop_assert!(frames.iter().map(data).sum::<usize>() <= bytes.len());
+                }
+                Err(error) => prop_assert!(!error.to_string().is_empty()),
+            }
+        }
     }
 }

@@ -32,7 +32,9 @@ impl Lines {
         let fresh = self.buffer.get(self.scanned..).unwrap_or_default();
         let Some(at) = fresh.iter().position(|byte| *byte == b'\n') else {
             self.scanned = self.buffer.len();
-            return if self.scanned > self.limit {
+            // A carriage return may turn out to belong to the line's end.
+            let pending = usize::from(self.buffer.last() == Some(&b'\r'));
+            return if self.scanned - pending > self.limit {
                 Err(TooLong)
             } else {
                 Ok(None)
@@ -114,7 +116,27 @@ mod tests {
         assert_eq!(split(b"123456789", &[3], 5), (vec![], true));
     }
 
+    #[test]
+    fn a_carriage_return_does_not_count_even_when_it_arrives_first() {
+        assert_eq!(split(b"12345\r\n", &[1], 5), (vec![b"12345".to_vec()], false));
+        assert_eq!(split(b"12345\rx", &[1], 5), (vec![], true));
+    }
+
     proptest! {
+        #[test]
+        fn any_bytes_are_lines_within_the_limit_or_refused(
+            bytes in prop::collection::vec(prop_oneof![4 => any::<u8>(), 1 => Just(b'\n'), 1 => Just(b'\r')], 0..400),
+            pieces in prop::collection::vec(1_usize..30, 1..10),
+        ) {
+            let (lines, refused) = split(&bytes, &pieces, 40);
+            for line in &lines {
+                prop_assert!(line.len() <= 40 && !line.contains(&b'\n'));
+            }
+            let longest = bytes.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line).len()).max();
+            prop_assert_eq!(refused, longest > Some(40));
+            prop_assert_eq!((lines, refused), split(&bytes, &[bytes.len().max(1)], 40));
+        }
+
         #[test]
         fn lines_do_not_depend_on_how_they_arrive(
             lines in prop::collection::vec(prop::collection::vec(any::<u8>().prop_filter("no line ends", |b| *b != b'\n' && *b != b'\r'), 0..40), 0..20),

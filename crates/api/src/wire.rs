@@ -251,3 +251,104 @@ pub(crate) struct Request<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) deadline_ms: Option<u64>,
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
+    use super::*;
+    use crate::Code;
+    use crate::message::{AttachContainer, CreateContainer, ListContainers, PullImage, ReadLogs};
+
+    /// Lines of which changed ones still resemble requests.
+    const LINES: &[&str] = &[
+        r#"{"id":7,"method":"ctr.v1.System/Ping"}"#,
+        r#"{"id":9007199254740992,"cancel":true}"#,
+        r#"{"id":1,"method":"ctr.v1.Containers/Create","params":{"image":"busybox","name":"web","env":["A=1"],"cmd":["sh","-c","true"],"labels":{"a":"b"},"tty":true,"ports":[],"mounts":[],"memory":1048576},"deadline_ms":30000}"#,
+        r#"{"id":2,"method":"ctr.v1.Containers/Logs","params":{"container":"web","follow":true,"tail":10,"since":"5m"}}"#,
+        r#"{"id":3,"method":"ctr.v1.Containers/List","params":{"all":true,"limit":5,"filters":{"status":["running"]}}}"#,
+        r#"{"id":4,"method":"ctr.v1.Images/Pull","params":{"reference":"busybox:latest","platform":"linux/amd64"}}"#,
+    ];
+
+    /// Pieces of JSON that a byte at a time would hardly come to.
+    const PIECES: &[&str] = &[
+        "null",
+        "-1",
+        "1e400",
+        "18446744073709551616",
+        "\"\\ud800\"",
+        "[[[[",
+        "{}",
+        "[]",
+        ",",
+        "\"id\":2,",
+        "\0",
+        "\u{feff}",
+    ];
+
+    /// Every kind of reading that a line can meet.
+    fn read(line: &[u8]) -> Result<(), TestCaseError> {
+        match parse_request(line) {
+            Err(Malformed { id, status }) => {
+                prop_assert_eq!(status.code, Code::InvalidArgument);
+                prop_assert!(!status.message.is_empty());
+                prop_assert!(id.is_none_or(|id| id <= MAX_ID));
+            }
+            Ok(Incoming::Cancel { id }) => prop_assert!(id <= MAX_ID),
+            Ok(Incoming::Call { id, params, .. }) => {
+                prop_assert!(id <= MAX_ID);
+                for refused in [
+                    decode_params::<CreateContainer>(params).err(),
+                    decode_params::<ReadLogs>(params).err(),
+                    decode_params::<AttachContainer>(params).err(),
+                    decode_params::<ListContainers>(params).err(),
+                    decode_params::<PullImage>(params).err(),
+                ]
+                .into_iter()
+                .flatten()
+                {
+                    prop_assert_eq!(refused.code, Code::InvalidArgument);
+                    prop_assert!(!refused.message.is_empty());
+                }
+            }
+        }
+        // The client reads lines as well.
+        if let Ok(reply) = serde_json::from_slice::<Outgoing>(line) {
+            prop_assert!(reply.line(1 << 10).ends_with(b"\n"));
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn any_line_is_read_or_refused_with_a_reason(line in prop::collection::vec(any::<u8>(), 0..200)) {
+            read(&line)?;
+        }
+
+        #[test]
+        fn changed_lines_are_read_or_refused_with_a_reason(
+            line in prop::sample::select(LINES),
+            bytes in prop::collection::vec((any::<Index>(), any::<u8>()), 0..4),
+            pieces in prop::collection::vec((any::<Index>(), prop::sample::select(PIECES)), 0..3),
+        ) {
+            let mut line = line.as_bytes().to_vec();
+            for (at, byte) in bytes {
+                let at = at.index(line.len());
+                line[at] = byte;
+            }
+            for (at, piece) in pieces {
+                let at = at.index(line.len());
+                line.splice(at..at, piece.bytes());
+            }
+            read(&line)?;
+        }
+    }
+
+    #[test]
+    fn the_lines_are_requests_as_they_are() {
+        for line in LINES {
+            assert!(parse_request(line.as_bytes()).is_ok(), "{line}");
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! The compute seam: compute systems and their processes, driven by HCS documents.
 //!
-//! `task` asks a [`ComputeService`] for virtual machines and containers; the emulator serves it on Linux, the Host
-//! Compute Service on Windows. Both take the same JSON documents (crate `hcs`) and answer the same HRESULTs.
+//! `task` asks a [`ComputeService`] for virtual machines and containers; the emulator serves it on Linux. The
+//! Host Compute Service of Windows is the model: the same JSON documents (crate `hcs`), the same HRESULTs.
 //!
 //! A [`ComputeSystem`] is *created*, *running*, *paused*, *saved* or *stopped*; [`state`] says which operation is
 //! legal when, and which HRESULT the others get. A [`Process`] runs inside a system and ends on its own clock: the
@@ -11,7 +11,7 @@
 //! is not an exit, and an operation that was started runs to completion when its future is dropped. Errors are
 //! [`ComputeError`]: operation, system id, HRESULT and the result document when the service wrote one.
 //!
-//! Not here: how documents are built (`task`, `engine`), and the guest protocol (`gcs`).
+//! Not here: how documents are built (`task`), and the guest protocol (`gcs`).
 
 mod error;
 mod process;

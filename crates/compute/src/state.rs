@@ -1,7 +1,7 @@
 //! Which operation is legal in which state of a compute system, and the HRESULT of the others.
 //!
 //! Pure rules: a service of our own (the emulator) keeps one [`Machine`] per system and asks it before it acts; the
-//! contract suite holds every service, the one of Windows too, to the same table.
+//! contract suite holds every service to the same table.
 //!
 //! ```text
 //!              start            pause          save as template

@@ -1,8 +1,9 @@
 //! Windows command lines: quoting arguments so that `CommandLineToArgvW` reads them back, and reading them.
 //!
-//! `engine` turns the arguments of an image into the one command line that a Windows process gets. Programs of the C
-//! runtime read it with these rules: blanks separate, quotes group, back-slashes count only before a quote. The first
-//! argument, the program, is read by simpler rules and cannot contain a quote.
+//! A Windows process gets one command line, an image has a list of arguments: whoever starts one from the other quotes
+//! here ([`crate::ProcessParameters`] carries the result). Programs of the C runtime read it with these rules: blanks
+//! separate, quotes group, back-slashes count only before a quote. The first argument, the program, is read by simpler
+//! rules and cannot contain a quote.
 //!
 //! Not here: the rules of `cmd.exe`, which reads its command line in its own way; pass it as it stands.
 

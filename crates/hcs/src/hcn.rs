@@ -1,7 +1,8 @@
 //! Documents of the compute network service: networks, endpoints, namespaces, load balancers, policies.
 //!
-//! `network` sends and reads them. The service answers with the types it is sent plus fields of its own, so all are
-//! open; [`crate::document::unknown_field`] is the strict check for documents that we receive from others.
+//! Whoever drives Windows networks writes and reads these; the emulated service has none of them, so the golden
+//! documents are what holds them to the real one. It answers with the types it is sent plus fields of its own, so all
+//! are open; [`crate::document::unknown_field`] is the strict check for documents that we receive from others.
 //!
 //! Kinds of networks and policies are texts and not enumerations: the service compares them without case and answers
 //! in either; the texts we write are the constants beside the types.

@@ -1,6 +1,6 @@
 //! HRESULTs of the compute service: values, names, meanings and hints.
 //!
-//! Used by every layer that decides on a code (`compute`, `task`, `gcs`) and by the CLI's `explain CODE`.
+//! Used by every layer that decides on a code or explains one: `compute`, `emulator`, `task`.
 //!
 //! The same failure appears as `0x8037xxxx` (computecore) and `0xC037xxxx` (older DLL, guest replies, logs), and a
 //! Windows error either as `0x8007xxxx` or as the bare code. [`HResult`] keeps what arrived; [`HResult::is`] compares

@@ -1,7 +1,7 @@
 //! The compute documents: what the Host Compute Service, its network service and its guests are told and answer.
 //!
-//! Everything above the operating system speaks these types: `task` and `engine` build them, `compute` and
-//! `emulator` carry and check them, `gcs` puts some of them on the wire. Portable, no input or output.
+//! Everything above the operating system speaks these types: `task` builds them, `compute` and `emulator` carry and
+//! check them, `gcs` puts some of them on the wire. Portable, no input or output.
 //!
 //! Documents are declared once, in [`document`], and are *strict* (what we hand out: an unknown field is an error) or
 //! *open* (what a service answers). [`HResult`] is the code of every failure. Windows command lines are quoted in
@@ -9,7 +9,7 @@
 //!
 //! The names and types of all fields are compared by a test with the tables recorded from the reference runtime.
 //!
-//! Not here: which document means what to whom (`compute`, `engine`), and layer storage (`snapshot`).
+//! Not here: which document means what to whom (`compute`, `task`), and layer storage (`snapshot`).
 
 pub mod command_line;
 mod compute_system;

@@ -8,14 +8,12 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
 
-use sha2::{Digest as _, Sha256};
-
 use crate::error::{Result, StoreError, io_error};
 use crate::records::{self, BLOBS, BlobInfo};
 use crate::recover::blobs_dir;
 use crate::resource::Labels;
 use crate::store::{Store, blocking};
-use crate::{Digest, disk};
+use crate::{Digest, Hasher, disk};
 
 impl Store {
     pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
@@ -93,9 +91,9 @@ impl Store {
         let mut file = self.open_blob(digest).await?;
         let path = self.blob_path(digest);
         let actual = blocking(move || {
-            let mut hasher = Sha256::new();
+            let mut hasher = Hasher::new();
             hash_file(&mut file, &mut hasher).map_err(io_error("read", &path))?;
-            Ok(Digest::from_hash(hasher.finalize().into()))
+            Ok(hasher.finish())
         })
         .await?;
         if actual == *digest {
@@ -134,7 +132,7 @@ impl Store {
 }
 
 /// Feeds the rest of a file to a hasher; the answer is its length.
-pub(crate) fn hash_file(file: &mut File, hasher: &mut Sha256) -> io::Result<u64> {
+pub(crate) fn hash_file(file: &mut File, hasher: &mut Hasher) -> io::Result<u64> {
     let mut buffer = vec![0; 256 << 10];
     let mut total = 0;
     loop {

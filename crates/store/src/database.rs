@@ -1,6 +1,6 @@
 //! The metadata database as a file: opening, its own bookkeeping, and sharing it with readers.
 //!
-//! Used by the writer thread (`writer.rs`), which alone writes, and by everybody who reads. All calls block.
+//! Used by the writer thread (`writer`), which alone writes, and by everybody who reads. All calls block.
 
 use std::path::Path;
 use std::sync::{PoisonError, RwLock};

@@ -74,6 +74,20 @@ pub(crate) fn sync_dir(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Asks the system to begin writing a range that was just filled. Linux does so when it hears that the range is not needed
+/// soon; being dirty, the range stays in memory all the same. A refusal costs nothing but time later on.
+#[cfg(target_os = "linux")]
+pub(crate) fn begin_write_back(file: &File, offset: u64, length: u64) {
+    let advice = rustix::fs::Advice::DontNeed;
+    if let Err(error) = rustix::fs::fadvise(file, offset, std::num::NonZero::new(length), advice) {
+        tracing::debug!(%error, "the system does not begin to write early");
+    }
+}
+
+// Elsewhere the system's own write-back begins soon enough.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn begin_write_back(_: &File, _: u64, _: u64) {}
+
 /// Removes a file; a missing one is fine.
 pub(crate) fn remove_file(path: &Path) -> Result<bool> {
     match fs::remove_file(path) {

@@ -1,6 +1,6 @@
 //! The journal: metadata changes that are acknowledged before the database file has them.
 //!
-//! Called by the writer thread (`writer.rs`) alone. A transaction of [`crate::Durability::Eventual`] is appended here
+//! Called by the writer thread (`writer`) alone. A transaction of [`crate::Durability::Eventual`] is appended here
 //! with one plain `write` and committed to the database in memory only. Bytes handed to the kernel survive the death
 //! of the process, so a killed process loses nothing; a power cut may lose the tail.
 //!
@@ -17,8 +17,8 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
+use crate::Hasher;
 use crate::error::{Result, io_error};
 
 /// A journal never grows beyond its checkpoint limit plus one batch; a longer record is damage.
@@ -119,7 +119,9 @@ impl Journal {
 }
 
 fn checksum(payload: &[u8]) -> [u8; 8] {
-    let hash: [u8; 32] = Sha256::digest(payload).into();
+    let mut hasher = Hasher::new();
+    hasher.update(payload);
+    let hash = hasher.hash();
     hash[..8].try_into().expect("a slice of eight bytes")
 }
 

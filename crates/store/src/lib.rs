@@ -39,7 +39,7 @@ mod transaction;
 mod writer;
 
 pub use collect::{CollectedResource, Collector, GcReport};
-pub use digest::{Digest, DigestError};
+pub use digest::{Digest, DigestError, Hasher};
 pub use error::{BoxError, Result, StoreError};
 pub use ingest::Ingest;
 pub use keyed::{KeyedGuard, KeyedLocks};

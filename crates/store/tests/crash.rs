@@ -166,6 +166,11 @@ impl Expected {
     }
 }
 
+async fn keys(store: &Store, table: &'static str) -> BTreeSet<String> {
+    let records = store.table::<String>(table).list().await.unwrap();
+    records.into_iter().map(|(key, _)| key).collect()
+}
+
 async fn verify(root: &Path, expected: &mut Expected) {
     let store = Store::open(root).await.unwrap();
     assert!(store.leases().await.unwrap().is_empty());
@@ -178,22 +183,7 @@ async fn verify(root: &Path, expected: &mut Expected) {
         ["ref", "unref"],
         references.iter().map(|r| r.name.clone()).collect(),
     );
-    let records: BTreeSet<_> = store
-        .table::<String>("record")
-        .list()
-        .await
-        .unwrap()
-        .into_iter()
-        .map(|(key, _)| key)
-        .collect();
-    let twins: BTreeSet<_> = store
-        .table::<String>("twin")
-        .list()
-        .await
-        .unwrap()
-        .into_iter()
-        .map(|(key, _)| key)
-        .collect();
+    let (records, twins) = (keys(&store, "record").await, keys(&store, "twin").await);
     let roots: BTreeSet<_> = store
         .roots()
         .await

@@ -31,7 +31,7 @@ fn main() {
         .iter()
         .filter(|argument| !argument.starts_with('-'))
         .collect();
-    let tests: [(&str, fn()); 7] = [
+    let tests: &[(&str, fn())] = &[
         ("a_task_runs_in_a_shim", || block(a_task_runs_in_a_shim())),
         (
             "a_daemon_that_dies_leaves_tasks_running",
@@ -47,6 +47,24 @@ fn main() {
         (
             "a_shim_that_died_unseen_is_recovered_as_dead",
             a_shim_that_died_unseen_is_recovered_as_dead,
+        ),
+        (
+            "a_shim_that_boots_when_its_daemon_dies_serves_the_next_one",
+            a_shim_that_boots_when_its_daemon_dies_serves_the_next_one,
+        ),
+        (
+            "a_boot_that_fails_when_its_daemon_is_dead_leaves_nothing",
+            a_boot_that_fails_when_its_daemon_is_dead_leaves_nothing,
+        ),
+        // A named pipe does not tell whom to end; such a sandbox is left alone there, and reported.
+        #[cfg(unix)]
+        (
+            "a_shim_that_never_answers_is_ended_by_the_next_daemon",
+            a_shim_that_never_answers_is_ended_by_the_next_daemon,
+        ),
+        (
+            "what_a_dead_daemon_had_begun_is_done_before_the_next_one_looks",
+            what_a_dead_daemon_had_begun_is_done_before_the_next_one_looks,
         ),
         ("a_sandbox_that_does_not_boot_is_an_error", || {
             block(a_sandbox_that_does_not_boot_is_an_error())
@@ -66,22 +84,33 @@ fn main() {
     }
 }
 
-/// Runs the shim. A sandbox whose id says so dies at boot.
+/// Runs the shim. A sandbox whose id says so dies at boot, or boots when it is told to.
 fn shim(dir: &Path) {
     std::fs::write(
         pid_file(dir.parent().unwrap().parent().unwrap()),
         std::process::id().to_string(),
     )
     .unwrap();
-    let dies_at_boot = dir.to_string_lossy().ends_with("-dies");
+    let id = dir.to_string_lossy();
     let service = Arc::new(FakeService {
-        dies_at_boot,
+        dies_at_boot: id.ends_with("-dies"),
+        boots_with: id.contains("-slow").then(|| dir.join("../../go")),
         ..FakeService::default()
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
+    let go = dir.join("../../go");
+    if id.ends_with("-held") {
+        let hold = service.journal.hold("guest start");
+        runtime.spawn(async move {
+            while !go.exists() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            hold.notify_one();
+        });
+    }
     // What failed has been reported to who started us.
     let _ = runtime.block_on(task::shim::serve(dir, service));
 }
@@ -113,12 +142,16 @@ impl Bench {
     }
 
     fn runtime(&self) -> ShimRuntime {
+        self.runtime_with(Duration::from_secs(20))
+    }
+
+    fn runtime_with(&self, start_timeout: Duration) -> ShimRuntime {
         let cleaned = self.cleaned.clone();
         ShimRuntime::new(ShimConfig {
             program: std::env::current_exe().unwrap(),
             arguments: vec!["shim".into()],
             run_dir: self.dir.path().to_owned(),
-            start_timeout: Duration::from_secs(20),
+            start_timeout,
             cleanup: Arc::new(move |_| {
                 cleaned.fetch_add(1, Ordering::SeqCst);
             }),
@@ -130,6 +163,35 @@ impl Bench {
             .create_sandbox(sandbox_spec(self.dir.path(), "s1"))
             .await
             .unwrap()
+    }
+
+    /// A daemon that dies while the shim of a sandbox boots.
+    fn dies_during_boot(&self, id: &str) {
+        self.daemon(async |bench| {
+            let runtime = bench.runtime();
+            let booting = runtime.create_sandbox(sandbox_spec(bench.dir.path(), id));
+            let running = async {
+                while !pid_file(bench.dir.path()).exists() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::select! {
+                booted = booting => panic!("booted: {:?}", booted.map(|sandbox| sandbox.id().to_owned())),
+                () = running => {}
+            }
+        });
+    }
+
+    /// Lets sandboxes boot that wait for it.
+    fn go(&self) {
+        std::fs::write(self.dir.path().join("go"), "").unwrap();
+    }
+
+    /// What is left of sandboxes.
+    fn left(&self) -> usize {
+        std::fs::read_dir(self.dir.path().join("sandboxes"))
+            .unwrap()
+            .count()
     }
 
     /// The one sandbox that the next daemon finds.
@@ -380,6 +442,90 @@ fn a_shim_that_died_unseen_is_recovered_as_dead() {
             .count(),
         0
     );
+}
+
+fn a_shim_that_boots_when_its_daemon_dies_serves_the_next_one() {
+    let bench = Bench::new();
+    bench.dies_during_boot("s1-slow");
+    bench.daemon(async |bench| {
+        let runtime = bench.runtime();
+        let mut looking = std::pin::pin!(runtime.recover());
+        let early = tokio::time::timeout(Duration::from_millis(50), &mut looking).await;
+        assert!(early.is_err(), "a sandbox that boots is waited for");
+        bench.go();
+        let found = looking.await.unwrap();
+        let [sandbox] = found.as_slice() else {
+            panic!("{} sandboxes", found.len());
+        };
+        sandbox
+            .create(task_spec(bench.dir.path(), "c1", &["exit", "3"]))
+            .await
+            .unwrap();
+        sandbox.start("c1").await.unwrap();
+        assert_eq!(sandbox.wait("c1", None).await.unwrap().code, 3);
+        sandbox.shutdown().await.unwrap();
+        assert_eq!(bench.left(), 0, "a shutdown ends when nothing is left");
+    });
+}
+
+fn a_boot_that_fails_when_its_daemon_is_dead_leaves_nothing() {
+    let bench = Bench::new();
+    bench.dies_during_boot("s1-slow-dies");
+    bench.daemon(async |bench| {
+        let runtime = bench.runtime();
+        let (found, ()) = tokio::join!(runtime.recover(), async { bench.go() });
+        assert!(found.unwrap().is_empty());
+        assert_eq!(bench.left(), 0);
+    });
+    assert_eq!(bench.cleaned.load(Ordering::SeqCst), 1);
+}
+
+#[cfg(unix)]
+fn a_shim_that_never_answers_is_ended_by_the_next_daemon() {
+    let bench = Bench::new();
+    bench.dies_during_boot("s1-slow");
+    bench.daemon(async |bench| {
+        let runtime = bench.runtime_with(Duration::from_millis(200));
+        assert!(runtime.recover().await.unwrap().is_empty());
+        assert_eq!(bench.left(), 0);
+    });
+    assert_eq!(bench.cleaned.load(Ordering::SeqCst), 1);
+}
+
+fn what_a_dead_daemon_had_begun_is_done_before_the_next_one_looks() {
+    let bench = Bench::new();
+    bench.daemon(async |bench| {
+        let sandbox = bench
+            .runtime()
+            .create_sandbox(sandbox_spec(bench.dir.path(), "s1-held"))
+            .await
+            .unwrap();
+        sandbox
+            .create(task_spec(bench.dir.path(), "c1", &["hang"]))
+            .await
+            .unwrap();
+        // The answer to a later question: the start is under way.
+        let begun = async { while sandbox.start("c1").await.is_ok() {} };
+        tokio::select! {
+            biased;
+            () = begun => panic!("the start is held up"),
+            state = async { sandbox.state("c1").await } => drop(state.unwrap()),
+        }
+    });
+    bench.daemon(async |bench| {
+        let runtime = bench.runtime();
+        let mut looking = std::pin::pin!(runtime.recover());
+        let early = tokio::time::timeout(Duration::from_millis(50), &mut looking).await;
+        assert!(early.is_err(), "a start that is under way is waited for");
+        bench.go();
+        let found = looking.await.unwrap();
+        let [sandbox] = found.as_slice() else {
+            panic!("{} sandboxes", found.len());
+        };
+        let tasks = sandbox.tasks().await.unwrap();
+        assert!(tasks.len() == 1 && tasks[0].running, "{tasks:?}");
+        sandbox.shutdown().await.unwrap();
+    });
 }
 
 async fn a_sandbox_that_does_not_boot_is_an_error() {

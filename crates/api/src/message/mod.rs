@@ -1,4 +1,4 @@
-//! The messages of the wire, one file per service.
+//! The messages of the wire, by service; those of containers in several files.
 //!
 //! Requests refuse fields that they do not know; every field of a request that is absent has the value of the type's
 //! `Default`, and the client leaves such fields out, so an option that nobody uses never troubles an older daemon.

@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use tokio::net::unix::UCred;
 use tokio::net::{UnixListener, UnixStream};
 
 use super::{Access, Connection};
@@ -59,16 +60,7 @@ impl UnixSocket {
     pub(super) async fn accept(&self) -> io::Result<Connection> {
         let (stream, _) = self.listener.accept().await?;
         let credentials = stream.peer_cred()?;
-        let peer = Peer {
-            uid: Some(credentials.uid()),
-            pid: credentials.pid().and_then(|pid| u32::try_from(pid).ok()),
-            sid: None,
-        };
-        Ok(Connection {
-            io: Box::new(stream),
-            peer,
-            half_close: true,
-        })
+        Ok(connection(stream, &credentials))
     }
 }
 
@@ -128,16 +120,20 @@ pub(super) async fn connect(path: &Path) -> io::Result<Connection> {
             ),
         ));
     }
+    Ok(connection(stream, &credentials))
+}
+
+fn connection(stream: UnixStream, peer: &UCred) -> Connection {
     let peer = Peer {
-        uid: Some(credentials.uid()),
-        pid: credentials.pid().and_then(|pid| u32::try_from(pid).ok()),
+        uid: Some(peer.uid()),
+        pid: peer.pid().and_then(|pid| u32::try_from(pid).ok()),
         sid: None,
     };
-    Ok(Connection {
+    Connection {
         io: Box::new(stream),
         peer,
         half_close: true,
-    })
+    }
 }
 
 fn about(path: &Path, error: &io::Error) -> io::Error {

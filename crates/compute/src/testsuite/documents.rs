@@ -3,7 +3,7 @@
 use hcs::{Document, HResult, SystemState};
 use serde_json::json;
 
-use super::session::{Session, Stop, ensure, fails, properties};
+use super::session::{Session, Stop, ensure, fails, in_state};
 use crate::ComputeError;
 
 type Outcome = Result<(), Stop>;
@@ -130,13 +130,7 @@ pub(super) async fn an_unknown_resource_is_rejected(session: &Session<'_>) -> Ou
         refused.is_err(),
         "a change of a resource that does not exist was accepted"
     );
-    let known = properties(&*system).await?;
-    ensure!(
-        known.state == Some(SystemState::Running),
-        "it made the state {:?}",
-        known.state
-    );
-    Ok(())
+    in_state("it made the state", SystemState::Running, &*system).await
 }
 
 pub(super) async fn an_unknown_property_is_rejected(session: &Session<'_>) -> Outcome {

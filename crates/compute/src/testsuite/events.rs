@@ -3,7 +3,7 @@
 use hcs::{ExitType, HResult, SystemState};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
-use super::session::{Session, Stop, ensure, fails, gone, ok, properties, published_exit};
+use super::session::{Session, Stop, ensure, fails, gone, in_state, ok, published_exit};
 use crate::{SystemEvent, wait_for_exit};
 
 type Outcome = Result<(), Stop>;
@@ -77,21 +77,10 @@ pub(super) async fn a_close_is_not_an_exit(session: &Session<'_>) -> Outcome {
         kept.try_recv() == Err(TryRecvError::Empty),
         "the other handle heard of the close"
     );
-    let known = properties(&*other).await?;
-    ensure!(
-        known.state == Some(SystemState::Running),
-        "the state is {:?}",
-        known.state
-    );
+    in_state("the state is", SystemState::Running, &*other).await?;
     other.close().await;
     let again = session.open(system.id()).await?;
-    let known = properties(&*again).await?;
-    ensure!(
-        known.state == Some(SystemState::Running),
-        "without handles the state is {:?}",
-        known.state
-    );
-    Ok(())
+    in_state("without handles the state is", SystemState::Running, &*again).await
 }
 
 pub(super) async fn the_last_close_ends_a_system_that_is_tied_to_it(session: &Session<'_>) -> Outcome {
@@ -103,12 +92,7 @@ pub(super) async fn the_last_close_ends_a_system_that_is_tied_to_it(session: &Se
     let second = session.open(first.id()).await?;
     ok("start", first.start().await)?;
     first.close().await;
-    let known = properties(&*second).await?;
-    ensure!(
-        known.state == Some(SystemState::Running),
-        "the first close made the state {:?}",
-        known.state
-    );
+    in_state("the first close made the state", SystemState::Running, &*second).await?;
     second.close().await;
     gone(&*session.service, first.id()).await
 }

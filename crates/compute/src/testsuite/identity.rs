@@ -2,7 +2,7 @@
 
 use hcs::{Document, HResult, Properties, SystemQuery, SystemState, SystemType};
 
-use super::session::{Session, Stop, ensure, fails, gone, ok, properties, published_exit};
+use super::session::{Session, Stop, ensure, fails, gone, in_state, ok, published_exit};
 
 type Outcome = Result<(), Stop>;
 
@@ -39,12 +39,7 @@ pub(super) async fn two_handles_are_one_system(session: &Session<'_>) -> Outcome
     );
     let mut events = first.events();
     ok("start", second.start().await)?;
-    let known = properties(&*first).await?;
-    ensure!(
-        known.state == Some(SystemState::Running),
-        "the first handle sees {:?}",
-        known.state
-    );
+    in_state("the first handle sees", SystemState::Running, &*first).await?;
     ok("terminate", second.terminate().await)?;
     published_exit(&mut events).map(drop)
 }

@@ -2,7 +2,7 @@
 
 use hcs::{Document, ExitType, HResult, ModifySettingRequest, SystemState, SystemType};
 
-use super::session::{Session, Stop, ensure, exit, fails, ok, properties, published_exit};
+use super::session::{Session, Stop, ensure, exit, fails, in_state, ok, properties, published_exit};
 use crate::ComputeSystem;
 
 type Outcome = Result<(), Stop>;
@@ -56,25 +56,13 @@ fn is_guid(text: &str) -> bool {
 
 pub(super) async fn start_makes_it_run(session: &Session<'_>) -> Outcome {
     let system = session.running().await?;
-    let known = properties(&*system).await?;
-    ensure!(
-        known.state == Some(SystemState::Running),
-        "the state is {:?}",
-        known.state
-    );
-    Ok(())
+    in_state("the state is", SystemState::Running, &*system).await
 }
 
 pub(super) async fn a_second_start_is_invalid(session: &Session<'_>) -> Outcome {
     let system = session.running().await?;
     fails("a second start", HResult::INVALID_STATE, system.start().await)?;
-    let known = properties(&*system).await?;
-    ensure!(
-        known.state == Some(SystemState::Running),
-        "it made the state {:?}",
-        known.state
-    );
-    Ok(())
+    in_state("it made the state", SystemState::Running, &*system).await
 }
 
 pub(super) async fn before_the_start_nothing_else_is_valid(session: &Session<'_>) -> Outcome {
@@ -151,12 +139,7 @@ pub(super) async fn pause_and_resume_change_the_state(session: &Session<'_>) -> 
         system.resume().await,
     )?;
     ok("pause", system.pause().await)?;
-    let known = properties(&*system).await?;
-    ensure!(
-        known.state == Some(SystemState::Paused),
-        "the state is {:?}",
-        known.state
-    );
+    in_state("the state is", SystemState::Paused, &*system).await?;
     fails("a second pause", HResult::INVALID_STATE, system.pause().await)?;
     let change = session.harness.change(0).add.to_json();
     fails(
@@ -165,12 +148,7 @@ pub(super) async fn pause_and_resume_change_the_state(session: &Session<'_>) -> 
         system.modify(&change).await,
     )?;
     ok("resume", system.resume().await)?;
-    let known = properties(&*system).await?;
-    ensure!(
-        known.state == Some(SystemState::Running),
-        "the state is {:?}",
-        known.state
-    );
+    in_state("the state is", SystemState::Running, &*system).await?;
     ok("a change after the resume", system.modify(&change).await)
 }
 

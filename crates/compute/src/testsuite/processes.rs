@@ -6,7 +6,7 @@ use hcs::{Document, HResult, ProcessModifyRequest, ProcessStatus, SystemState};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::Script;
-use super::session::{Session, Stop, ensure, fails, ok, properties};
+use super::session::{Session, Stop, ensure, fails, in_state, ok};
 use crate::{ComputeSystem, Process};
 
 type Outcome = Result<(), Stop>;
@@ -114,12 +114,7 @@ pub(super) async fn the_end_of_a_process_is_not_the_end_of_the_system(session: &
     let process = spawn(session, &*system, Script::Exit(0)).await?;
     ok("wait", process.exited().await)?;
     drop(process);
-    let known = properties(&*system).await?;
-    ensure!(
-        known.state == Some(SystemState::Running),
-        "the state is {:?}",
-        known.state
-    );
+    in_state("the state is", SystemState::Running, &*system).await?;
     spawn(session, &*system, Script::Exit(0)).await.map(drop)
 }
 

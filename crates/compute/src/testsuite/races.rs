@@ -7,7 +7,7 @@ use std::task::{Context, Waker};
 use hcs::{Document, HResult, SystemState};
 use tokio::task::JoinSet;
 
-use super::session::{Session, Stop, ensure, fails, ok, properties, published_exit};
+use super::session::{Session, Stop, ensure, fails, in_state, ok, published_exit};
 use crate::Result as Answer;
 
 type Outcome = Result<(), Stop>;
@@ -42,12 +42,7 @@ pub(super) async fn a_termination_during_the_start_wins(session: &Session<'_>) -
         ];
         overtaken("the start", &started, &lost)?;
         published_exit(&mut events)?;
-        let known = properties(&*system).await?;
-        ensure!(
-            known.state == Some(SystemState::Stopped),
-            "the state is {:?}",
-            known.state
-        );
+        in_state("the state is", SystemState::Stopped, &*system).await?;
     }
     Ok(())
 }
@@ -75,12 +70,7 @@ pub(super) async fn concurrent_starts_are_one_start(session: &Session<'_>) -> Ou
             (Err(error), Err(_)) => return Err(Stop::Violated(format!("neither start succeeded: {error}"))),
         };
         fails("the other start", HResult::INVALID_STATE, refused)?;
-        let known = properties(&*system).await?;
-        ensure!(
-            known.state == Some(SystemState::Running),
-            "the state is {:?}",
-            known.state
-        );
+        in_state("the state is", SystemState::Running, &*system).await?;
     }
     Ok(())
 }
@@ -163,11 +153,6 @@ pub(super) async fn a_dropped_start_leaves_a_usable_system(session: &Session<'_>
     // Whether the start was given up or goes on, a termination ends the system, and it ends once.
     ok("terminate", system.terminate().await)?;
     published_exit(&mut events)?;
-    let known = properties(&*system).await?;
-    ensure!(
-        known.state == Some(SystemState::Stopped),
-        "the state is {:?}",
-        known.state
-    );
+    in_state("the state is", SystemState::Stopped, &*system).await?;
     fails("start", HResult::SYSTEM_ALREADY_STOPPED, system.start().await)
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hcs::{Document, HResult, Properties, SystemExitStatus};
+use hcs::{Document, HResult, Properties, SystemExitStatus, SystemState};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
@@ -158,6 +158,17 @@ pub(super) async fn properties(system: &dyn ComputeSystem) -> std::result::Resul
     let text = ok("properties", system.properties("").await)?;
     Properties::from_json(&text)
         .map_err(|error| Stop::Violated(format!("the properties are no document: {error}")))
+}
+
+/// Whether the system says that it is in this state.
+pub(super) async fn in_state(
+    finding: &str,
+    expected: SystemState,
+    system: &dyn ComputeSystem,
+) -> std::result::Result<(), Stop> {
+    let state = properties(system).await?.state;
+    ensure!(state == Some(expected), "{finding} {state:?}");
+    Ok(())
 }
 
 /// The exit that has to be among the events received so far, the only one and the last of them.

@@ -1,6 +1,7 @@
 //! A compute service in memory, to prove the contract suite: it keeps every guarantee, or breaks one on purpose.
 
 mod handle;
+mod harness;
 mod process;
 
 use std::collections::{BTreeSet, HashMap};
@@ -8,15 +9,15 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use compute::state::{Machine, Operation, State};
-use compute::testsuite::{Change, Harness, ProcessHarness, Script};
 use compute::{ComputeError, ComputeService, ComputeSystem, GuestStream, Result, SystemEvent};
 use hcs::{
-    Document, ExitType, HResult, InvalidDocument, ModifySettingRequest, Plan9Share, Properties, RequestType,
-    Resource, ResultError, SystemExitStatus, SystemKind, SystemQuery, SystemType,
+    Document, ExitType, HResult, InvalidDocument, Properties, ResultError, SystemExitStatus, SystemKind,
+    SystemQuery, SystemType,
 };
 use tokio::sync::{broadcast, mpsc};
 
 pub(crate) use handle::Handle;
+pub(crate) use harness::MemoryHarness;
 
 /// What the service does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +92,23 @@ pub(crate) struct System {
 }
 
 impl System {
+    fn new(id: &str, owner: &str, tied: bool, breach: Breach, machine: Machine) -> Self {
+        Self {
+            id: id.to_owned(),
+            owner: owner.to_owned(),
+            tied,
+            breach,
+            runtime_id: String::new(),
+            machine: Mutex::new(machine),
+            exit: Mutex::default(),
+            handles: Mutex::default(),
+            shares: Mutex::default(),
+            changing: Mutex::default(),
+            listeners: Mutex::default(),
+            processes: Mutex::default(),
+        }
+    }
+
     /// The system ends: the first time that is published.
     pub(crate) fn end(&self, exit_type: ExitType) {
         let first = self.machine.lock().unwrap().exit();
@@ -242,19 +260,10 @@ impl ComputeService for Memory {
             machine.begin(Operation::Start).unwrap();
             machine.complete(Operation::Start).unwrap();
         }
+        let tied = parsed.should_terminate_on_last_handle_closed;
         let system = Arc::new(System {
-            id: id.to_owned(),
-            owner: parsed.owner,
-            tied: parsed.should_terminate_on_last_handle_closed,
-            breach: self.breach,
             runtime_id: uuid::Uuid::new_v4().to_string(),
-            machine: Mutex::new(machine),
-            exit: Mutex::default(),
-            handles: Mutex::default(),
-            shares: Mutex::default(),
-            changing: Mutex::default(),
-            listeners: Mutex::default(),
-            processes: Mutex::default(),
+            ..System::new(id, &parsed.owner, tied, self.breach, machine)
         });
         self.systems
             .lock()
@@ -271,19 +280,10 @@ impl ComputeService for Memory {
         };
         let mut system = found.ok_or_else(|| ComputeError::new("open", id, code))?;
         if self.breach == Breach::EachHandleHasItsSystem {
+            let machine = Machine::new(SystemKind::VirtualMachine);
             system = Arc::new(System {
-                id: system.id.clone(),
-                owner: system.owner.clone(),
-                tied: system.tied,
-                breach: system.breach,
                 runtime_id: system.runtime_id.clone(),
-                machine: Mutex::new(Machine::new(SystemKind::VirtualMachine)),
-                exit: Mutex::default(),
-                handles: Mutex::default(),
-                shares: Mutex::default(),
-                changing: Mutex::default(),
-                listeners: Mutex::default(),
-                processes: Mutex::default(),
+                ..System::new(&system.id, &system.owner, system.tied, system.breach, machine)
             });
         }
         Ok(self.handle(&system))
@@ -305,134 +305,5 @@ impl ComputeService for Memory {
             .filter(|properties| parsed.matches(properties))
             .collect();
         Ok(serde_json::to_string(&matching).unwrap())
-    }
-}
-
-/// The harness over one service per guarantee.
-pub(crate) struct MemoryHarness {
-    pub(crate) breach: Breach,
-    pub(crate) hangs: bool,
-    current: Mutex<Option<Arc<Memory>>>,
-}
-
-impl MemoryHarness {
-    pub(crate) fn new(breach: Breach, hangs: bool) -> Self {
-        Self {
-            breach,
-            hangs,
-            current: Mutex::default(),
-        }
-    }
-
-    fn system(&self, id: &str) -> Arc<System> {
-        let service = self
-            .current
-            .lock()
-            .unwrap()
-            .clone()
-            .expect("a service was asked for");
-        let systems = service.systems.lock().unwrap();
-        systems[&service.key(id)].clone().expect("a system that exists")
-    }
-}
-
-#[async_trait]
-impl Harness for MemoryHarness {
-    async fn service(&self) -> Arc<dyn ComputeService> {
-        let service = Memory::new(self.breach);
-        *self.current.lock().unwrap() = Some(Arc::clone(&service));
-        service
-    }
-
-    fn machine(&self) -> hcs::ComputeSystem {
-        let devices = hcs::Devices {
-            plan9: Some(hcs::Plan9::default()),
-            ..Default::default()
-        };
-        let machine = hcs::VirtualMachine {
-            devices: Some(Box::new(devices)),
-            ..Default::default()
-        };
-        hcs::ComputeSystem {
-            virtual_machine: Some(Box::new(machine)),
-            ..Default::default()
-        }
-    }
-
-    fn change(&self, number: u32) -> Change {
-        let share = Plan9Share {
-            name: number.to_string(),
-            path: "/tmp".to_owned(),
-            ..Default::default()
-        };
-        Change {
-            add: ModifySettingRequest::new(RequestType::Add, &Resource::Plan9Shares, &share),
-            remove: ModifySettingRequest::new(RequestType::Remove, &Resource::Plan9Shares, &share),
-        }
-    }
-
-    async fn end_guest(&self, system: &dyn ComputeSystem) {
-        let exit_type = match self.breach {
-            Breach::GuestEndIsForced => ExitType::ForcedExit,
-            _ => ExitType::GracefulExit,
-        };
-        self.system(system.id()).end(exit_type);
-    }
-
-    async fn connect_from_guest(
-        &self,
-        system: &dyn ComputeSystem,
-        port: u32,
-    ) -> std::io::Result<GuestStream> {
-        let listener = self
-            .system(system.id())
-            .listeners
-            .lock()
-            .unwrap()
-            .get(&port)
-            .cloned();
-        let refused = || std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
-        let (host, guest) = tokio::io::duplex(64);
-        let host: GuestStream = match self.breach {
-            Breach::HalfCloseIsFull => Box::new(handle::FullClose::new(host)),
-            _ => Box::new(host),
-        };
-        listener
-            .ok_or_else(refused)?
-            .send(host)
-            .await
-            .map_err(|_| refused())?;
-        Ok(Box::new(guest))
-    }
-
-    fn processes(&self) -> Option<&dyn ProcessHarness> {
-        Some(self)
-    }
-
-    fn deadline(&self) -> std::time::Duration {
-        if self.hangs {
-            std::time::Duration::from_millis(100)
-        } else {
-            std::time::Duration::from_secs(60)
-        }
-    }
-}
-
-impl ProcessHarness for MemoryHarness {
-    fn system(&self) -> hcs::ComputeSystem {
-        self.machine()
-    }
-
-    fn parameters(&self, script: Script) -> hcs::ProcessParameters {
-        let command_line = match script {
-            Script::Exit(code) => format!("exit {code}"),
-            Script::Print(text) => format!("print {text}"),
-            Script::Cat => "cat".to_owned(),
-            Script::Sleep => "sleep".to_owned(),
-        };
-        hcs::ProcessParameters {
-            command_line,
-            ..Default::default()
-        }
     }
 }

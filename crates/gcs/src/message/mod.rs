@@ -11,6 +11,7 @@ mod container;
 mod modify;
 mod number;
 mod process;
+mod resource;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,15 +20,15 @@ pub use container::{
     GetProperties, GetPropertiesResponse, GuestCapabilities, NegotiateProtocol, NegotiateProtocolResponse,
     NotificationKind, PropertyQuery, SchemaVersion,
 };
-pub use modify::{
-    CombinedLayers, ContainerConstraints, IpConfig, LayerPath, MappedDirectory, MappedVirtualDisk,
-    ModifyRequest, ModifySettings, Network, RequestType, Resource, Route, ScsiDevice, SecurityPolicy,
-    SecurityPolicyFragment, VpMemDevice, VpMemMapping, VpciDevice,
-};
+pub use modify::{ModifyRequest, ModifySettings, RequestType, Resource};
 pub use number::MessageType;
 pub use process::{
     ExecuteProcess, ExecuteProcessResponse, ExecuteSettings, NO_TIMEOUT, ProcessParameters, ResizeConsole,
     SignalOptions, SignalProcess, StdioPorts, WaitForProcess, WaitForProcessResponse,
+};
+pub use resource::{
+    CombinedLayers, ContainerConstraints, IpConfig, LayerPath, MappedDirectory, MappedVirtualDisk, Network,
+    Route, ScsiDevice, SecurityPolicy, SecurityPolicyFragment, VpMemDevice, VpMemMapping, VpciDevice,
 };
 
 /// The activity id that is sent when there is nothing to correlate.
