@@ -1,18 +1,28 @@
 //! A foreground container: its streams are ours until it ends or we detach.
 //!
+//! [`Exit`] asks for the end before anything can bring it about; [`Foreground`] carries the streams of `run` and `exec`;
+//! [`Visit`] is all of it for a container that exists, for `attach` and `start -a`.
+//!
 //! Input, output and signals are carried independently, so none holds up another. Bytes pass unchanged in both
 //! directions. With a terminal, keys are raw and signals to this program restore the terminal before it ends; without
 //! one, signals are handed on to the container.
 
 use std::io::IsTerminal;
+use std::pin::Pin;
 
-use api::message::{KillContainer, ResizeTerminal, TerminalSize};
-use api::{ByteStream, Channel, Client, Containers, Context, Control, Frame, StreamReceiver, StreamSender};
+use api::message::{
+    AttachContainer, ContainerInspection, Exited, KillContainer, ResizeTerminal, TerminalSize, WaitCondition,
+    WaitContainer,
+};
+use api::{
+    ByteStream, Channel, Client, Containers, Context, Control, Frame, Status, StreamReceiver, StreamSender,
+};
 use bytes::{Bytes, BytesMut};
+use futures_util::poll;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::detach::DetachKeys;
-use crate::failure::Failure;
+use crate::failure::{Failure, Outcome};
 use crate::signals::{PATIENCE, Signals};
 use crate::terminal::{self, Raw, Resized};
 
@@ -25,6 +35,86 @@ pub(crate) enum End {
     Detached,
     /// We were told to end, by a signal or by too many interrupts; with our exit code.
     GaveUp(i32),
+}
+
+/// The end of a container, asked for ahead.
+pub(crate) struct Exit<'a>(Pin<Box<dyn Future<Output = Result<Exited, Status>> + Send + 'a>>);
+
+impl<'a> Exit<'a> {
+    /// Sends the question; the answer is waited for later. A container that removes itself has ended when it is gone.
+    pub(crate) async fn ask(
+        client: &'a Client,
+        container: &str,
+        removes_itself: bool,
+        otherwise: WaitCondition,
+    ) -> Self {
+        let request = WaitContainer {
+            container: container.to_owned(),
+            condition: if removes_itself {
+                WaitCondition::Removed
+            } else {
+                otherwise
+            },
+        };
+        let mut answer = client.wait(Context::new(), request);
+        let _ = poll!(answer.as_mut());
+        Self(answer)
+    }
+
+    /// Our exit code after the foreground ended.
+    pub(crate) async fn after(self, end: End) -> Outcome {
+        match end {
+            End::Over => Ok(self.0.await?.exit_code),
+            End::Detached => Ok(0),
+            End::GaveUp(code) => Ok(code),
+        }
+    }
+}
+
+/// A stay with a container that exists.
+pub(crate) struct Visit {
+    pub(crate) container: ContainerInspection,
+    /// Input is ours, too.
+    pub(crate) stdin: bool,
+    pub(crate) detach: DetachKeys,
+    /// Signals are handed on; those of a container with a terminal are handled in any case.
+    pub(crate) sig_proxy: bool,
+    /// Which end is waited for.
+    pub(crate) until: WaitCondition,
+    /// Make the program in the terminal draw itself again.
+    pub(crate) redraw: bool,
+}
+
+impl Visit {
+    /// Attaches, lets `begin` do what is to be seen, and stays to the end.
+    pub(crate) async fn stay(
+        self,
+        client: &Client,
+        begin: impl Future<Output = Result<(), Failure>>,
+    ) -> Outcome {
+        let (id, tty) = (self.container.id, self.container.tty);
+        check_terminal(tty, self.stdin)?;
+        let signals = (self.sig_proxy || tty).then(Signals::new);
+        let exit = Exit::ask(client, &id, self.container.auto_remove, self.until).await;
+        let wanted = AttachContainer {
+            container: id.clone(),
+            stdin: self.stdin,
+            stdout: true,
+            stderr: true,
+        };
+        let stream = client.attach(Context::new(), wanted).await?;
+        begin.await?;
+        let foreground = Foreground {
+            client,
+            target: &id,
+            tty,
+            stdin: self.stdin,
+            detach: self.detach,
+            signals,
+            redraw: self.redraw,
+        };
+        exit.after(foreground.carry(stream).await?).await
+    }
 }
 
 /// What is carried.

@@ -1,5 +1,6 @@
 //! A daemon with a root and a socket of its own, and the CLI that talks to it.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -64,6 +65,10 @@ impl From<std::process::Output> for Output {
 pub struct TestDaemon {
     folder: TempDir,
     child: Option<Child>,
+    /// Instead of the built guest agent.
+    agent: Option<PathBuf>,
+    /// Ids of all sandboxes that were seen.
+    sandboxes: BTreeSet<String>,
 }
 
 impl Default for TestDaemon {
@@ -83,16 +88,72 @@ impl TestDaemon {
             .prefix("ctr-like-test-")
             .tempdir()
             .expect("a temporary directory");
-        let mut daemon = Self { folder, child: None };
+        let mut daemon = Self {
+            folder,
+            child: None,
+            agent: None,
+            sandboxes: BTreeSet::new(),
+        };
         daemon.launch();
         daemon
     }
 
-    /// Starts the daemon again over the same directories.
+    /// Starts a daemon whose sandboxes do not boot before [`TestDaemon::let_sandboxes_boot`].
+    ///
+    /// # Panics
+    /// It does not start.
+    #[must_use]
+    pub fn start_with_slow_sandboxes() -> Self {
+        let mut daemon = Self::start();
+        // The first one has begun with a sandbox of its own.
+        daemon.stop();
+        let agent = daemon.scratch().join("slow-agent");
+        let text = format!(
+            "#!/bin/sh\nuntil [ -e {} ]; do sleep 0.05; done\nexec {} \"$@\"\n",
+            daemon.go().display(),
+            programs::guest_agent().display()
+        );
+        std::fs::write(&agent, text).expect("a script can be written");
+        std::fs::set_permissions(&agent, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .expect("our own file");
+        daemon.agent = Some(agent);
+        daemon.launch();
+        daemon
+    }
+
+    fn go(&self) -> PathBuf {
+        self.scratch().join("go")
+    }
+
+    /// Sandboxes boot from now on.
+    ///
+    /// # Panics
+    /// The file that says so cannot be written.
+    pub fn let_sandboxes_boot(&self) {
+        std::fs::write(self.go(), "").expect("a file can be written");
+    }
+
+    /// Starts the daemon again over the same directories, and waits until it answers.
     ///
     /// # Panics
     /// It does not start, or it runs.
     pub fn launch(&mut self) {
+        self.begin();
+        wait::until("the daemon answers", || {
+            let ended = self
+                .child
+                .as_mut()
+                .and_then(|child| child.try_wait().ok().flatten());
+            assert!(ended.is_none(), "the daemon ended: {ended:?}\n{}", self.log());
+            UnixStream::connect(self.socket()).ok()
+        });
+    }
+
+    /// Starts the daemon again and waits for nothing.
+    ///
+    /// # Panics
+    /// It runs, or there is no such program.
+    pub fn begin(&mut self) {
         assert!(self.child.is_none(), "the daemon runs");
         let log = std::fs::File::options()
             .create(true)
@@ -109,20 +170,12 @@ impl TestDaemon {
             ])
             .args(["--log", "debug"])
             .arg("--guest-agent")
-            .arg(programs::guest_agent())
+            .arg(self.agent.clone().unwrap_or_else(programs::guest_agent))
             .env_remove("CTR_LIKE_HOST")
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log);
         self.child = Some(command.spawn().expect("ctr-liked starts"));
-        wait::until("the daemon answers", || {
-            let ended = self
-                .child
-                .as_mut()
-                .and_then(|child| child.try_wait().ok().flatten());
-            assert!(ended.is_none(), "the daemon ended: {ended:?}\n{}", self.log());
-            UnixStream::connect(self.socket()).ok()
-        });
     }
 
     /// The daemon's directory of lasting things.
@@ -186,9 +239,52 @@ impl TestDaemon {
     /// # Panics
     /// It does not run.
     pub fn kill(&mut self) {
+        self.note_sandboxes();
         let mut child = self.child.take().expect("the daemon runs");
         child.kill().expect("a child can be killed");
         child.wait().expect("a killed child ends");
+    }
+
+    /// Remembers the sandboxes that there are, so that nothing of them is overlooked at the end.
+    fn note_sandboxes(&mut self) {
+        let entries = std::fs::read_dir(self.run_dir().join("sandboxes"));
+        let names = entries
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.file_name());
+        self.sandboxes
+            .extend(names.map(|name| name.to_string_lossy().into_owned()));
+    }
+
+    /// Process ids of the shims that live.
+    #[must_use]
+    pub fn shims(&self) -> Vec<u32> {
+        let place = self.run_dir().join("sandboxes");
+        let marks = ["--dir", place.to_str().expect("a plain path")];
+        leaks::processes()
+            .filter(|(_, line)| marks.iter().all(|mark| line.contains(mark)))
+            .map(|(pid, _)| pid)
+            .collect()
+    }
+
+    /// Ends the daemon with everything in it.
+    ///
+    /// # Panics
+    /// It does not run, or does not end properly.
+    pub fn stop(&mut self) {
+        self.note_sandboxes();
+        let answer = self.call("ctr.v1.System/Shutdown", &json!({"stop_containers": true}));
+        assert!(
+            answer.get("error").is_none(),
+            "shutdown: {answer}\n{}",
+            self.log()
+        );
+        let status = self.child.take().map(|mut child| child.wait());
+        assert!(
+            matches!(status, Some(Ok(status)) if status.success()),
+            "the daemon ended with {status:?}"
+        );
     }
 
     /// Asks the daemon to end, leaving containers alone, and waits for it.
@@ -277,6 +373,7 @@ impl Drop for TestDaemon {
             // A test that ends with a dead daemon still must leave nothing behind.
             self.launch();
         }
+        self.note_sandboxes();
         let answer = self.call("ctr.v1.System/Shutdown", &json!({"stop_containers": true}));
         let ended = self.child.take().map(|mut child| child.wait());
         let failing = std::thread::panicking();
@@ -289,7 +386,7 @@ impl Drop for TestDaemon {
                 eprintln!("--- the daemon's log ends with\n{}", tail.join("\n"));
             }
         }
-        let left = leaks::left_behind(self.folder.path());
+        let left = leaks::left_behind(self.folder.path(), &self.sandboxes);
         if !failing {
             assert!(
                 answer.get("error").is_none(),

@@ -228,6 +228,24 @@ fn a_daemon_that_is_asked_to_end_leaves_containers_running() {
 }
 
 #[test]
+fn a_daemon_that_ends_with_its_containers_waits_until_nothing_is_left_of_them() {
+    let mut daemon = TestDaemon::start();
+    let image = images::pushed(BUSYBOX);
+    for round in 0..4 {
+        if round % 2 == 1 {
+            daemon.cli(["run", "-d", &image, "sleep", "1000"]).ok();
+        }
+        daemon.stop();
+        let left = std::fs::read_dir(daemon.run_dir().join("sandboxes"))
+            .unwrap()
+            .count();
+        assert_eq!((left, daemon.shims().len()), (0, 0), "{}", daemon.log());
+        assert!(!daemon.log().contains(" WARN "), "{}", daemon.log());
+        daemon.launch();
+    }
+}
+
+#[test]
 fn a_killed_shim_ends_its_containers_with_a_reason_and_the_next_start_works() {
     let daemon = TestDaemon::start();
     let image = images::pushed(BUSYBOX);
@@ -241,7 +259,7 @@ fn a_killed_shim_ends_its_containers_with_a_reason_and_the_next_start_works() {
         .filter(|entry| {
             let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
             let line = String::from_utf8_lossy(&line).replace('\0', " ");
-            line.contains("ctr-liked shim") && line.contains(run_dir.to_str().unwrap())
+            line.contains("ctr-like-shim") && line.contains(run_dir.to_str().unwrap())
         })
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .collect();

@@ -1,15 +1,13 @@
 //! `ctr-like attach`.
 
-use api::message::{AttachContainer, InspectContainer, WaitCondition, WaitContainer};
+use api::message::{InspectContainer, WaitCondition};
 use api::{Containers, Context};
 use clap::{ArgAction, Args};
-use futures_util::poll;
 
 use crate::connect::Session;
 use crate::detach::DetachKeys;
 use crate::failure::{Failure, Outcome};
-use crate::signals::Signals;
-use crate::streams::{End, Foreground, check_terminal};
+use crate::streams::Visit;
 
 /// Take over the streams of a running container
 #[derive(Debug, Args)]
@@ -56,43 +54,14 @@ impl Attach {
                 );
             }
         }
-        let id = found.id;
-        let stdin = found.stdin && !self.no_stdin;
-        check_terminal(found.tty, stdin)?;
-        let signals = (self.sig_proxy || found.tty).then(Signals::new);
-        let condition = if found.auto_remove {
-            WaitCondition::Removed
-        } else {
-            WaitCondition::NotRunning
-        };
-        let mut exit = Box::pin(client.wait(
-            Context::new(),
-            WaitContainer {
-                container: id.clone(),
-                condition,
-            },
-        ));
-        let _ = poll!(exit.as_mut());
-        let wanted = AttachContainer {
-            container: id.clone(),
-            stdin,
-            stdout: true,
-            stderr: true,
-        };
-        let stream = client.attach(Context::new(), wanted).await?;
-        let foreground = Foreground {
-            client: &client,
-            target: &id,
-            tty: found.tty,
-            stdin,
+        let visit = Visit {
+            stdin: found.stdin && !self.no_stdin,
+            container: found,
             detach,
-            signals,
+            sig_proxy: self.sig_proxy,
+            until: WaitCondition::NotRunning,
             redraw: true,
         };
-        match foreground.carry(stream).await? {
-            End::Over => Ok(exit.await?.exit_code),
-            End::Detached => Ok(0),
-            End::GaveUp(code) => Ok(code),
-        }
+        visit.stay(&client, async { Ok(()) }).await
     }
 }

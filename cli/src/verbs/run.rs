@@ -3,23 +3,19 @@
 //! Foreground: the wait is asked for first, then the streams are attached, then it is started, so nothing of it is lost
 //! and its exit code is ours. Requests share one connection and overlap where their order allows.
 
-use std::fs::File;
-use std::io::Write;
-use std::path::Path;
-
-use api::message::{AttachContainer, RemoveContainer, StartContainer, WaitCondition, WaitContainer};
+use api::message::{AttachContainer, RemoveContainer, WaitCondition};
 use api::{Client, Containers, Context, Status};
 use clap::{ArgAction, Args};
-use futures_util::poll;
 
+use super::create::New;
+use super::start::start;
 use crate::connect::Session;
 use crate::detach::DetachKeys;
 use crate::failure::{ENGINE, Failure, Outcome};
-use crate::flags::{self, ContainerFlags};
-use crate::pull::{self, Policy};
+use crate::flags;
 use crate::render;
 use crate::signals::Signals;
-use crate::streams::{End, Foreground, check_terminal};
+use crate::streams::{End, Exit, Foreground, check_terminal};
 
 /// Run a command in a new container
 #[derive(Debug, Args)]
@@ -42,14 +38,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
     detach_keys: String,
     #[command(flatten)]
-    container: ContainerFlags,
-    /// The image, the command and its arguments
-    #[arg(
-        value_name = "IMAGE [COMMAND] [ARG...]",
-        required = true,
-        trailing_var_arg = true
-    )]
-    image_and_command: Vec<String>,
+    new: New,
 }
 
 impl Run {
@@ -62,11 +51,7 @@ impl Run {
     }
 
     async fn attempt(self, session: &Session) -> Outcome {
-        let flags = &self.container;
-        let (image, command) = self
-            .image_and_command
-            .split_first()
-            .ok_or_else(|| Failure::usage("an image is required"))?;
+        let flags = &self.new.flags;
         if self.detach && !flags.attach.is_empty() {
             return Err(Failure::usage("conflicting options: --detach and --attach"));
         }
@@ -76,54 +61,27 @@ impl Run {
         if !self.detach {
             check_terminal(flags.tty, flags.interactive && attached("stdin"))?;
         }
-        let mut request = flags.request(image, command)?;
+        let mut request = self.new.request()?;
         if self.detach {
             (request.attach_stdin, request.attach_stdout, request.attach_stderr) = (false, false, false);
             request.stdin_once = false;
         }
         let tty = flags.tty;
         let signals = (!self.detach && (self.sig_proxy || tty)).then(Signals::new);
-        let id_file = flags.cidfile.as_deref().map(reserve).transpose()?;
+        let id_file = self.new.id_file()?;
 
         let client = session.connect().await?;
-        let policy = Policy {
-            pull: &flags.pull,
-            quiet: flags.quiet,
-        };
-        let id = pull::create(&client, request, policy).await?.id;
-        if let Some((file, path)) = id_file {
-            write_id(file, path, &id)?;
-        }
+        let id = self.new.make(&client, request, id_file).await?;
         if self.detach {
             // The id is printed even when the start fails: the container exists.
             render::line(&id)?;
-            return match client
-                .start(
-                    Context::new(),
-                    StartContainer {
-                        container: id.clone(),
-                    },
-                )
-                .await
-            {
-                Ok(_) => Ok(0),
+            return match start(&client, &id).await {
+                Ok(()) => Ok(0),
                 Err(status) => Err(self.start_failed(&client, &id, status).await),
             };
         }
 
-        let condition = if flags.rm {
-            WaitCondition::Removed
-        } else {
-            WaitCondition::NextExit
-        };
-        let mut exit = Box::pin(client.wait(
-            Context::new(),
-            WaitContainer {
-                container: id.clone(),
-                condition,
-            },
-        ));
-        let _ = poll!(exit.as_mut());
+        let exit = Exit::ask(&client, &id, flags.rm, WaitCondition::NextExit).await;
         let wanted = AttachContainer {
             container: id.clone(),
             stdin: flags.interactive && attached("stdin"),
@@ -140,18 +98,13 @@ impl Run {
             redraw: false,
         };
         let stream = client.attach(Context::new(), wanted).await?;
-        let started = client.start(
-            Context::new(),
-            StartContainer {
-                container: id.clone(),
-            },
-        );
+        let started = start(&client, &id);
         let carried = foreground.carry(stream);
         tokio::pin!(started, carried);
         let end = tokio::select! {
             biased;
             started = &mut started => match started {
-                Ok(_) => None,
+                Ok(()) => None,
                 Err(status) => return Err(self.start_failed(&client, &id, status).await),
             },
             end = &mut carried => Some(end?),
@@ -166,16 +119,12 @@ impl Run {
             Some(end) => end,
             None => carried.await?,
         };
-        match end {
-            End::Detached => Ok(0),
-            End::GaveUp(code) => Ok(code),
-            End::Over => Ok(exit.await?.exit_code),
-        }
+        exit.after(end).await
     }
 
     /// A container with `--rm` that could not be started is of no use to anybody.
     async fn start_failed(&self, client: &Client, id: &str, status: Status) -> Failure {
-        if self.container.rm {
+        if self.new.flags.rm {
             let request = RemoveContainer {
                 container: id.to_owned(),
                 force: true,
@@ -186,22 +135,4 @@ impl Run {
         }
         Failure::of_start(status, ENGINE)
     }
-}
-
-/// Makes the file for the id before there is an id that could be lost.
-pub(super) fn reserve(path: &Path) -> Result<(File, &Path), Failure> {
-    match File::options().write(true).create_new(true).open(path) {
-        Ok(file) => Ok((file, path)),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Err(Failure::usage(format!(
-            "container ID file found: {} exists",
-            path.display()
-        ))
-        .hint("remove it, or make sure that the other container is not running")),
-        Err(error) => Err(Failure::io(format!("cannot make {}", path.display()), &error).exit(ENGINE)),
-    }
-}
-
-pub(super) fn write_id(mut file: File, path: &Path, id: &str) -> Result<(), Failure> {
-    file.write_all(id.as_bytes())
-        .map_err(|error| Failure::io(format!("cannot write {}", path.display()), &error))
 }

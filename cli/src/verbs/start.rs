@@ -1,16 +1,14 @@
 //! `ctr-like start`.
 
-use api::message::{AttachContainer, InspectContainer, StartContainer, WaitCondition, WaitContainer};
-use api::{Client, Containers, Context};
+use api::message::{InspectContainer, StartContainer, WaitCondition};
+use api::{Client, Containers, Context, Status};
 use clap::Args;
-use futures_util::poll;
 
 use super::each;
 use crate::connect::Session;
 use crate::detach::DetachKeys;
 use crate::failure::{Failure, Outcome};
-use crate::signals::Signals;
-use crate::streams::{End, Foreground, check_terminal};
+use crate::streams::Visit;
 
 /// Start containers
 #[derive(Debug, Args)]
@@ -34,15 +32,7 @@ impl Start {
         let client = session.connect().await?;
         if !self.attach && !self.interactive {
             return each(&self.containers, |container| async {
-                client
-                    .start(
-                        Context::new(),
-                        StartContainer {
-                            container: container.clone(),
-                        },
-                    )
-                    .await
-                    .map(|_| container)
+                start(&client, &container).await.map(|()| container)
             })
             .await;
         }
@@ -55,58 +45,34 @@ impl Start {
     }
 
     async fn foreground(&self, client: &Client, container: &str) -> Outcome {
+        let detach = DetachKeys::parse(&self.detach_keys)?;
         let inspect = InspectContainer {
             container: container.to_owned(),
             size: false,
         };
         let found = Containers::inspect(client, Context::new(), inspect).await?;
-        let id = found.id;
-        let stdin = self.interactive && found.stdin;
-        check_terminal(found.tty, stdin)?;
-        let signals = Some(Signals::new());
-        let condition = if found.auto_remove {
-            WaitCondition::Removed
-        } else {
-            WaitCondition::NextExit
-        };
-        let mut exit = Box::pin(client.wait(
-            Context::new(),
-            WaitContainer {
-                container: id.clone(),
-                condition,
-            },
-        ));
-        let _ = poll!(exit.as_mut());
-        let wanted = AttachContainer {
-            container: id.clone(),
-            stdin,
-            stdout: true,
-            stderr: true,
-        };
-        let detach = DetachKeys::parse(&self.detach_keys)?;
-        let stream = client.attach(Context::new(), wanted).await?;
-        client
-            .start(
-                Context::new(),
-                StartContainer {
-                    container: id.clone(),
-                },
-            )
-            .await
-            .map_err(|status| Failure::of_start(status, 1))?;
-        let foreground = Foreground {
-            client,
-            target: &id,
-            tty: found.tty,
-            stdin,
+        let id = found.id.clone();
+        let visit = Visit {
+            stdin: self.interactive && found.stdin,
+            container: found,
             detach,
-            signals,
+            sig_proxy: true,
+            until: WaitCondition::NextExit,
             redraw: false,
         };
-        match foreground.carry(stream).await? {
-            End::Over => Ok(exit.await?.exit_code),
-            End::Detached => Ok(0),
-            End::GaveUp(code) => Ok(code),
-        }
+        let begin = async {
+            start(client, &id)
+                .await
+                .map_err(|status| Failure::of_start(status, 1))
+        };
+        visit.stay(client, begin).await
     }
+}
+
+/// Starts one container.
+pub(super) async fn start(client: &Client, container: &str) -> Result<(), Status> {
+    let request = StartContainer {
+        container: container.to_owned(),
+    };
+    client.start(Context::new(), request).await.map(drop)
 }

@@ -11,6 +11,7 @@ use std::sync::PoisonError;
 
 use task::AttachStreams;
 use tokio::sync::{Mutex, MutexGuard, oneshot, watch};
+use tokio_util::task::TaskTracker;
 
 use crate::error::{Error, Kind, Result};
 use crate::record::{ContainerRecord, State, Status};
@@ -51,6 +52,18 @@ pub(crate) struct Container {
     /// Counts ended runs, so that a waiter for the next exit cannot miss a short one.
     pub(crate) exits: watch::Sender<u64>,
     pub(crate) removed: watch::Sender<bool>,
+    /// How many restarts are under way: an end that comes meanwhile is not the last.
+    restarts: watch::Sender<u32>,
+}
+
+/// A restart that is under way until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Restarting<'a>(&'a Container);
+
+impl Drop for Restarting<'_> {
+    fn drop(&mut self) {
+        self.0.restarts.send_modify(|count| *count -= 1);
+    }
 }
 
 impl Container {
@@ -61,7 +74,39 @@ impl Container {
             waiting: std::sync::Mutex::default(),
             exits: watch::Sender::new(0),
             removed: watch::Sender::new(false),
+            restarts: watch::Sender::new(0),
         }
+    }
+
+    /// Says that a restart begins.
+    pub(crate) fn restarting(&self) -> Restarting<'_> {
+        self.restarts.send_modify(|count| *count += 1);
+        Restarting(self)
+    }
+
+    /// Its end, if it comes now, is that of a restart.
+    pub(crate) fn is_restarting(&self) -> bool {
+        *self.restarts.borrow() > 0
+    }
+
+    /// Whether more output may come: true until the current run ends, or the first one of a container that was never
+    /// started, restarts included. A task of `tracker` keeps it current until it says no.
+    pub(crate) fn has_a_future(&self, tracker: &TaskTracker) -> watch::Receiver<bool> {
+        let (mut record, mut restarts) = (self.record.subscribe(), self.restarts.subscribe());
+        let (sender, receiver) = watch::channel(more_may_come(&mut record, &mut restarts));
+        tracker.spawn(async move {
+            while *sender.borrow() {
+                let changed = tokio::select! {
+                    changed = record.changed() => changed,
+                    changed = restarts.changed() => changed,
+                    () = sender.closed() => break,
+                };
+                // A container that is gone says nothing more.
+                let more = changed.is_ok() && more_may_come(&mut record, &mut restarts);
+                sender.send_replace(more);
+            }
+        });
+        receiver
     }
 
     /// The record as it is now.
@@ -114,6 +159,16 @@ impl Container {
     pub(crate) fn publish_exit(&self) {
         self.exits.send_modify(|count| *count += 1);
     }
+}
+
+fn more_may_come(record: &mut watch::Receiver<ContainerRecord>, restarts: &mut watch::Receiver<u32>) -> bool {
+    // The count first: it falls only after the new run has begun.
+    let restarting = *restarts.borrow_and_update() > 0;
+    let ended = matches!(
+        record.borrow_and_update().state.status,
+        Status::Exited | Status::Removing | Status::Dead
+    );
+    restarting || !ended
 }
 
 /// For what `wait` waits.

@@ -33,10 +33,19 @@ pub(crate) fn check(options: &CreateOptions) -> Result<()> {
     }
     match options.isolation.as_deref() {
         None | Some("" | "default" | "sandbox") => {}
+        Some("hyperv") => {
+            if options.network.as_deref() == Some("host") {
+                return Err(Error::unimplemented(
+                    "a virtual machine cannot have the network of the host",
+                    "leave --isolation hyperv or --network host out",
+                )
+                .about("isolation", "hyperv"));
+            }
+        }
         Some(other) => {
             return Err(Error::unimplemented(
                 format!("isolation {other:?} is not available on this host"),
-                "use --isolation default",
+                "use --isolation default, or --isolation hyperv",
             )
             .about("isolation", other));
         }
@@ -183,7 +192,7 @@ mod tests {
             ..CreateOptions::default()
         };
         let isolation = CreateOptions {
-            isolation: Some("hyperv".into()),
+            isolation: Some("process".into()),
             ..CreateOptions::default()
         };
         let volume = CreateOptions {

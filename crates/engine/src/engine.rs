@@ -19,7 +19,7 @@ use crate::exec::Execs;
 use crate::logs::{self, LogLine, LogOptions};
 use crate::names;
 use crate::record::{ContainerRecord, CreateOptions, Status};
-use crate::sandboxes::{SandboxConfig, Sandboxes};
+use crate::sandboxes::{SandboxConfig, Sandboxes, Scope};
 
 /// What the daemon injects.
 pub struct Parts {
@@ -103,16 +103,15 @@ impl Engine {
         &self.0.images
     }
 
-    /// Starts the shared sandbox before somebody needs it, so that the first `run` is as fast as the others.
+    /// Starts the shared sandbox before somebody needs it, so that the first `run` is as fast as the others, and fills the
+    /// pool of machines.
     ///
     /// # Errors
     /// The sandbox cannot be started.
     pub async fn warm_up(&self) -> Result<()> {
-        self.0
-            .sandboxes
-            .get(crate::sandboxes::Scope::Shared)
-            .await
-            .map(drop)
+        let shared = self.0.sandboxes.get(Scope::Shared).await.map(drop);
+        self.0.sandboxes.fill_pool().await;
+        shared
     }
 
     /// The sandboxes that live now: id and whether it has the host's network.
@@ -337,7 +336,8 @@ impl Engine {
         })
     }
 
-    /// Reads, and with `follow` keeps reading, the log of `name`.
+    /// Reads, and with `follow` keeps reading, the log of `name`: until its run ends, or the first one of a container that
+    /// was not started yet. A restart goes on.
     ///
     /// # Errors
     /// The container does not exist, or its log cannot be watched.
@@ -347,26 +347,13 @@ impl Engine {
         options: LogOptions,
     ) -> Result<tokio::sync::mpsc::Receiver<Result<LogLine>>> {
         let container = self.find(name)?;
-        let record = container.snapshot();
-        let alive = |status: Status| matches!(status, Status::Running | Status::Paused);
-        let (state, running) = tokio::sync::watch::channel(alive(record.state.status));
-        let mut changes = container.record.subscribe();
-        if options.follow {
-            self.0.tracker.spawn(async move {
-                loop {
-                    let running = alive(changes.borrow_and_update().state.status);
-                    state.send_replace(running);
-                    tokio::select! {
-                        changed = changes.changed() => if changed.is_err() { break },
-                        () = state.closed() => break,
-                    }
-                    if !running {
-                        break;
-                    }
-                }
-            });
-        }
-        logs::read(&record.log_path, options, running)
+        let path = container.record.borrow().log_path.clone();
+        let more = if options.follow {
+            container.has_a_future(&self.0.tracker)
+        } else {
+            tokio::sync::watch::channel(false).1
+        };
+        logs::read(&path, options, more)
     }
 
     /// Bytes that a container's writable layer takes, and that plus its image's layers.

@@ -30,6 +30,8 @@ mod recover;
 mod sandboxes;
 mod signal;
 mod spec;
+#[cfg(test)]
+mod tests;
 mod unpack;
 
 pub use clock::{now_ns, parse_rfc3339, rfc3339};
@@ -41,5 +43,5 @@ pub use exec::ExecRecord;
 pub use images::{DiskUsage, ImageUse};
 pub use logs::{LogLine, LogOptions};
 pub use record::{ContainerRecord, CreateOptions, MountOption, State, Status, Ulimit};
-pub use sandboxes::SandboxConfig;
+pub use sandboxes::{SandboxConfig, VmConfig};
 pub use spec::ExecOptions;

@@ -1,8 +1,10 @@
 //! Start, stop, kill and the end of containers.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use task::{ExitStatus, LogConfig, Sandbox, Share, TaskSpec};
 
 use crate::clock;
@@ -19,6 +21,28 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Log files of a container are rotated at this size unless it says otherwise.
 const LOG_MAX_BYTES: u64 = 64 << 20;
 const LOG_MAX_FILES: u32 = 3;
+
+/// The exit of a container of which only that is known.
+pub(crate) fn lost(reason: String) -> ExitStatus {
+    ExitStatus {
+        code: 255,
+        exited_unix_ms: u64::try_from(clock::now_ns() / 1_000_000).unwrap_or(0),
+        reason: Some(reason),
+    }
+}
+
+/// Which sandbox a container needs.
+fn scope(record: &ContainerRecord) -> Scope {
+    if record.options.isolation.as_deref() == Some("hyperv") {
+        Scope::Own {
+            memory: record.options.memory,
+        }
+    } else if spec::host_network(record) {
+        Scope::HostNetwork
+    } else {
+        Scope::Shared
+    }
+}
 
 impl Engine {
     /// Starts a container; does nothing for one that runs.
@@ -71,41 +95,20 @@ impl Engine {
 
     async fn start_in_turn(&self, container: &Arc<Container>) -> Result<()> {
         let record = container.snapshot();
-        let scope = if spec::host_network(&record) {
-            Scope::HostNetwork
-        } else {
-            Scope::Shared
-        };
-        let sandbox = self.0.sandboxes.get(scope).await?;
-        let task = self.task_spec(&record).await?;
-        let id = record.id.clone();
-        sandbox
-            .create(task)
-            .await
-            .map_err(|error| convert::start(error, &record))?;
-        let started = async {
-            for waiting in container.take_waiting() {
-                let streams = sandbox
-                    .attach(&id, None)
-                    .await
-                    .map_err(|error| convert::task(error, &record.name));
-                // The client may have left meanwhile.
-                drop(waiting.send(streams));
-            }
-            sandbox
-                .start(&id)
-                .await
-                .map_err(|error| convert::start(error, &record))
-        };
-        let pid = match started.await {
+        let scope = scope(&record);
+        let ticket = self.0.sandboxes.get(scope).await?;
+        let sandbox = ticket.sandbox.clone();
+        let outcome = self.start_in(container, &record, &*sandbox).await;
+        let pid = match outcome {
             Ok(pid) => pid,
             Err(error) => {
-                if let Err(left) = sandbox.delete(&id).await {
-                    tracing::warn!(container = id, error = %left, "task of a failed start not deleted");
-                }
+                self.0.sandboxes.give_up(&*sandbox).await;
                 return Err(error);
             }
         };
+        if let Scope::Own { .. } = scope {
+            self.refill_pool();
+        }
         let record = container.set_state(|state| {
             *state = crate::record::State {
                 status: Status::Running,
@@ -118,9 +121,52 @@ impl Engine {
         self.monitor(container.clone(), sandbox);
         self.0
             .events
-            .publish("container", "start", &id, record.event_attributes());
+            .publish("container", "start", &record.id, record.event_attributes());
         self.keep(&record).await;
         Ok(())
+    }
+
+    /// Makes and starts the task of a container; nothing is left of it after a failure.
+    async fn start_in(
+        &self,
+        container: &Container,
+        record: &ContainerRecord,
+        sandbox: &dyn Sandbox,
+    ) -> Result<u32> {
+        let task = self.task_spec(record).await?;
+        let id = record.id.clone();
+        sandbox
+            .create(task)
+            .await
+            .map_err(|error| convert::start(error, record))?;
+        let started = async {
+            if sandbox.spec().dedicated {
+                // From now on it ends with its only task, whatever becomes of the daemon.
+                sandbox
+                    .retire()
+                    .await
+                    .map_err(|error| convert::start(error, record))?;
+            }
+            for waiting in container.take_waiting() {
+                let streams = sandbox
+                    .attach(&id, None)
+                    .await
+                    .map_err(|error| convert::task(error, &record.name));
+                // The client may have left meanwhile.
+                drop(waiting.send(streams));
+            }
+            sandbox
+                .start(&id)
+                .await
+                .map_err(|error| convert::start(error, record))
+        };
+        let outcome = started.await;
+        if outcome.is_err()
+            && let Err(left) = sandbox.delete(&id).await
+        {
+            tracing::warn!(container = id, error = %left, "task of a failed start not deleted");
+        }
+        outcome
     }
 
     async fn task_spec(&self, record: &ContainerRecord) -> Result<TaskSpec> {
@@ -187,21 +233,40 @@ impl Engine {
         })
     }
 
-    /// Waits for the end of a running container, then settles it.
+    /// Waits for the end of a running container, then settles it. Whatever happens to the task that does, the container
+    /// does not run for ever.
     pub(crate) fn monitor(&self, container: Arc<Container>, sandbox: Arc<dyn Sandbox>) {
         let engine = self.clone();
         self.0.tracker.spawn(async move {
-            let id = container.id();
-            let status = match sandbox.wait(&id, None).await {
-                Ok(status) => status,
-                Err(error) => ExitStatus {
-                    code: 255,
-                    exited_unix_ms: u64::try_from(clock::now_ns() / 1_000_000).unwrap_or(0),
-                    reason: Some(format!("lost the container's sandbox: {error}")),
-                },
-            };
-            engine.settle(&container, Some(&*sandbox), status).await;
+            let watched = AssertUnwindSafe(engine.watch(&container, &*sandbox));
+            if watched.catch_unwind().await.is_err() {
+                tracing::error!(container = container.id(), "monitor of a container panicked");
+                let status = lost("the daemon failed while it watched the container".to_owned());
+                engine.settle(&container, None, status).await;
+            }
         });
+    }
+
+    async fn watch(&self, container: &Arc<Container>, sandbox: &dyn Sandbox) {
+        let status = match sandbox.wait(&container.id(), None).await {
+            Ok(status) => status,
+            Err(error) => lost(format!("lost the container's sandbox: {error}")),
+        };
+        self.settle(container, Some(sandbox), status).await;
+        if let Some(patience) = self.0.sandboxes.patience(sandbox) {
+            let (engine, id) = (self.clone(), sandbox.id().to_owned());
+            // Not tracked: who closes the engine does not wait for it.
+            tokio::spawn(async move {
+                tokio::time::sleep(patience).await;
+                engine.0.sandboxes.end_idle(&id).await;
+            });
+        }
+    }
+
+    /// Boots machines for the pool in the background.
+    pub(crate) fn refill_pool(&self) {
+        let engine = self.clone();
+        tokio::spawn(async move { engine.0.sandboxes.fill_pool().await });
     }
 
     /// Books the end of a container.
@@ -229,7 +294,9 @@ impl Engine {
         attributes.insert("exitCode".to_owned(), status.code.to_string());
         self.0.events.publish("container", "die", &id, attributes);
         container.publish_exit();
-        if record.options.auto_remove {
+        // One that is being restarted is not done yet.
+        let remove = record.options.auto_remove && !container.is_restarting();
+        if remove {
             self.forget(container).await;
         }
         // Whoever waits for the end need not wait for the unmounting; whoever wants to start or remove waits for the turn.
@@ -239,7 +306,7 @@ impl Engine {
         {
             tracing::warn!(container = id, %error, "ended task not deleted");
         }
-        if record.options.auto_remove {
+        if remove {
             self.dispose(&id).await;
         } else {
             self.keep(&record).await;
@@ -292,6 +359,36 @@ impl Engine {
             .events
             .publish("container", "stop", &record.id, record.event_attributes());
         Ok(())
+    }
+
+    /// Stops and starts a container. Who follows its log or removes it at its end takes both runs for one.
+    ///
+    /// # Errors
+    /// The container does not exist, cannot be signalled or cannot run again.
+    pub async fn restart(
+        &self,
+        name: &str,
+        signal_name: Option<&str>,
+        timeout: Option<Duration>,
+    ) -> Result<()> {
+        let container = self.find(name)?;
+        let id = container.id();
+        let restarting = container.restarting();
+        let outcome = match self.stop(&id, signal_name, timeout).await {
+            Ok(()) => self.start(&id).await,
+            Err(error) => Err(error),
+        };
+        drop(restarting);
+        let record = container.snapshot();
+        if outcome.is_ok() {
+            self.0
+                .events
+                .publish("container", "restart", &id, record.event_attributes());
+        } else if record.options.auto_remove && record.state.status == Status::Exited {
+            // Its end was taken for that of a restart.
+            self.remove_quietly(&id).await;
+        }
+        outcome
     }
 
     /// Sends a signal to the first process.

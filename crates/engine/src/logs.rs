@@ -23,7 +23,7 @@ pub struct LogOptions {
     pub stdout: bool,
     /// Lines of standard error.
     pub stderr: bool,
-    /// Wait for more until the container ends.
+    /// Wait for more until the container ends; for one that was never started, also for its start.
     pub follow: bool,
     /// Only the last so many lines.
     pub tail: Option<usize>,
@@ -47,7 +47,7 @@ pub struct LogLine {
 /// Lines between the reader and its client; the reader stops when it is full.
 const LINES_IN_FLIGHT: usize = 256;
 
-/// Reads the log at `path`; with `follow`, until `running` says false and the file is read to its end.
+/// Reads the log at `path`; with `follow`, until `more` says no and the file is read to its end.
 ///
 /// Dropping the receiver ends the reader. Call inside a tokio runtime.
 ///
@@ -56,7 +56,7 @@ const LINES_IN_FLIGHT: usize = 256;
 pub(crate) fn read(
     path: &Path,
     options: LogOptions,
-    running: watch::Receiver<bool>,
+    more: watch::Receiver<bool>,
 ) -> Result<mpsc::Receiver<Result<LogLine>>> {
     let (lines, receiver) = mpsc::channel(LINES_IN_FLIGHT);
     let (changes, changed) = mpsc::channel(1);
@@ -71,7 +71,7 @@ pub(crate) fn read(
         open: None,
     };
     tokio::task::spawn(async move {
-        let outcome = follow(&mut reader, &lines, changed, running).await;
+        let outcome = follow(&mut reader, &lines, changed, more).await;
         if let Err(error) = outcome {
             drop(lines.send(Err(error)).await);
         }
@@ -102,7 +102,7 @@ async fn follow(
     reader: &mut Reader,
     lines: &mpsc::Sender<Result<LogLine>>,
     mut changed: mpsc::Receiver<()>,
-    mut running: watch::Receiver<bool>,
+    mut more: watch::Receiver<bool>,
 ) -> Result<()> {
     for line in reader.backlog()? {
         if lines.send(Ok(line)).await.is_err() {
@@ -111,7 +111,7 @@ async fn follow(
     }
     while reader.options.follow {
         // Looked at before reading, so that what was written before the end is read after it.
-        let ended = !*running.borrow_and_update();
+        let ended = !*more.borrow_and_update();
         for line in reader.more()? {
             if lines.send(Ok(line)).await.is_err() {
                 return Ok(());
@@ -122,7 +122,7 @@ async fn follow(
         }
         tokio::select! {
             _ = changed.recv() => {}
-            _ = running.changed() => {}
+            _ = more.changed() => {}
             () = lines.closed() => return Ok(()),
         }
     }

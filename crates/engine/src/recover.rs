@@ -6,15 +6,19 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
-use task::{ExitStatus, Sandbox, TaskInfo};
+use task::{Sandbox, TaskInfo};
 
-use crate::clock;
 use crate::container::Container;
 use crate::convert;
 use crate::engine::Engine;
 use crate::error::Result;
+use crate::lifecycle::lost;
 use crate::record::Status;
+
+/// How long a killed task may take to end.
+const KILLED: Duration = Duration::from_secs(10);
 
 impl Engine {
     pub(crate) async fn recover(&self) -> Result<()> {
@@ -29,67 +33,52 @@ impl Engine {
                 Err(error) => tracing::warn!(sandbox = sandbox.id(), %error, "sandbox does not answer"),
             }
         }
+        // First what nobody has: a scratch can be removed only when no sandbox uses it any more. The same container may be
+        // known to the sandbox that died under it and to the one in which it was started again.
         let containers: Vec<_> = self.read_containers().values().cloned().collect();
+        let mut living = Vec::new();
+        for (sandbox, task) in tasks {
+            let runs_there = containers.iter().any(|container| {
+                let record = container.record.borrow();
+                record.id == task.id
+                    && matches!(record.state.status, Status::Running | Status::Paused)
+                    && record.state.sandbox.as_deref() == Some(sandbox.id())
+            });
+            if runs_there {
+                living.push((sandbox, task));
+            } else {
+                discard_task(&*sandbox, &task).await;
+            }
+        }
         for container in containers {
             let record = container.snapshot();
-            let found = tasks
-                .iter()
-                .position(|(_, task)| task.id == record.id)
-                .map(|index| tasks.swap_remove(index));
             match record.state.status {
-                Status::Running | Status::Paused => self.recover_running(&container, found).await,
-                Status::Removing | Status::Dead => {
-                    self.discard_task(found).await;
+                Status::Running | Status::Paused => {
+                    let found = living.iter().find(|(_, task)| task.id == record.id);
+                    self.recover_running(&container, found.map(|(sandbox, _)| sandbox))
+                        .await;
+                }
+                Status::Exited if !record.options.auto_remove => {}
+                Status::Created => {}
+                Status::Exited | Status::Removing | Status::Dead => {
                     self.discard(&record.id).await;
                     self.write_containers().remove(&record.id);
                 }
-                Status::Created | Status::Exited => {
-                    self.recover_stopped(&container, found).await;
-                }
             }
-        }
-        for leftover in tasks {
-            self.discard_task(Some(leftover)).await;
         }
         self.discard_unknown_scratches().await?;
         self.remove_unknown_folders();
         Ok(())
     }
 
-    async fn recover_running(&self, container: &Arc<Container>, found: Option<(Arc<dyn Sandbox>, TaskInfo)>) {
-        match found {
+    async fn recover_running(&self, container: &Arc<Container>, sandbox: Option<&Arc<dyn Sandbox>>) {
+        match sandbox {
             // A task that has ended answers the monitor's wait at once.
-            Some((sandbox, _)) => self.monitor(container.clone(), sandbox),
+            Some(sandbox) => self.monitor(container.clone(), sandbox.clone()),
             None => {
-                let lost = ExitStatus {
-                    code: 255,
-                    exited_unix_ms: u64::try_from(clock::now_ns() / 1_000_000).unwrap_or(0),
-                    reason: Some("the container's sandbox ended while no daemon was running".to_owned()),
-                };
+                let lost = lost("the container's sandbox ended while no daemon was running".to_owned());
                 self.settle(container, None, lost).await;
             }
-        }
-    }
-
-    /// A daemon that died during a start leaves a task that its record does not know.
-    async fn recover_stopped(&self, container: &Arc<Container>, found: Option<(Arc<dyn Sandbox>, TaskInfo)>) {
-        let record = container.snapshot();
-        self.discard_task(found).await;
-        if record.options.auto_remove && record.state.status == Status::Exited {
-            self.discard(&record.id).await;
-            self.write_containers().remove(&record.id);
-        }
-    }
-
-    async fn discard_task(&self, task: Option<(Arc<dyn Sandbox>, TaskInfo)>) {
-        let Some((sandbox, task)) = task else { return };
-        if task.running
-            && let Err(error) = sandbox.signal(&task.id, None, crate::signal::KILL).await
-        {
-            tracing::warn!(task = task.id, %error, "leftover task not killed");
-        }
-        if let Err(error) = sandbox.delete(&task.id).await {
-            tracing::warn!(task = task.id, %error, "leftover task not deleted");
         }
     }
 
@@ -132,5 +121,23 @@ impl Engine {
                 tracing::warn!(folder = %entry.path().display(), %error, "leftover container directory not removed");
             }
         }
+    }
+}
+
+/// Takes down a task that a daemon left when it died, during a start for example.
+async fn discard_task(sandbox: &dyn Sandbox, task: &TaskInfo) {
+    if task.running {
+        let ended = async {
+            sandbox.signal(&task.id, None, crate::signal::KILL).await?;
+            sandbox.wait(&task.id, None).await
+        };
+        match tokio::time::timeout(KILLED, ended).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(task = task.id, %error, "leftover task not killed"),
+            Err(_) => tracing::warn!(task = task.id, "leftover task does not end"),
+        }
+    }
+    if let Err(error) = sandbox.delete(&task.id).await {
+        tracing::warn!(task = task.id, %error, "leftover task not deleted");
     }
 }

@@ -1,12 +1,17 @@
-//! The sandboxes that containers share.
+//! The sandboxes that containers live in.
 //!
-//! One sandbox serves many containers: it is started on first use and kept warm. Containers on the host's network live in
-//! a sandbox of their own, because a sandbox has one network. A sandbox that died is replaced on the next start; the
-//! containers in it have exited with its reason by then.
+//! The shared one serves many containers: it is started on first use and kept warm, or, where it is a virtual machine, ends
+//! after an idle time. Containers on the host's network share another, because a sandbox has one network. A container with
+//! hypervisor isolation gets a virtual machine of its own, from a pool of booted ones if there is one, and the machine ends
+//! with the container. A sandbox that died is replaced on the next start; the containers in it have exited with its reason by
+//! then.
+//!
+//! Whoever starts something in a sandbox holds a [`Ticket`] meanwhile, so that nobody takes the sandbox for idle.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use task::{Runtime, Sandbox, SandboxSpec};
 use tokio::sync::Mutex;
@@ -14,38 +19,92 @@ use tokio::sync::Mutex;
 use crate::error::{Error, Kind, Result};
 use crate::names;
 
-/// What a sandbox looks like on this host.
+/// What a virtual machine needs besides a container's memory limit, in MiB: kernel, agent, page cache.
+const VM_OWN_MEMORY_MB: u64 = 192;
+
+/// What sandboxes look like on this host.
 #[derive(Clone, Debug)]
 pub struct SandboxConfig {
     /// Name under which compute systems are registered.
     pub owner: String,
-    /// Memory of a sandbox in MiB.
+    /// Memory of a sandbox that is no virtual machine, in MiB.
     pub memory_mb: u64,
-    /// Processors of a sandbox.
+    /// Processors of a sandbox that is no virtual machine.
     pub processors: u32,
-    /// Kernel of the utility VM.
-    pub kernel: PathBuf,
-    /// Initial file system of the utility VM.
-    pub initrd: PathBuf,
     /// Directory of sockets and devices, gone after a reboot.
     pub run_dir: PathBuf,
+    /// The shared sandbox is a virtual machine, too.
+    pub shared_in_vm: bool,
+    /// What virtual machines look like.
+    pub vm: VmConfig,
 }
 
-/// Which containers share a sandbox.
+/// What a utility VM looks like.
+#[derive(Clone, Debug)]
+pub struct VmConfig {
+    /// The kernel.
+    pub kernel: PathBuf,
+    /// The initial file system.
+    pub initrd: PathBuf,
+    /// Memory in MiB; one for a container with a larger limit gets more.
+    pub memory_mb: u64,
+    /// Processors.
+    pub processors: u32,
+    /// How many are kept booted for containers that want one of their own.
+    pub pool: usize,
+    /// How long a shared one is kept without containers.
+    pub idle: Duration,
+}
+
+/// Which sandbox a container needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Scope {
-    /// Containers with networks of their own.
+    /// With others that have networks of their own.
     Shared,
-    /// Containers on the host's network.
+    /// With others on the host's network.
     HostNetwork,
+    /// A virtual machine for itself.
+    Own {
+        /// The container's memory limit in bytes, 0 for none.
+        memory: u64,
+    },
 }
 
-type Slot = Arc<Mutex<Option<Arc<dyn Sandbox>>>>;
+/// A sandbox in which something is about to start.
+pub(crate) struct Ticket {
+    /// The sandbox.
+    pub(crate) sandbox: Arc<dyn Sandbox>,
+    _user: Arc<()>,
+}
+
+#[derive(Default)]
+struct Slot {
+    sandbox: Option<Arc<dyn Sandbox>>,
+    /// As many clones as tickets, and one.
+    users: Arc<()>,
+}
+
+impl Slot {
+    fn living(&self) -> Option<Ticket> {
+        let sandbox = self
+            .sandbox
+            .as_ref()
+            .filter(|sandbox| sandbox.closed().is_none())?;
+        Some(Ticket {
+            sandbox: sandbox.clone(),
+            _user: self.users.clone(),
+        })
+    }
+}
 
 pub(crate) struct Sandboxes {
     runtime: Arc<dyn Runtime>,
     config: SandboxConfig,
-    slots: std::sync::Mutex<HashMap<Scope, Slot>>,
+    slots: std::sync::Mutex<HashMap<Scope, Arc<Mutex<Slot>>>>,
+    /// Booted machines that nobody has yet.
+    pool: Mutex<Vec<Arc<dyn Sandbox>>>,
+    /// Those that end with their last container: machines of one container, and what an earlier daemon left.
+    ending: std::sync::Mutex<Vec<Arc<dyn Sandbox>>>,
 }
 
 impl Sandboxes {
@@ -54,6 +113,8 @@ impl Sandboxes {
             runtime,
             config,
             slots: std::sync::Mutex::default(),
+            pool: Mutex::default(),
+            ending: std::sync::Mutex::default(),
         }
     }
 
@@ -66,67 +127,173 @@ impl Sandboxes {
         })
     }
 
-    /// The living sandbox for `scope`, started when there is none. Concurrent callers wait for one start.
-    pub(crate) async fn get(&self, scope: Scope) -> Result<Arc<dyn Sandbox>> {
+    /// A living sandbox for `scope`, started when there is none. Concurrent callers wait for one start.
+    pub(crate) async fn get(&self, scope: Scope) -> Result<Ticket> {
+        if let Scope::Own { .. } = scope {
+            return self.own(scope).await;
+        }
         let slot = self.slot(scope);
         let mut slot = slot.lock().await;
-        if let Some(sandbox) = slot.as_ref().filter(|sandbox| sandbox.closed().is_none()) {
-            return Ok(sandbox.clone());
+        if let Some(ticket) = slot.living() {
+            return Ok(ticket);
         }
+        slot.sandbox = Some(self.start(scope).await?);
+        Ok(slot.living().expect("it was just put there"))
+    }
+
+    /// A machine for one container; see [`Sandboxes::give_up`] and [`Sandbox::retire`] for its end.
+    async fn own(&self, scope: Scope) -> Result<Ticket> {
+        let wanted = self.spec(scope).memory_mb;
+        let pooled = {
+            let mut pool = self.pool.lock().await;
+            pool.retain(|sandbox| sandbox.closed().is_none());
+            let fitting = pool.iter().position(|sandbox| sandbox.spec().memory_mb >= wanted);
+            fitting.map(|index| pool.remove(index))
+        };
+        let sandbox = match pooled {
+            Some(sandbox) => sandbox,
+            None => self.start(scope).await?,
+        };
+        let mut ending = self.ending();
+        ending.retain(|sandbox| sandbox.closed().is_none());
+        ending.push(sandbox.clone());
+        Ok(Ticket {
+            sandbox,
+            _user: Arc::default(),
+        })
+    }
+
+    /// Boots machines until the pool is full; stops at the first failure, which is logged.
+    pub(crate) async fn fill_pool(&self) {
+        loop {
+            // Held while one boots, so that two callers do not make too many.
+            let mut pool = self.pool.lock().await;
+            pool.retain(|sandbox| sandbox.closed().is_none());
+            if pool.len() >= self.config.vm.pool {
+                return;
+            }
+            match self.start(Scope::Own { memory: 0 }).await {
+                Ok(sandbox) => pool.push(sandbox),
+                Err(error) => {
+                    tracing::warn!(%error, causes = ?error.causes(), "cannot boot a machine for the pool");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Ends a machine whose container could not be started. Others are left alone.
+    pub(crate) async fn give_up(&self, sandbox: &dyn Sandbox) {
+        if sandbox.spec().dedicated
+            && let Err(error) = sandbox.shutdown().await
+        {
+            tracing::warn!(sandbox = sandbox.id(), %error, "machine of a failed start not ended");
+        }
+    }
+
+    /// How long to wait after the end of a container before [`Sandboxes::end_idle`]; `None`: for ever.
+    pub(crate) fn patience(&self, sandbox: &dyn Sandbox) -> Option<Duration> {
+        let spec = sandbox.spec();
+        (spec.virtual_machine && !spec.dedicated).then_some(self.config.vm.idle)
+    }
+
+    /// Ends the shared machine with this id if nothing runs or starts in it.
+    pub(crate) async fn end_idle(&self, id: &str) {
+        let slot = self.slot(Scope::Shared);
+        let mut slot = slot.lock().await;
+        let Some(sandbox) = slot.sandbox.clone().filter(|sandbox| sandbox.id() == id) else {
+            return;
+        };
+        let idle = Arc::strong_count(&slot.users) == 1
+            && sandbox.closed().is_none()
+            && sandbox.tasks().await.is_ok_and(|tasks| tasks.is_empty());
+        if idle {
+            tracing::info!(sandbox = id, "idle machine ends");
+            slot.sandbox = None;
+            if let Err(error) = sandbox.shutdown().await {
+                tracing::warn!(sandbox = id, %error, "idle machine not ended");
+            }
+        }
+    }
+
+    async fn start(&self, scope: Scope) -> Result<Arc<dyn Sandbox>> {
+        let spec = self.spec(scope);
+        let (what, hint) = if spec.virtual_machine {
+            (
+                "cannot start the virtual machine for Linux containers",
+                "leave --isolation out to use the sandbox, or mend what the causes name",
+            )
+        } else {
+            (
+                "cannot start the sandbox for Linux containers",
+                "run 'ctr-like info' and look into the daemon's log",
+            )
+        };
         let sandbox = self
             .runtime
-            .create_sandbox(self.spec(scope))
+            .create_sandbox(spec)
             .await
-            .map_err(|error| {
-                Error::new(Kind::Unavailable, "cannot start the sandbox for Linux containers")
-                    .hint("run 'ctr-like info' and look into the daemon's log")
-                    .because(error)
-            })?;
+            .map_err(|error| Error::new(Kind::Unavailable, what).hint(hint).because(error))?;
         tracing::info!(sandbox = sandbox.id(), ?scope, "sandbox started");
-        *slot = Some(sandbox.clone());
         Ok(sandbox)
     }
 
-    /// Sandboxes that outlived an earlier daemon; each becomes the one of its scope if that has none.
+    /// Sandboxes that outlived an earlier daemon, and what is known of those that did not. Each living one becomes the one
+    /// of its scope if that has none and it is what the settings ask for; the others end with their last container.
     pub(crate) async fn recover(&self) -> Result<Vec<Arc<dyn Sandbox>>> {
         let found = self.runtime.recover().await.map_err(|error| {
             Error::new(Kind::Internal, "cannot look for sandboxes of an earlier daemon").because(error)
         })?;
-        for sandbox in &found {
-            let scope = if sandbox.spec().host_network {
+        for sandbox in found.iter().filter(|sandbox| sandbox.closed().is_none()) {
+            let spec = sandbox.spec();
+            let scope = if spec.host_network {
                 Scope::HostNetwork
             } else {
                 Scope::Shared
             };
+            let wanted = !spec.dedicated && spec.virtual_machine == self.spec(scope).virtual_machine;
             let slot = self.slot(scope);
-            slot.lock().await.get_or_insert_with(|| sandbox.clone());
+            let mut slot = slot.lock().await;
+            if wanted && slot.sandbox.is_none() {
+                slot.sandbox = Some(sandbox.clone());
+                continue;
+            }
+            tracing::info!(
+                sandbox = sandbox.id(),
+                ?scope,
+                "sandbox ends with its last container"
+            );
+            self.ending().push(sandbox.clone());
+            if let Err(error) = sandbox.retire().await {
+                tracing::warn!(sandbox = sandbox.id(), %error, "second sandbox not retired");
+            }
         }
         Ok(found)
     }
 
     /// The living sandboxes.
     pub(crate) async fn all(&self) -> Vec<Arc<dyn Sandbox>> {
-        let slots: Vec<Slot> = self
+        let slots: Vec<_> = self
             .slots
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .values()
             .cloned()
             .collect();
-        let mut found = Vec::new();
+        let mut found = self.ending().clone();
         for slot in slots {
-            found.extend(
-                slot.lock()
-                    .await
-                    .iter()
-                    .filter(|sandbox| sandbox.closed().is_none())
-                    .cloned(),
-            );
+            found.extend(slot.lock().await.sandbox.iter().cloned());
         }
+        found.extend(self.pool.lock().await.iter().cloned());
+        found.retain(|sandbox| sandbox.closed().is_none());
         found
     }
 
-    fn slot(&self, scope: Scope) -> Slot {
+    fn ending(&self) -> std::sync::MutexGuard<'_, Vec<Arc<dyn Sandbox>>> {
+        self.ending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn slot(&self, scope: Scope) -> Arc<Mutex<Slot>> {
         self.slots
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -136,15 +303,33 @@ impl Sandboxes {
     }
 
     fn spec(&self, scope: Scope) -> SandboxSpec {
+        let config = &self.config;
+        let virtual_machine = match scope {
+            Scope::Own { .. } => true,
+            Scope::Shared => config.shared_in_vm,
+            Scope::HostNetwork => false,
+        };
+        let (mut memory_mb, processors) = if virtual_machine {
+            (config.vm.memory_mb, config.vm.processors)
+        } else {
+            (config.memory_mb, config.processors)
+        };
+        if let Scope::Own { memory } = scope {
+            let limit = memory.div_ceil(1 << 20);
+            // The compute service wants an even number.
+            memory_mb = memory_mb.max((limit + VM_OWN_MEMORY_MB).next_multiple_of(2) * u64::from(limit > 0));
+        }
         SandboxSpec {
             id: names::new_id()[..32].to_owned(),
-            owner: self.config.owner.clone(),
-            memory_mb: self.config.memory_mb,
-            processors: self.config.processors,
+            owner: config.owner.clone(),
+            memory_mb,
+            processors,
             host_network: scope == Scope::HostNetwork,
-            kernel: self.config.kernel.clone(),
-            initrd: self.config.initrd.clone(),
-            run_dir: self.config.run_dir.clone(),
+            virtual_machine,
+            dedicated: matches!(scope, Scope::Own { .. }),
+            kernel: config.vm.kernel.clone(),
+            initrd: config.vm.initrd.clone(),
+            run_dir: config.run_dir.clone(),
             ..SandboxSpec::default()
         }
     }

@@ -45,6 +45,10 @@ impl LayerSink for Sink {
         Ok(self.0.write(chunk).await?)
     }
 
+    async fn end(&mut self) -> Result<(), BoxError> {
+        Ok(self.0.end().await?)
+    }
+
     async fn finish(self: Box<Self>) -> Result<(), BoxError> {
         self.0.finish().await?;
         Ok(())

@@ -18,6 +18,12 @@ pub struct SandboxSpec {
     pub processors: u32,
     /// The sandbox keeps the host's network (emulator only).
     pub host_network: bool,
+    /// A kernel of its own, also where namespaces would do (emulator only; elsewhere always so).
+    #[serde(default)]
+    pub virtual_machine: bool,
+    /// It serves one container and ends with it. Only its owner looks at this.
+    #[serde(default)]
+    pub dedicated: bool,
     /// The kernel.
     pub kernel: PathBuf,
     /// The initial root file system.
@@ -38,6 +44,8 @@ impl Default for SandboxSpec {
             memory_mb: 1024,
             processors: 2,
             host_network: false,
+            virtual_machine: false,
+            dedicated: false,
             kernel: PathBuf::new(),
             initrd: PathBuf::new(),
             run_dir: PathBuf::new(),

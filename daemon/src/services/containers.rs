@@ -50,9 +50,8 @@ impl api::Containers for House {
         let timeout = timeout(request.timeout)?;
         self.complete(async move {
             engine
-                .stop(&request.container, request.signal.as_deref(), timeout)
-                .await?;
-            engine.start(&request.container).await
+                .restart(&request.container, request.signal.as_deref(), timeout)
+                .await
         })
         .await?;
         Ok(Empty {})

@@ -12,6 +12,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::{House, documents, filters, relay};
+use crate::heap::Heavy;
 use crate::status::status;
 
 /// Progress that waits for a slow client; more is dropped, because only the newest matters.
@@ -126,6 +127,7 @@ impl api::Images for House {
         let (ours, theirs) = ByteStream::pair();
         let engine = self.engine.clone();
         self.tracker.spawn(async move {
+            let _heavy = Heavy::begin();
             let (sender, mut receiver) = ours.split();
             let (write, read) = relay::pipe();
             let progress = quiet_progress(&sender);
@@ -233,7 +235,11 @@ where
             sender.try_send(item).ok();
         }
     });
-    let mut work = Some(Box::pin(work(sink)));
+    let work = work(sink);
+    let mut work = Some(Box::pin(async move {
+        let _heavy = Heavy::begin();
+        work.await
+    }));
     let mut outcome = None;
     Box::pin(stream::poll_fn(move |context| {
         if let Some(running) = &mut work

@@ -51,6 +51,8 @@ struct Shared {
     tasks: Mutex<HashMap<String, Arc<Task>>>,
     retiring: AtomicBool,
     ending: AtomicBool,
+    /// The VM is gone, and all that it had on the host.
+    ended: CancellationToken,
     closed: watch::Sender<Option<String>>,
     tracker: TaskTracker,
     stop: CancellationToken,
@@ -97,6 +99,7 @@ impl LocalSandbox {
             tasks: Mutex::default(),
             retiring: AtomicBool::new(false),
             ending: AtomicBool::new(false),
+            ended: CancellationToken::new(),
             closed: watch::Sender::new(None),
             tracker: tracker.clone(),
             stop,
@@ -360,11 +363,13 @@ impl Shared {
         self.end(reason).await;
     }
 
-    /// Ends the VM. All tasks exit with the reason. The second call waits for nothing.
+    /// Ends the VM. All tasks exit with the reason. The second call waits for the first.
     async fn end(&self, reason: String) {
         if self.ending.swap(true, Ordering::AcqRel) {
-            return;
+            return self.ended.cancelled().await;
         }
+        // Also when this is given up or panics: nobody is to wait in vain.
+        let _ended = self.ended.clone().drop_guard();
         self.closed.send_if_modified(|closed| {
             let first = closed.is_none();
             if first {

@@ -13,13 +13,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{Calls, open_stream};
 use super::directory;
+use super::life::Life;
 use super::protocol::{Call, Opened};
 use super::runtime::Cleanup;
-use super::transport;
 use crate::error::{ErrorKind, Result, TaskError};
 use crate::local::records;
 use crate::{
@@ -29,7 +30,7 @@ use crate::{
 /// The exit code of tasks whose shim died.
 const LOST: i32 = 137;
 /// How long a shim may take to end after it was told to.
-const END: Duration = Duration::from_secs(10);
+pub(crate) const END: Duration = Duration::from_secs(10);
 
 /// Tasks and their exits.
 type Exits = BTreeMap<String, Option<ExitStatus>>;
@@ -49,6 +50,8 @@ struct Shared {
     exits: Mutex<Exits>,
     /// We have told the shim to end.
     told: AtomicBool,
+    /// Nothing is left of it, or what is left cannot be removed.
+    cleared: CancellationToken,
 }
 
 impl ShimSandbox {
@@ -57,6 +60,7 @@ impl ShimSandbox {
         spec: SandboxSpec,
         dir: PathBuf,
         calls: Calls,
+        life: Life,
         cleanup: Cleanup,
         tracker: &TaskTracker,
     ) -> Self {
@@ -68,8 +72,14 @@ impl ShimSandbox {
             closed: watch::Sender::new(None),
             exits: Mutex::default(),
             told: AtomicBool::new(false),
+            cleared: CancellationToken::new(),
         });
-        tracker.spawn(Arc::clone(&shared).monitor(calls, cleanup));
+        let monitor = Arc::clone(&shared).monitor(calls, life, cleanup);
+        let cleared = shared.cleared.clone().drop_guard();
+        tracker.spawn(async move {
+            monitor.await;
+            drop(cleared);
+        });
         Self { shared }
     }
 
@@ -84,6 +94,7 @@ impl ShimSandbox {
             closed,
             exits: Mutex::new(exits),
             told: AtomicBool::new(false),
+            cleared: CancellationToken::new(),
         };
         Self {
             shared: Arc::new(shared),
@@ -113,7 +124,7 @@ pub(crate) async fn remove(dir: PathBuf, cleanup: Cleanup) {
 
 impl Shared {
     /// Waits for the end and clears up.
-    async fn monitor(self: Arc<Self>, calls: Calls, cleanup: Cleanup) {
+    async fn monitor(self: Arc<Self>, calls: Calls, life: Life, cleanup: Cleanup) {
         let reason = calls.call::<String>(Call::Closed).await;
         let (reason, exits) = match reason {
             Ok(reason) => {
@@ -137,7 +148,8 @@ impl Shared {
         self.closed.send_replace(Some(reason));
         // A shim that died, or that has no task left, does not hear it.
         let _ = tokio::time::timeout(END, calls.call::<()>(Call::Shutdown)).await;
-        if tokio::time::timeout(END, calls.ended()).await.is_err() || !gone(&self.dir, END).await {
+        // It clears up until its process ends; who clears up beside it would find half of everything.
+        if tokio::time::timeout(END, calls.ended()).await.is_err() || !life.ends_within(END).await {
             tracing::error!(sandbox = self.spec.id, "shim does not end");
             return;
         }
@@ -211,16 +223,6 @@ impl Shared {
         };
         Ok(state.exit.filter(|_| exec.is_none()).unwrap_or_else(lost))
     }
-}
-
-/// Waits until a shim that hung up has ended. Its socket goes last.
-pub(crate) async fn gone(dir: &Path, limit: Duration) -> bool {
-    let work = async {
-        while !transport::is_dead(dir).await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(limit, work).await.is_ok()
 }
 
 fn owned(exec: Option<&str>) -> Option<String> {
@@ -378,7 +380,7 @@ impl Sandbox for ShimSandbox {
     }
 
     async fn shutdown(&self) -> Result<()> {
-        if self.shared.reason().is_some() {
+        if self.shared.calls.is_none() {
             return Ok(());
         }
         self.shared.told.store(true, Ordering::Release);
@@ -387,7 +389,7 @@ impl Sandbox for ShimSandbox {
             Err(error) if error.kind != ErrorKind::SandboxGone => return Err(error),
             _ => {}
         }
-        self.shared.wait_closed().await;
+        self.shared.cleared.cancelled().await;
         Ok(())
     }
 

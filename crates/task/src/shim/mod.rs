@@ -6,13 +6,14 @@
 //!
 //! A sandbox's directory holds `shim.json` (its spec), the socket, `tasks/` (a record per task), `shim.log` and what
 //! the compute service puts there. Who notices that a shim is dead removes the directory, after the configured
-//! clean-up of what the sandbox left on the host.
+//! clean-up of what the sandbox left on the host. [`life`] tells who is dead and who only boots.
 //!
 //! The protocol ([`protocol`]) is private to one build and its predecessor. Sockets are in [`transport`].
 
 mod client;
 mod connection;
 mod directory;
+mod life;
 mod protocol;
 mod runtime;
 mod server;

@@ -80,6 +80,32 @@ pub(crate) enum Call {
     Closed,
 }
 
+impl Call {
+    /// It is no mere question: once begun it is finished, whoever asked for it.
+    pub(crate) fn changes_something(&self) -> bool {
+        match self {
+            Self::Create(_)
+            | Self::Start { .. }
+            | Self::Exec { .. }
+            | Self::DeleteExec { .. }
+            | Self::Signal { .. }
+            | Self::Update { .. }
+            | Self::Delete { .. }
+            | Self::Trim
+            | Self::Retire
+            | Self::Shutdown => true,
+            Self::Hello
+            | Self::Resize { .. }
+            | Self::Attach { .. }
+            | Self::Wait { .. }
+            | Self::State { .. }
+            | Self::Tasks
+            | Self::Stats { .. }
+            | Self::Closed => false,
+        }
+    }
+}
+
 /// The answer to `hello`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Hello {

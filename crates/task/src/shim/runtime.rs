@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -12,8 +12,9 @@ use tokio::io::BufReader;
 use tokio::process::{Child, Command};
 use tokio_util::task::TaskTracker;
 
-use super::client::{ShimSandbox, gone, lost_exits, remove};
+use super::client::{END, ShimSandbox, lost_exits, remove};
 use super::connection::Calls;
+use super::life::{self, Life};
 use super::protocol::{Call, Hello, VERSION, read_line, unreadable};
 use super::{directory, load_spec, transport};
 use crate::document::guest;
@@ -22,8 +23,8 @@ use crate::{Runtime, Sandbox, SandboxSpec};
 
 /// How long a shim that runs may take to say hello.
 const HELLO: Duration = Duration::from_secs(5);
-/// How long one that hangs up may take to be gone.
-const MOMENT: Duration = Duration::from_secs(1);
+/// How soon a shim that does not listen yet is tried again.
+const TRY_AGAIN: Duration = Duration::from_millis(20);
 
 /// Removes what a dead sandbox left on the host: mounts, devices, processes. Called with its directory, on a thread
 /// that may block; the directory itself is removed afterwards, if nothing is left in it. Called also when the sandbox has cleared up itself.
@@ -70,10 +71,7 @@ impl ShimRuntime {
     }
 
     fn spawn(&self, dir: &Path) -> std::io::Result<Child> {
-        let log = std::fs::OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(directory::log(dir))?;
+        let log = life::log_for(dir)?;
         let mut command = Command::new(&self.config.program);
         command.args(&self.config.arguments).arg("--dir").arg(dir);
         command
@@ -106,7 +104,7 @@ impl ShimRuntime {
             }
         };
         let connected = match outcome {
-            Ok(()) => self.connect(dir).await,
+            Ok(()) => self.connect(dir, HELLO).await,
             Err(error) => Err(error),
         };
         if connected.is_err() {
@@ -126,7 +124,7 @@ impl ShimRuntime {
         connected
     }
 
-    async fn connect(&self, dir: &Path) -> Result<Calls> {
+    async fn connect(&self, dir: &Path, limit: Duration) -> Result<Calls> {
         let silent = || TaskError::new(ErrorKind::Timeout, "shim does not answer");
         let connect = async {
             let calls = Calls::open(dir, &self.tracker).await;
@@ -138,7 +136,7 @@ impl ShimRuntime {
             }
             Ok(calls)
         };
-        tokio::time::timeout(HELLO, connect).await.map_err(|_| silent())?
+        tokio::time::timeout(limit, connect).await.map_err(|_| silent())?
     }
 
     /// What became of one sandbox.
@@ -151,15 +149,13 @@ impl ShimRuntime {
                 return None;
             }
         };
-        if !transport::is_dead(&dir).await {
-            match self.connect(&dir).await {
-                Ok(calls) => return Some(self.sandbox(spec, dir, calls)),
-                // It may be about to die in this moment.
-                Err(error) if !gone(&dir, MOMENT).await => {
-                    tracing::error!(sandbox = spec.id, %error, "sandbox left alone");
-                    return None;
-                }
-                Err(_) => {}
+        let life = Life::of(&dir);
+        match self.reconnect(&dir, &life).await {
+            Ok(Some(calls)) => return Some(self.sandbox(spec, dir, calls, life)),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(sandbox = spec.id, %error, "sandbox left alone");
+                return None;
             }
         }
         let exits = lost_exits(&dir);
@@ -168,8 +164,40 @@ impl ShimRuntime {
         (!exits.is_empty()).then(|| ShimSandbox::dead(spec, dir, exits, &self.tracker))
     }
 
-    fn sandbox(&self, spec: SandboxSpec, dir: PathBuf, calls: Calls) -> ShimSandbox {
-        ShimSandbox::new(spec, dir, calls, Arc::clone(&self.config.cleanup), &self.tracker)
+    /// Connects to the shim of an earlier daemon, which may still be booting. None when it has died, or had to be killed
+    /// because it does not answer.
+    async fn reconnect(&self, dir: &Path, life: &Life) -> Result<Option<Calls>> {
+        let deadline = Instant::now() + self.config.start_timeout;
+        while !life.is_over().await {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.connect(dir, left).await {
+                Ok(calls) => return Ok(Some(calls)),
+                // It lives and is of another kind.
+                Err(error) if error.kind == ErrorKind::Shim => return Err(error),
+                Err(error) if left.is_zero() => {
+                    tracing::warn!(dir = %dir.display(), %error, "shim does not answer and is killed");
+                    let killed = transport::kill(dir, async || !life.is_over().await).await;
+                    killed.map_err(|error| TaskError::io("kill a shim that does not answer", error))?;
+                    if !life.ends_within(END).await {
+                        return Err(error);
+                    }
+                }
+                // It does not listen yet, or it is ending.
+                Err(_) => tokio::time::sleep(TRY_AGAIN.min(left)).await,
+            }
+        }
+        Ok(None)
+    }
+
+    fn sandbox(&self, spec: SandboxSpec, dir: PathBuf, calls: Calls, life: Life) -> ShimSandbox {
+        ShimSandbox::new(
+            spec,
+            dir,
+            calls,
+            life,
+            Arc::clone(&self.config.cleanup),
+            &self.tracker,
+        )
     }
 }
 
@@ -200,7 +228,10 @@ impl Runtime for ShimRuntime {
         )
         .map_err(failed)?;
         match self.start(&dir).await {
-            Ok(calls) => Ok(Arc::new(self.sandbox(spec, dir.clone(), calls))),
+            Ok(calls) => {
+                let life = Life::of(&dir);
+                Ok(Arc::new(self.sandbox(spec, dir.clone(), calls, life)))
+            }
             Err(error) => {
                 remove(dir.clone(), Arc::clone(&self.config.cleanup)).await;
                 Err(error)

@@ -1,7 +1,8 @@
-//! The shim's end: boots the sandbox, offers it on the socket, ends with it.
+//! The shim's end: listens, boots the sandbox, serves it on the socket, ends with it.
 //!
 //! Connections are independent; calls on one run at the same time. A daemon that vanishes ends its connections and
-//! nothing else. The process goes on while the sandbox lives; of a sandbox that ended it stays until a daemon has
+//! nothing else: a change that it asked for is made to its end. The `hello` of the next one waits for that, and nothing of
+//! the old one is begun after it, so that what the next one sees is what there is. The process goes on while the sandbox lives; of a sandbox that ended it stays until a daemon has
 //! fetched the exits and says `shutdown`, or until nothing is left to fetch.
 //!
 //! Whether the start worked is told on standard output in one line, and then that is closed: the daemon that started
@@ -17,7 +18,7 @@ use std::time::Duration;
 use compute::ComputeService;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, ReadHalf, WriteHalf};
-use tokio::sync::mpsc;
+use tokio::sync::{RwLock, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -51,14 +52,11 @@ pub async fn serve(dir: &Path, compute: Arc<dyn ComputeService>) -> Result<()> {
     detach();
     let started = async {
         let spec = load_spec(dir)?;
+        // Before the boot: who connects meanwhile waits for an answer, and knows whom it waits for.
+        let listener = Listener::bind(dir)
+            .map_err(|error| TaskError::io(format_args!("listen in {}", dir.display()), error))?;
         let sandbox = LocalSandbox::boot(compute, spec, LocalConfig::default()).await?;
-        match Listener::bind(dir) {
-            Ok(listener) => Ok((sandbox, listener)),
-            Err(error) => {
-                sandbox.shutdown().await?;
-                Err(TaskError::io(format_args!("listen in {}", dir.display()), error))
-            }
-        }
+        Ok((sandbox, listener))
     };
     let outcome = started.await;
     report(&outcome);
@@ -67,6 +65,8 @@ pub async fn serve(dir: &Path, compute: Arc<dyn ComputeService>) -> Result<()> {
         sandbox,
         finished: CancellationToken::new(),
         daemons: AtomicUsize::new(0),
+        heard: Mutex::default(),
+        changes: Arc::default(),
         tracker: TaskTracker::new(),
     });
     let leaving = server.tracker.spawn(Arc::clone(&server).leave());
@@ -86,6 +86,7 @@ pub async fn serve(dir: &Path, compute: Arc<dyn ComputeService>) -> Result<()> {
         }
     }
     drop(listener);
+    leaving.abort();
     // Answers that are on their way, the one to `shutdown` among them.
     server.tracker.close();
     if tokio::time::timeout(Duration::from_secs(2), server.tracker.wait())
@@ -94,7 +95,6 @@ pub async fn serve(dir: &Path, compute: Arc<dyn ComputeService>) -> Result<()> {
     {
         tracing::debug!("connections outlive the sandbox");
     }
-    leaving.abort();
     directory::remove(dir);
     Ok(())
 }
@@ -116,6 +116,10 @@ struct Server {
     finished: CancellationToken,
     /// Connections that carry calls.
     daemons: AtomicUsize,
+    /// The connection of the daemon that said hello last is heard until this is cancelled.
+    heard: Mutex<CancellationToken>,
+    /// Read by every change while it is made.
+    changes: Arc<RwLock<()>>,
     tracker: TaskTracker,
 }
 
@@ -167,7 +171,9 @@ impl Server {
                         process,
                     },
             } if !process.detached => {
+                let change = self.changes.read().await;
                 let opened = self.sandbox.exec(&task, &exec, *process).await;
+                drop(change);
                 let opened = opened.and_then(|(pid, streams)| {
                     let missing = || TaskError::new(ErrorKind::Shim, "exec without streams");
                     Ok((Some(pid), streams.ok_or_else(missing)?))
@@ -175,8 +181,9 @@ impl Server {
                 stream(id, opened, reader, write).await
             }
             first => {
+                let heard = self.take_over().await;
                 self.daemons.fetch_add(1, Ordering::AcqRel);
-                let outcome = Arc::clone(&self).calls(first, reader, write).await;
+                let outcome = Arc::clone(&self).calls(first, heard, reader, write).await;
                 self.daemons.fetch_sub(1, Ordering::AcqRel);
                 outcome
             }
@@ -186,10 +193,23 @@ impl Server {
         }
     }
 
-    /// Serves calls until the daemon hangs up.
+    /// From now on another daemon is listened to. Returns when every change that the one before asked for is made.
+    async fn take_over(&self) -> CancellationToken {
+        let mine = self.finished.child_token();
+        let before = std::mem::replace(
+            &mut *self.heard.lock().unwrap_or_else(PoisonError::into_inner),
+            mine.clone(),
+        );
+        before.cancel();
+        drop(self.changes.write().await);
+        mine
+    }
+
+    /// Serves calls until the daemon hangs up, or another one takes over.
     async fn calls(
         self: Arc<Self>,
         first: Request,
+        heard: CancellationToken,
         mut reader: BufReader<ReadHalf<Connection>>,
         mut writer: WriteHalf<Connection>,
     ) -> io::Result<()> {
@@ -214,6 +234,13 @@ impl Server {
                         token.inspect(CancellationToken::cancel);
                     }
                     Request::Call { id, call } => {
+                        let change = match call.changes_something() {
+                            true => Some(Arc::clone(&self.changes).read_owned().await),
+                            false => None,
+                        };
+                        if heard.is_cancelled() {
+                            break;
+                        }
                         let token = hung_up.child_token();
                         running
                             .lock()
@@ -222,7 +249,11 @@ impl Server {
                         let (server, running, answers) =
                             (Arc::clone(&self), Arc::clone(&running), answers.clone());
                         self.tracker.spawn(async move {
-                            let outcome = token.run_until_cancelled(server.call(&call)).await;
+                            let outcome = match &change {
+                                Some(_) => Some(server.call(&call).await),
+                                None => token.run_until_cancelled(server.call(&call)).await,
+                            };
+                            drop(change);
                             running.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
                             if let Some(outcome) = outcome {
                                 let answer = line(&Response::new(id, outcome)).unwrap_or_default();
@@ -235,7 +266,7 @@ impl Server {
                         });
                     }
                 }
-                next = match self.finished.run_until_cancelled(read_line(&mut reader)).await {
+                next = match heard.run_until_cancelled(read_line(&mut reader)).await {
                     Some(request) => request?,
                     None => None,
                 };

@@ -5,7 +5,7 @@
 use std::io;
 use std::path::Path;
 
-pub(crate) use platform::{Listener, configure, connect, detach};
+pub(crate) use platform::{LOCKS_ARE_INHERITED, Listener, configure, connect, detach, kill};
 
 /// A connection.
 pub(crate) type Connection = crate::Stream;
@@ -19,8 +19,13 @@ mod platform {
 
     use tokio::net::{UnixListener, UnixStream};
 
+    use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
     use super::Connection;
     use crate::shim::directory::socket;
+
+    /// A child goes on holding the locks of the files that it inherits.
+    pub(crate) const LOCKS_ARE_INHERITED: bool = true;
 
     /// Accepts connections.
     pub(crate) struct Listener(UnixListener);
@@ -49,6 +54,20 @@ mod platform {
         Ok(Box::new(UnixStream::connect(socket(dir)).await?))
     }
 
+    /// Ends the process that listens in the sandbox's directory, if `still` says that it is to.
+    pub(crate) async fn kill(dir: &Path, still: impl AsyncFnOnce() -> bool) -> io::Result<()> {
+        let listener = UnixStream::connect(socket(dir)).await?.peer_cred()?.pid();
+        let pid = listener
+            .and_then(Pid::from_raw)
+            .ok_or_else(|| io::Error::other("the listener has no process id"))?;
+        let process = pidfd_open(pid, PidfdFlags::empty())?;
+        // Asked when the process is held, so that its number cannot have passed to another.
+        if still().await {
+            pidfd_send_signal(&process, Signal::KILL)?;
+        }
+        Ok(())
+    }
+
     /// What the start of a shim needs here.
     pub(crate) fn configure(_: &mut tokio::process::Command) {}
 
@@ -69,6 +88,9 @@ mod platform {
     use tokio::net::windows::named_pipe::{ClientOptions, NamedPipeServer, ServerOptions};
 
     use super::Connection;
+
+    /// Locks stay with the process that took them.
+    pub(crate) const LOCKS_ARE_INHERITED: bool = false;
 
     fn pipe(dir: &Path) -> OsString {
         let mut name = OsString::from(r"\\.\pipe\ctr-like-shim-");
@@ -106,6 +128,14 @@ mod platform {
     /// Connects to the shim of a sandbox.
     pub(crate) async fn connect(dir: &Path) -> io::Result<Connection> {
         Ok(Box::new(ClientOptions::new().open(pipe(dir))?))
+    }
+
+    /// Who listens on a pipe cannot be known without unsafe code.
+    pub(crate) async fn kill(dir: &Path, _: impl AsyncFnOnce() -> bool) -> io::Result<()> {
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!("end the process that serves {} by hand", dir.display()),
+        ))
     }
 
     /// Without console and without its keys.
