@@ -1,21 +1,23 @@
-//! `ctr-liked`: the daemon, and the shim that it starts for each sandbox.
+//! `ctr-liked`: the daemon.
 //!
-//! `main` decides which of the two this process is, sets up logging and a runtime that fits, and hands over. The daemon has
-//! two worker threads; a shim has one, because an idle one must be small.
+//! `main` reads the settings, sets up logging and a runtime with two worker threads, and hands over to [`serve`]. The shims that
+//! it starts, one for each sandbox, are a program of their own (`shim.rs`), because an idle one must be small.
 
+#[cfg(target_os = "linux")]
+mod backend;
+mod heap;
 mod host;
+mod log;
 mod serve;
 mod services;
 mod settings;
-mod shim;
 mod status;
 mod wiring;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
+use clap::Parser;
 
 use crate::settings::{Flags, Settings};
 
@@ -25,24 +27,10 @@ use crate::settings::{Flags, Settings};
 struct Arguments {
     #[command(flatten)]
     flags: Flags,
-    #[command(subcommand)]
-    role: Option<Role>,
-}
-
-#[derive(Debug, Subcommand)]
-enum Role {
-    /// Serve one sandbox; started by the daemon
-    #[command(hide = true)]
-    Shim(shim::Arguments),
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let outcome = match arguments.role {
-        Some(Role::Shim(shim)) => shim::run(shim),
-        None => run(arguments.flags),
-    };
-    match outcome {
+    match run(Arguments::parse().flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             #[expect(
@@ -59,7 +47,7 @@ fn main() -> ExitCode {
 
 fn run(flags: Flags) -> Result<()> {
     let settings = Settings::resolve(flags)?;
-    log(&settings.log)?;
+    log::start(&settings.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(64)
@@ -67,15 +55,4 @@ fn run(flags: Flags) -> Result<()> {
         .enable_all()
         .build()?;
     runtime.block_on(serve::run(settings))
-}
-
-/// Logs to standard error as lines of text.
-pub(crate) fn log(filter: &str) -> Result<()> {
-    let filter = EnvFilter::try_new(filter)?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .init();
-    Ok(())
 }

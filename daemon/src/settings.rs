@@ -4,6 +4,7 @@
 //! know is an error. Nothing else in the daemon reads the environment.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -30,9 +31,18 @@ pub(crate) struct Flags {
     /// The guest agent; default: ctr-like-guest beside this program
     #[arg(long, env = "CTR_LIKE_GUEST_AGENT", value_name = "FILE")]
     guest_agent: Option<PathBuf>,
+    /// The program that serves one sandbox; default: ctr-like-shim beside this program
+    #[arg(long, env = "CTR_LIKE_SHIM", value_name = "FILE")]
+    shim: Option<PathBuf>,
     /// Run sandboxes inside the daemon: containers then end with it
     #[arg(long)]
     local: bool,
+    /// Directory of the utility VM's vmlinux and initrd.img; default: uvm in the root directory
+    #[arg(long, env = "CTR_LIKE_UVM_DIR", value_name = "DIR")]
+    uvm_dir: Option<PathBuf>,
+    /// Let containers share a virtual machine, also without --isolation hyperv
+    #[arg(long, env = "CTR_LIKE_UVM_SHARED")]
+    uvm_shared: bool,
 }
 
 /// The settings file.
@@ -44,12 +54,43 @@ struct File {
     host: Option<String>,
     log: Option<String>,
     guest_agent: Option<PathBuf>,
+    shim: Option<PathBuf>,
     local: Option<bool>,
     warm: Option<bool>,
     insecure_registries: Option<Vec<String>>,
     memory_mb: Option<u64>,
     processors: Option<u32>,
     scratch_size_gb: Option<u64>,
+    uvm: UvmFile,
+}
+
+/// The table `uvm` of the settings file.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct UvmFile {
+    dir: Option<PathBuf>,
+    shared: Option<bool>,
+    memory_mb: Option<u64>,
+    processors: Option<u32>,
+    pool: Option<usize>,
+    idle_seconds: Option<u64>,
+}
+
+/// Utility VMs.
+#[derive(Clone, Debug)]
+pub(crate) struct Uvm {
+    /// Directory of `vmlinux` and `initrd.img`; `<root>/uvm` unless said otherwise.
+    pub(crate) dir: PathBuf,
+    /// Containers without `--isolation` share a virtual machine instead of a namespace sandbox.
+    pub(crate) shared: bool,
+    /// Memory in MiB.
+    pub(crate) memory_mb: u64,
+    /// Processors.
+    pub(crate) processors: u32,
+    /// How many are kept booted for containers with `--isolation hyperv`.
+    pub(crate) pool: usize,
+    /// How long a shared one is kept without containers.
+    pub(crate) idle: Duration,
 }
 
 /// What the daemon runs with.
@@ -65,6 +106,8 @@ pub(crate) struct Settings {
     pub(crate) log: String,
     /// The guest agent.
     pub(crate) guest_agent: PathBuf,
+    /// The program that serves one sandbox.
+    pub(crate) shim: PathBuf,
     /// Run sandboxes inside the daemon.
     pub(crate) local: bool,
     /// Start the shared sandbox before the first container.
@@ -77,6 +120,8 @@ pub(crate) struct Settings {
     pub(crate) processors: u32,
     /// Size of a writable layer in GiB.
     pub(crate) scratch_size_gb: u64,
+    /// Utility VMs.
+    pub(crate) uvm: Uvm,
 }
 
 impl Settings {
@@ -89,8 +134,17 @@ impl Settings {
         let run_dir = flags.run_dir.or(file.run_dir).unwrap_or_else(default_run_dir);
         let processors =
             std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1));
+        let root = absolute(flags.root.or(file.root).unwrap_or_else(default_root))?;
         Ok(Self {
-            root: absolute(flags.root.or(file.root).unwrap_or_else(default_root))?,
+            uvm: Uvm {
+                dir: absolute(flags.uvm_dir.or(file.uvm.dir).unwrap_or_else(|| root.join("uvm")))?,
+                shared: flags.uvm_shared || file.uvm.shared.unwrap_or(false),
+                memory_mb: file.uvm.memory_mb.unwrap_or(512) & !1,
+                processors: file.uvm.processors.unwrap_or(processors),
+                pool: file.uvm.pool.unwrap_or(0),
+                idle: Duration::from_secs(file.uvm.idle_seconds.unwrap_or(300)),
+            },
+            root,
             host: flags.host.or(file.host).unwrap_or_else(|| default_host(&run_dir)),
             run_dir: absolute(run_dir)?,
             log: flags.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
@@ -98,6 +152,10 @@ impl Settings {
                 .guest_agent
                 .or(file.guest_agent)
                 .unwrap_or_else(|| beside("ctr-like-guest")),
+            shim: flags
+                .shim
+                .or(file.shim)
+                .unwrap_or_else(|| beside("ctr-like-shim")),
             local: flags.local || file.local.unwrap_or(false),
             warm: file.warm.unwrap_or(true),
             insecure_registries: file.insecure_registries.unwrap_or_default(),

@@ -1,29 +1,50 @@
-//! `ctr-liked shim`: one sandbox in a process of its own, so that containers outlive the daemon.
+//! `ctr-like-shim`: one sandbox in a process of its own, so that containers outlive the daemon.
 //!
 //! The daemon starts it with the sandbox's directory; `task::shim` speaks its protocol, the compute service of this system
-//! does the work. Its log is the file that the daemon gave it as standard error.
+//! does the work. Its log is the file that the daemon gave it as standard error. It has one thread, and links nothing that
+//! it does not need: one stays in memory for each sandbox.
+
+#[cfg(target_os = "linux")]
+mod backend;
+mod log;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Result;
+use clap::Parser;
 
-/// What the daemon tells a shim.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct Arguments {
+/// One sandbox of ctr-like; started by ctr-liked
+#[derive(Debug, Parser)]
+#[command(name = "ctr-like-shim", version)]
+struct Arguments {
     /// The sandbox's directory
-    #[arg(long)]
+    #[arg(long, value_name = "DIR")]
     dir: PathBuf,
     /// The guest agent
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     guest_agent: PathBuf,
     /// What to log
-    #[arg(long, default_value = "info")]
+    #[arg(long, value_name = "FILTER", default_value = "info")]
     log: String,
 }
 
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            #[expect(clippy::print_stderr, reason = "the log may be what failed")]
+            {
+                eprintln!("ctr-like-shim: {error:#}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
 #[cfg(target_os = "linux")]
-pub(crate) fn run(arguments: Arguments) -> Result<()> {
-    crate::log(&arguments.log)?;
+fn run(arguments: &Arguments) -> Result<()> {
+    log::start(&arguments.log)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .max_blocking_threads(8)
         .thread_keep_alive(std::time::Duration::from_secs(1))
@@ -32,16 +53,18 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
         .build()?;
     runtime.block_on(async move {
         let spec = task::shim::load_spec(&arguments.dir)?;
-        let compute = crate::wiring::compute(&spec.run_dir, &arguments.guest_agent, spec.host_network)?;
+        let compute = backend::compute(&spec, &arguments.guest_agent)?;
         task::shim::serve(&arguments.dir, compute).await?;
         Ok(())
     })
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn run(arguments: Arguments) -> Result<()> {
+fn run(arguments: &Arguments) -> Result<()> {
+    log::start(&arguments.log)?;
     anyhow::bail!(
-        "this build has no compute service for the sandbox in {}",
-        arguments.dir.display()
+        "this build has no compute service for the sandbox in {} (agent {})",
+        arguments.dir.display(),
+        arguments.guest_agent.display()
     )
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use engine::{Engine, Parts, SandboxConfig};
+use engine::{Engine, Parts, SandboxConfig, VmConfig};
 use image::{Images, RegistryConfig};
 use snapshot::{Differs, LcowConfig, LcowLayers};
 use store::Store;
@@ -38,9 +38,16 @@ pub(crate) async fn engine(settings: &Settings) -> Result<Engine> {
             owner: "ctr-like".to_owned(),
             memory_mb: settings.memory_mb,
             processors: settings.processors,
-            kernel: settings.root.join("uvm").join("vmlinux"),
-            initrd: settings.root.join("uvm").join("initrd.img"),
             run_dir: settings.run_dir.clone(),
+            shared_in_vm: settings.uvm.shared,
+            vm: VmConfig {
+                kernel: settings.uvm.dir.join("vmlinux"),
+                initrd: settings.uvm.dir.join("initrd.img"),
+                memory_mb: settings.uvm.memory_mb,
+                processors: settings.uvm.processors,
+                pool: settings.uvm.pool,
+                idle: settings.uvm.idle,
+            },
         },
         store,
         images,
@@ -49,20 +56,17 @@ pub(crate) async fn engine(settings: &Settings) -> Result<Engine> {
 }
 
 #[cfg(target_os = "linux")]
-use linux::runtime;
+pub(crate) use linux::CAN_RUN;
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{CAN_RUN, compute};
+use linux::runtime;
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::path::Path;
     use std::sync::Arc;
     use std::time::Duration;
 
-    use anyhow::{Context, Result};
+    use anyhow::Result;
     use async_trait::async_trait;
-    use compute::ComputeService;
-    use emulator::Emulator;
     use task::local::{LocalConfig, LocalRuntime};
     use task::shim::{ShimConfig, ShimRuntime};
     use task::{Runtime, Sandbox, SandboxSpec};
@@ -77,26 +81,31 @@ mod linux {
 
     pub(super) fn runtime(settings: &Settings) -> Result<Arc<dyn Runtime>> {
         if settings.local {
-            let local = |host_network| -> Result<LocalRuntime> {
-                let compute = compute(&settings.run_dir, &settings.guest_agent, host_network)?;
+            let local = |host_network, virtual_machine| -> Result<LocalRuntime> {
+                let like = SandboxSpec {
+                    run_dir: settings.run_dir.clone(),
+                    host_network,
+                    virtual_machine,
+                    ..SandboxSpec::default()
+                };
+                let compute = crate::backend::compute(&like, &settings.guest_agent)?;
                 Ok(LocalRuntime::new(compute, LocalConfig::default()))
             };
             return Ok(Arc::new(Local {
-                own: local(false)?,
-                host: local(true)?,
+                own: local(false, false)?,
+                host: local(true, false)?,
+                machines: local(false, true)?,
             }));
         }
-        let program = std::env::current_exe().context("cannot find this program to start shims")?;
         let run_dir = settings.run_dir.clone();
         let arguments = [
-            "shim".into(),
             "--guest-agent".into(),
             settings.guest_agent.clone().into(),
             "--log".into(),
             settings.log.clone().into(),
         ];
         Ok(Arc::new(ShimRuntime::new(ShimConfig {
-            program,
+            program: settings.shim.clone(),
             arguments: arguments.to_vec(),
             run_dir: run_dir.clone(),
             start_timeout: START_TIMEOUT,
@@ -110,40 +119,28 @@ mod linux {
         })))
     }
 
-    /// The compute service of one sandbox; it shares the sandbox's directory with the shim.
-    pub(crate) fn compute(
-        run_dir: &Path,
-        agent: &Path,
-        host_network: bool,
-    ) -> Result<Arc<dyn ComputeService>> {
-        let config = emulator::Config {
-            run_dir: run_dir.join("sandboxes"),
-            agent: agent.to_owned(),
-            host_network,
-        };
-        let emulator = Emulator::new(config).context("cannot set up the compute service")?;
-        Ok(Arc::new(emulator))
-    }
-
-    /// Sandboxes inside the daemon. A compute service has one network, so there are two.
+    /// Sandboxes inside the daemon. A compute service has one network and one kind of machine, so there are several.
     struct Local {
         own: LocalRuntime,
         host: LocalRuntime,
+        machines: LocalRuntime,
     }
 
     #[async_trait]
     impl Runtime for Local {
         async fn create_sandbox(&self, spec: SandboxSpec) -> task::Result<Arc<dyn Sandbox>> {
-            if spec.host_network {
-                self.host.create_sandbox(spec).await
-            } else {
-                self.own.create_sandbox(spec).await
-            }
+            let runtime = match (spec.virtual_machine, spec.host_network) {
+                (true, _) => &self.machines,
+                (false, true) => &self.host,
+                (false, false) => &self.own,
+            };
+            runtime.create_sandbox(spec).await
         }
 
         async fn recover(&self) -> task::Result<Vec<Arc<dyn Sandbox>>> {
             let mut found = self.own.recover().await?;
             found.extend(self.host.recover().await?);
+            found.extend(self.machines.recover().await?);
             Ok(found)
         }
     }
@@ -168,7 +165,7 @@ mod windows {
     pub(crate) const CAN_RUN: bool = false;
 
     pub(super) fn runtime(settings: &Settings) -> Result<Arc<dyn Runtime>> {
-        tracing::debug!(guest_agent = %settings.guest_agent.display(), "no compute service is driven on this host");
+        tracing::debug!(guest_agent = %settings.guest_agent.display(), shim = %settings.shim.display(), "no compute service is driven on this host");
         Ok(Arc::new(Absent))
     }
 

@@ -45,6 +45,18 @@ def milliseconds(words, env=None, before=None):
     return (time.perf_counter() - start) * 1000
 
 
+def side_by_side(commands):
+    """Runs commands at the same time, as a pull works on all layers at the same time, and waits for the last one."""
+    os.sync()
+    start = time.perf_counter()
+    running = [(words, subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)) for words in commands]
+    for words, process in running:
+        complaint = process.communicate()[1]
+        if process.returncode != 0:
+            raise SystemExit(f"bench: {' '.join(words)} failed ({process.returncode}):\n{complaint.decode()}")
+    return (time.perf_counter() - start) * 1000
+
+
 def pid_file(pid):
     with open(f"{args.state}/pids", "a") as file:
         print(pid, file=file)
@@ -188,20 +200,73 @@ for _ in range(args.runs):
         add("run --rm, warm", tool, milliseconds(words, tools.get(tool)), "ms")
     for tool, words in exec_words.items():
         add("exec", tool, milliseconds(words, tools.get(tool)), "ms")
-for _ in range(3):
-    for tool, words in pull_words.items():
-        add("cold pull, 3 layers", tool, milliseconds(words, tools.get(tool), forget[tool]), "ms")
 
-# Layer conversion: the biggest layer of the Debian image, uncompressed.
+def cold(tool):
+    forget[tool]()
+    # What others have left to write is not this tool's business.
+    os.sync()
+
+
+PULL = "cold pull, 3 layers"
+for _ in range(5):
+    for tool, words in pull_words.items():
+        add(PULL, tool, milliseconds(words, tools.get(tool), lambda: cold(tool)), "ms")
+
+# What no pull can do without, each alone: the bytes over the wire; the layers decompressed, a thread for each; blobs and
+# images written and flushed. And the digests, which cost most on processors without instructions for them.
+layout = f"{args.images}/debian-python"
+
+
+def blob(digest):
+    return f"{layout}/blobs/sha256/{digest.removeprefix('sha256:')}"
+
+
+manifest = json.load(open(blob(json.load(open(f"{layout}/index.json"))["manifests"][0]["digest"])))
+diff_ids = json.load(open(blob(manifest["config"]["digest"])))["rootfs"]["diff_ids"]
+digests = [layer["digest"] for layer in manifest["layers"]]
+blobs = [blob(digest) for digest in digests]
+disks = [f"{args.state}/ours/root/layers/{diff_id.removeprefix('sha256:')}/layer.vhd" for diff_id in diff_ids]
+tars = [f"{args.state}/{diff_id.removeprefix('sha256:')}.tar" for diff_id in diff_ids]
+for source, target in zip(blobs, tars):
+    with open(target, "wb") as out:
+        subprocess.run(["gzip", "-dc", source], stdout=out, check=True)
+example = f"{args.bin}/examples/tar2vhd"
+urls = [f"http://127.0.0.1:{port}/v2/debian-python/blobs/{digest}" for digest in digests]
+written = [f"{args.state}/written-{n}" for n in range(len(blobs + disks))]
+stages = {
+    "stage: transfer": [["curl", "-sf", "-o", "/dev/null", url] for url in urls],
+    "stage: gunzip": [[example, "--decompress", source] for source in blobs],
+    "stage: write and flush": [
+        ["dd", f"if={source}", f"of={target}", "bs=1M", "conv=fsync", "status=none"] for source, target in zip(blobs + disks, written)
+    ],
+    "stage: digests": [[example, "--sha256", source] for source in blobs + tars],
+}
+for _ in range(5):
+    for stage, commands in stages.items():
+        add(PULL, stage, side_by_side(commands), "ms")
+    for target in written:
+        os.unlink(target)
+
+# Layer conversion: the tree of the Debian image as one uncompressed archive. Ours computes the digest of the archive as well.
 tree = f"{args.state}/tree"
 run(["umoci", "unpack", "--image", f"{args.images}/debian-python:latest", tree])
 tar = f"{args.state}/layer.tar"
 run(["tar", "-C", f"{tree}/rootfs", "-cf", tar, "."])
 size = os.path.getsize(tar)
 for _ in range(5):
+    os.sync()
     target = f"{args.state}/ours.vhd"
-    add("tar -> ext4", "ctr-like", milliseconds([f"{args.bin}/examples/tar2vhd", tar, target]), "ms")
+    add("tar -> ext4", "ctr-like", milliseconds([example, tar, target]), "ms")
     os.unlink(target)
+    hashing = [example, "--sha256", tar]
+    add("tar -> ext4", "digest of the tar alone", milliseconds(hashing), "ms")
+    if shutil.which("tar2ext4"):
+        target = f"{args.state}/tar2ext4.vhd"
+        words = ["tar2ext4", "-i", tar, "-o", target, "-vhd", "-overlay"]
+        add("tar -> ext4", "tar2ext4 (no digest)", milliseconds(words), "ms")
+        os.unlink(target)
+        add("tar -> ext4", "tar2ext4 beside the digest", side_by_side([words, hashing]), "ms")
+        os.unlink(target)
     target = f"{args.state}/mkfs.ext4"
     words = ["mkfs.ext4", "-q", "-F", "-O", "^has_journal", "-d", f"{tree}/rootfs", target, f"{size * 2 // 1024 + 65536}"]
     add("tar -> ext4", "mkfs.ext4 -d (from a tree)", milliseconds(words), "ms")
@@ -234,7 +299,7 @@ for entry in os.listdir("/proc"):
         line = open(f"/proc/{entry}/cmdline").read().replace("\0", " ")
     except OSError:
         continue
-    kind = "shim" if "ctr-liked shim" in line else "guest agent" if "ctr-like-guest" in line else None
+    kind = "shim" if "ctr-like-shim" in line else "guest agent" if "ctr-like-guest" in line else None
     if kind and args.state in line:
         memory = resident(entry)
         add("idle memory", kind, memory["Rss"] / 1024, "MiB")
@@ -248,4 +313,7 @@ for what, per_tool in samples.items():
         median = statistics.median(values)
         ratio = f"{median / base:.2f}" if base else ""
         print(f"{what:24} {tool:36} {median:10.2f}  {ratio}")
+of_pull = {tool: statistics.median(values) for tool, values in samples[PULL].items()}
+slowest = max(("stage: transfer", "stage: gunzip", "stage: write and flush"), key=of_pull.get)
+print(f"\n{PULL}: {of_pull['ctr-like'] / of_pull[slowest]:.2f} times its slowest unavoidable stage ({slowest.removeprefix('stage: ')})")
 print(f"\nevery sample: {args.out}")

@@ -1,0 +1,29 @@
+//! The compute service of this system, for the daemon (`--local`) and for shims.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use compute::ComputeService;
+use emulator::{Config, Emulator, Machine, QemuConfig};
+use task::SandboxSpec;
+
+/// The compute service for sandboxes like `spec`; each has its directory below `<run dir>/sandboxes`, shared with its shim.
+///
+/// # Errors
+/// A path is not absolute.
+pub(crate) fn compute(spec: &SandboxSpec, agent: &Path) -> Result<Arc<dyn ComputeService>> {
+    let machine = if spec.virtual_machine {
+        Machine::Qemu(QemuConfig::new(spec.run_dir.join("vm")))
+    } else {
+        Machine::Sandbox
+    };
+    let config = Config {
+        run_dir: spec.run_dir.join("sandboxes"),
+        agent: agent.to_owned(),
+        host_network: spec.host_network,
+        machine,
+    };
+    let emulator = Emulator::new(config).context("cannot set up the compute service")?;
+    Ok(Arc::new(emulator))
+}
