@@ -3,8 +3,8 @@
 //! What needs real containers is in the system suites; here is what no real sandbox does on demand.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use image::{Images, RegistryConfig};
@@ -17,6 +17,7 @@ use task::{
 };
 
 use crate::record::{ContainerRecord, CreateOptions, State, Status};
+use crate::sandboxes::{Sandboxes, Scope};
 use crate::{Engine, Parts, RemoveOptions, SandboxConfig, VmConfig, WaitCondition};
 
 /// A sandbox with one task, `box`.
@@ -24,7 +25,9 @@ struct Odd {
     spec: SandboxSpec,
     /// Its waits panic.
     panics: bool,
-    closed: Option<String>,
+    /// It has no task.
+    idle: AtomicBool,
+    closed: Mutex<Option<String>>,
     retired: AtomicBool,
     killed: AtomicBool,
 }
@@ -36,7 +39,8 @@ fn odd(id: &str) -> Odd {
             ..SandboxSpec::default()
         },
         panics: false,
-        closed: None,
+        idle: AtomicBool::new(false),
+        closed: Mutex::default(),
         retired: AtomicBool::new(false),
         killed: AtomicBool::new(false),
     }
@@ -89,6 +93,9 @@ impl Sandbox for Odd {
         absent()
     }
     async fn tasks(&self) -> Answer<Vec<TaskInfo>> {
+        if self.idle.load(Ordering::Relaxed) {
+            return Ok(Vec::new());
+        }
         Ok(vec![TaskInfo {
             id: "box".to_owned(),
             running: true,
@@ -116,23 +123,26 @@ impl Sandbox for Odd {
         Ok(())
     }
     async fn shutdown(&self) -> Answer<()> {
+        *self.closed.lock().unwrap() = Some("shut down".to_owned());
         Ok(())
     }
     fn closed(&self) -> Option<String> {
-        self.closed.clone()
+        self.closed.lock().unwrap().clone()
     }
     async fn wait_closed(&self) -> String {
         std::future::pending().await
     }
 }
 
-/// Sandboxes that an earlier daemon left.
+/// Sandboxes that an earlier daemon left; new ones are without tasks.
 struct Left(Vec<Arc<Odd>>);
 
 #[async_trait]
 impl Runtime for Left {
-    async fn create_sandbox(&self, _: SandboxSpec) -> Answer<Arc<dyn Sandbox>> {
-        absent()
+    async fn create_sandbox(&self, spec: SandboxSpec) -> Answer<Arc<dyn Sandbox>> {
+        let sandbox = Odd { spec, ..odd("") };
+        sandbox.idle.store(true, Ordering::Relaxed);
+        Ok(Arc::new(sandbox))
     }
     async fn recover(&self) -> Answer<Vec<Arc<dyn Sandbox>>> {
         let found = self.0.iter().cloned();
@@ -168,6 +178,24 @@ fn running(sandbox: &str) -> ContainerRecord {
     }
 }
 
+fn config(root: &std::path::Path) -> SandboxConfig {
+    SandboxConfig {
+        owner: "test".to_owned(),
+        memory_mb: 64,
+        processors: 1,
+        run_dir: root.join("run"),
+        shared_in_vm: false,
+        vm: VmConfig {
+            kernel: PathBuf::new(),
+            initrd: PathBuf::new(),
+            memory_mb: 64,
+            processors: 1,
+            pool: 0,
+            idle: std::time::Duration::from_secs(60),
+        },
+    }
+}
+
 /// An engine that finds these sandboxes, with one container that runs in the last.
 async fn engine(root: &std::path::Path, left: Vec<Arc<Odd>>) -> Engine {
     let store = Store::open(root).await.unwrap();
@@ -180,21 +208,7 @@ async fn engine(root: &std::path::Path, left: Vec<Arc<Odd>>) -> Engine {
         snapshotter: layers.clone(),
         differs: Arc::new(Differs::new(vec![layers])),
         runtime: Arc::new(Left(left)),
-        sandbox: SandboxConfig {
-            owner: "test".to_owned(),
-            memory_mb: 64,
-            processors: 1,
-            run_dir: root.join("run"),
-            shared_in_vm: false,
-            vm: VmConfig {
-                kernel: PathBuf::new(),
-                initrd: PathBuf::new(),
-                memory_mb: 64,
-                processors: 1,
-                pool: 0,
-                idle: std::time::Duration::from_secs(60),
-            },
-        },
+        sandbox: config(root),
         store,
     };
     Engine::open(parts).await.unwrap()
@@ -221,7 +235,7 @@ async fn a_monitor_that_panics_ends_its_container_and_nothing_else() {
 async fn of_two_living_sandboxes_one_is_used_and_the_other_ends_with_its_containers() {
     let root = tempfile::tempdir().unwrap();
     let dead = Odd {
-        closed: Some("its shim died".to_owned()),
+        closed: Mutex::new(Some("its shim died".to_owned())),
         ..odd("dead")
     };
     let (first, second) = (Arc::new(odd("first")), Arc::new(odd("second")));
@@ -236,4 +250,68 @@ async fn of_two_living_sandboxes_one_is_used_and_the_other_ends_with_its_contain
     engine.kill("box", None).await.unwrap();
     assert!(second.killed.load(Ordering::Relaxed));
     engine.close().await;
+}
+
+fn machines(pool: usize) -> Sandboxes {
+    let mut config = config(std::path::Path::new("/nonexistent"));
+    config.vm.pool = pool;
+    config.shared_in_vm = true;
+    Sandboxes::new(Arc::new(Left(Vec::new())), config)
+}
+
+#[tokio::test]
+async fn a_container_with_hypervisor_isolation_has_a_machine_for_itself() {
+    let sandboxes = machines(0);
+    let shared = sandboxes.get(Scope::Shared).await.unwrap();
+    let first = sandboxes.get(Scope::Own { memory: 0 }).await.unwrap();
+    let second = sandboxes.get(Scope::Own { memory: 100 << 20 }).await.unwrap();
+    let specs = [shared.sandbox.spec(), first.sandbox.spec(), second.sandbox.spec()];
+    assert!(specs.iter().all(|spec| spec.virtual_machine));
+    assert_eq!(specs.map(|spec| spec.dedicated), [false, true, true]);
+    assert_ne!(specs[1].id, specs[2].id);
+    // The second has room for its container and an even number of MiB.
+    assert_eq!((specs[1].memory_mb, specs[2].memory_mb), (64, 292));
+    // The machine of a start that failed ends, the shared one does not.
+    sandboxes.give_up(&*first.sandbox).await;
+    sandboxes.give_up(&*shared.sandbox).await;
+    assert!(first.sandbox.closed().is_some() && shared.sandbox.closed().is_none());
+}
+
+#[tokio::test]
+async fn the_pool_serves_who_fits_and_is_filled_again() {
+    let sandboxes = machines(2);
+    sandboxes.fill_pool().await;
+    let booted: Vec<String> = sandboxes
+        .all()
+        .await
+        .iter()
+        .map(|sandbox| sandbox.id().to_owned())
+        .collect();
+    assert_eq!(booted.len(), 2);
+    let large = sandboxes.get(Scope::Own { memory: 1 << 30 }).await.unwrap();
+    assert!(!booted.contains(&large.sandbox.id().to_owned()));
+    let small = sandboxes.get(Scope::Own { memory: 0 }).await.unwrap();
+    assert!(booted.contains(&small.sandbox.id().to_owned()));
+    sandboxes.fill_pool().await;
+    assert_eq!(sandboxes.all().await.len(), 4);
+}
+
+#[tokio::test]
+async fn an_idle_shared_machine_ends_but_not_under_a_start() {
+    let sandboxes = machines(0);
+    let ticket = sandboxes.get(Scope::Shared).await.unwrap();
+    let machine = ticket.sandbox.clone();
+    assert!(sandboxes.patience(&*machine).is_some());
+    sandboxes.end_idle(machine.id()).await;
+    assert!(
+        machine.closed().is_none(),
+        "somebody is about to start something in it"
+    );
+    drop(ticket);
+    sandboxes.end_idle("another").await;
+    assert!(machine.closed().is_none());
+    sandboxes.end_idle(machine.id()).await;
+    assert!(machine.closed().is_some());
+    let next = sandboxes.get(Scope::Shared).await.unwrap();
+    assert_ne!(next.sandbox.id(), machine.id());
 }
