@@ -10,13 +10,13 @@
 //! All calls block and are made one at a time. Nothing here knows JSON.
 
 use compute::GuestListener;
-use hcs::{Attachment, Plan9Share, SaveOptions};
+use hcs::{Attachment, Plan9Share, SaveOptions, VirtualPMemDevice};
 use tokio::sync::watch;
 
+use crate::cgroup::{ProcessUsage, Usage};
 use crate::failure::Failure;
 use crate::launcher::Ended;
 use crate::machine::Processors;
-use crate::sandbox::{ProcessUsage, Usage};
 
 /// Told once when a started machine has ended.
 pub(crate) type OnEnd = Box<dyn FnOnce(Ended) + Send>;
@@ -49,6 +49,12 @@ pub(crate) trait Backend: Send {
 
     /// Empties a slot.
     fn detach(&mut self, slot: Slot) -> Result<(), Failure>;
+
+    /// Puts an image into an empty persistent memory device.
+    fn attach_pmem(&mut self, number: u32, device: &VirtualPMemDevice) -> Result<(), Failure>;
+
+    /// Empties a persistent memory device.
+    fn detach_pmem(&mut self, number: u32) -> Result<(), Failure>;
 
     /// Shares a directory, or some files of it.
     fn share(&mut self, share: &Plan9Share) -> Result<(), Failure>;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use compute::state::Operation;
 use hcs::{
     Attachment, Document, HResult, HvSocketServiceConfig, ModifySettingRequest, Plan9Share, ProcessorLimits,
-    RequestType, Resource, scsi,
+    RequestType, Resource, VirtualPMemDevice, scsi,
 };
 use serde_json::Value;
 
@@ -23,6 +23,8 @@ enum Change {
     Attach(Slot, Attachment),
     Replace(Slot, Attachment),
     Detach(Slot),
+    AttachPmem(u32, VirtualPMemDevice),
+    DetachPmem(u32),
     Share(Plan9Share),
     Unshare(String),
     Memory(u64),
@@ -41,6 +43,8 @@ pub(crate) fn apply(system: &Arc<System>, request: &str) -> Result<(), Failure> 
         Change::Attach(slot, disk) => backend.attach(slot, &disk),
         Change::Replace(slot, disk) => backend.replace(slot, &disk),
         Change::Detach(slot) => backend.detach(slot),
+        Change::AttachPmem(number, device) => backend.attach_pmem(number, &device),
+        Change::DetachPmem(number) => backend.detach_pmem(number),
         Change::Share(share) => backend.share(&share),
         Change::Unshare(name) => backend.unshare(&name),
         Change::Memory(size) => {
@@ -107,6 +111,12 @@ fn check(controllers: &[String], request: ModifySettingRequest) -> Result<Change
                 RequestType::Update => Change::Replace(slot, disk),
                 _ => Change::Attach(slot, disk),
             }
+        }
+        (Resource::PMemDevice(number), RequestType::Remove) => Change::DetachPmem(*number),
+        (Resource::PMemDevice(number), _) => {
+            let device: VirtualPMemDevice = required(settings)?;
+            machine::check_pmem(&device)?;
+            Change::AttachPmem(*number, device)
         }
         (Resource::Plan9Shares, RequestType::Remove) => {
             Change::Unshare(required::<Plan9Share>(settings)?.name)
@@ -181,7 +191,7 @@ fn no_settings() -> Failure {
 /// What to do instead of a change that this service lacks.
 fn instead(resource: &Resource) -> &'static str {
     match resource {
-        Resource::PMemDevice(_) | Resource::PMemMapping { .. } => "attach the image to a SCSI controller",
+        Resource::PMemMapping { .. } => "attach the image to a SCSI controller, or to a device of its own",
         Resource::SmbShares => "use Plan9 shares",
         Resource::SharedMemoryRegions | Resource::MachinePipe(_) => "use a socket",
         Resource::ComPort(_) => "name the port in the create document",
@@ -194,7 +204,7 @@ fn instead(resource: &Resource) -> &'static str {
         | Resource::ContainerPipes
         | Resource::ContainerDevices
         | Resource::ContainerRegistryFlush => "the system is a virtual machine, not a container",
-        Resource::NetworkAdapter(_) => "the sandbox has no virtual network adapters",
+        Resource::NetworkAdapter(_) => "no network is connected to this service",
         _ => "it needs a Windows host",
     }
 }

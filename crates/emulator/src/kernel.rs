@@ -1,10 +1,10 @@
-//! The kernel calls that no safe crate offers: loop devices and mount attributes.
+//! The kernel calls that no safe crate offers: loop devices, mount attributes, and what happens between fork and exec.
 //!
 //! The one module of this crate with unsafe code. Every function here is safe to call with any argument: it takes open files
 //! and plain values and reports the kernel's answer as [`std::io::Error`].
 #![expect(
     unsafe_code,
-    reason = "ioctls of loop devices and mount_setattr have no safe wrapper in the crates we use"
+    reason = "ioctls of loop devices, mount_setattr and pre_exec have no safe wrapper in the crates we use"
 )]
 
 use std::fs::File;
@@ -12,7 +12,9 @@ use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 
 use linux_raw_sys::general::{MOUNT_ATTR_RDONLY, mount_attr};
 use linux_raw_sys::loop_device::{
@@ -108,5 +110,30 @@ pub(crate) fn seal_mount_tree(tree: impl AsFd, read_only: bool) -> io::Result<()
         Ok(())
     } else {
         Err(io::Error::last_os_error())
+    }
+}
+
+/// Makes the kernel kill the program of a command when the thread that spawns it ends.
+pub(crate) fn die_with_this_thread(command: &mut Command) {
+    let parent = rustix::process::getpid();
+    let tie = move || {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+        // The parent may have died before the call above; then nobody would send the signal.
+        if rustix::process::getppid() == Some(parent) {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+    };
+    // SAFETY: the closure makes two system calls and allocates nothing, which is allowed between fork and exec.
+    unsafe { command.pre_exec(tie) };
+}
+
+/// Gives memory that the allocator holds free back to the kernel. Walks the heap, so it belongs on a thread that may block.
+pub(crate) fn trim_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes no pointer, and the C library locks its own structures.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }

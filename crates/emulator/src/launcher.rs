@@ -24,13 +24,41 @@ const TAIL: usize = 4096;
 /// The watcher runs the clean-up of a sandbox, which needs little stack.
 const STACK: usize = 256 * 1024;
 
-/// How a launcher ended.
+/// How a machine ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    /// The process's status; an error when it cannot be known.
-    pub(crate) status: io::Result<ExitStatus>,
+    /// In which way.
+    pub(crate) how: How,
     /// The last lines of the console.
     pub(crate) console: String,
+}
+
+/// In which way a machine ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    /// The guest powered off.
+    PoweredOff,
+    /// The guest's kernel gave up, or its init did, with this code.
+    Crashed(i32),
+    /// The guest reset the machine, and machines are not started again.
+    Reset,
+    /// The process that stands for the machine ended by itself or was killed; its code, where that is known.
+    Worker(Option<i32>),
+}
+
+impl How {
+    /// How a sandbox ended, whose launcher ends as its init does.
+    fn of_launcher(status: io::Result<ExitStatus>) -> Self {
+        use std::os::unix::process::ExitStatusExt;
+        match status {
+            Ok(status) if status.success() => Self::PoweredOff,
+            Ok(status) => match status.code() {
+                Some(code) => Self::Crashed(code),
+                None => Self::Worker(Some(128 + status.signal().unwrap_or_default())),
+            },
+            Err(_) => Self::Worker(None),
+        }
+    }
 }
 
 /// A launcher that runs, or has ended.
@@ -136,7 +164,7 @@ fn watch(mut child: Child, mut console: io::PipeReader, process: &OwnedFd, id: &
     }
     let status = child.wait();
     Ended {
-        status,
+        how: How::of_launcher(status),
         console: tail.into_text(),
     }
 }
@@ -202,14 +230,14 @@ mod tests {
     #[test]
     fn the_end_is_reported_with_status_and_last_words() {
         let ended = run("echo one; echo two >&2; exit 3");
-        assert_eq!(ended.status.unwrap().code(), Some(3));
+        assert_eq!(ended.how, How::Crashed(3));
         assert_eq!(ended.console, "one\ntwo");
     }
 
     #[test]
     fn a_background_process_that_keeps_the_console_does_not_delay_the_end() {
         let ended = run("sleep 1000 & echo $!; exit 0");
-        assert!(ended.status.unwrap().success());
+        assert_eq!(ended.how, How::PoweredOff);
         let pid = ended.console.parse().ok().and_then(Pid::from_raw).unwrap();
         rustix::process::kill_process(pid, Signal::KILL).unwrap();
     }

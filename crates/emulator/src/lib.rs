@@ -5,7 +5,7 @@
 //! [`compute::ComputeService`].
 //!
 //! A document is checked completely ([`machine`]), becomes a [`system`] under the state rules of [`compute::state`], and is
-//! carried out by a [`backend`]: so far the namespace [`sandbox`], which runs the guest agent without booting a kernel.
+//! carried out by a [`backend`]: the namespace [`sandbox`], which runs the guest agent without booting a kernel, or [`qemu`].
 //!
 //! Errors are [`compute::ComputeError`] with HRESULT and result document. Operations run to completion on blocking threads.
 //! Nothing leaks: what a failed operation began is undone, what an ended system had is given back before its exit is published, and
@@ -15,6 +15,7 @@
 
 mod backend;
 mod boot;
+mod cgroup;
 mod changes;
 mod config;
 mod failure;
@@ -24,12 +25,22 @@ mod launcher;
 mod machine;
 mod patience;
 mod properties;
+mod qemu;
 mod registry;
 mod sandbox;
 mod service;
 mod sockets;
 mod system;
+mod vhd;
+mod workspace;
 
-pub use config::Config;
-pub use sandbox::reap;
+pub use config::{Accelerator, Config, Machine, QemuConfig};
 pub use service::Emulator;
+pub use workspace::reap;
+
+/// Gives memory that this process holds free back to the kernel, where the C library can. Blocks for some milliseconds.
+///
+/// Not about compute systems: it is here because this is the one room for Linux that may call what has no safe wrapper.
+pub fn trim_heap() {
+    kernel::trim_heap();
+}

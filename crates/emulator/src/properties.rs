@@ -12,8 +12,8 @@ use hcs::{
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::cgroup::{ProcessUsage, Usage};
 use crate::failure::{Failure, read_optional};
-use crate::sandbox::{ProcessUsage, Usage};
 use crate::system::System;
 
 /// Memory is counted in pages of this size, whatever the host uses.

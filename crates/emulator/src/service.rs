@@ -7,9 +7,12 @@ use async_trait::async_trait;
 use compute::{ComputeService, ComputeSystem, Result};
 use hcs::{Document, Properties, SystemQuery};
 
-use crate::config::Config;
+use crate::backend::Backend;
+use crate::config::{Config, Machine};
 use crate::failure::{Failure, read_optional};
 use crate::handle::{Handle, blocking};
+use crate::machine::MachineSpec;
+use crate::qemu::Qemu;
 use crate::registry::Registry;
 use crate::sandbox::{LoopDevices, Sandbox, host_processors};
 use crate::system::System;
@@ -40,7 +43,11 @@ impl Emulator {
     /// # Errors
     /// When a path of the configuration is not absolute: sandboxes start in another directory.
     pub fn new(config: Config) -> io::Result<Self> {
-        for path in [&config.run_dir, &config.agent] {
+        let mut paths = vec![&config.run_dir, &config.agent];
+        if let Machine::Qemu(qemu) = &config.machine {
+            paths.push(&qemu.state_dir);
+        }
+        for path in paths {
             if !path.is_absolute() {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidInput,
@@ -52,6 +59,17 @@ impl Emulator {
             config: Arc::new(config),
             loops: Arc::default(),
             registry: Arc::default(),
+        })
+    }
+
+    fn backend(&self, id: &str, spec: &MachineSpec) -> std::result::Result<Box<dyn Backend>, Failure> {
+        let config = &self.config;
+        Ok(match &config.machine {
+            Machine::Sandbox => {
+                let loops = Arc::clone(&self.loops);
+                Box::new(Sandbox::new(id, spec, Arc::clone(config), loops)?)
+            }
+            Machine::Qemu(qemu) => Box::new(Qemu::new(id, spec, config, qemu)?),
         })
     }
 
@@ -86,13 +104,8 @@ impl ComputeService for Emulator {
             check_id(&name)?;
             let spec = machine::read(&document, host_processors())?;
             let system = emulator.registry.insert(&name, || {
-                let sandbox = Sandbox::new(
-                    &name,
-                    &spec,
-                    Arc::clone(&emulator.config),
-                    Arc::clone(&emulator.loops),
-                )?;
-                Ok(System::new(&name, spec, Box::new(sandbox), &emulator.registry))
+                let backend = emulator.backend(&name, &spec)?;
+                Ok(System::new(&name, spec, backend, &emulator.registry))
             })?;
             Ok(Handle::new(system))
         });
@@ -168,6 +181,7 @@ mod tests {
             run_dir: "run".into(),
             agent: "/agent".into(),
             host_network: false,
+            machine: Machine::Sandbox,
         };
         assert_eq!(
             Emulator::new(config).unwrap_err().kind(),

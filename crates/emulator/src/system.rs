@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use crate::backend::Backend;
 use crate::failure::{Failure, read};
-use crate::launcher::Ended;
+use crate::launcher::{Ended, How};
 use crate::machine::{MachineSpec, Processors};
 use crate::registry::Registry;
 
@@ -346,21 +346,17 @@ impl System {
     }
 }
 
-/// How the end of a launcher reads as the end of a machine.
+/// How the end of a machine reads to the compute service's callers.
 fn classify(ended: &Ended, forced: bool) -> SystemExitStatus {
-    use std::os::unix::process::ExitStatusExt;
     if forced {
         return SystemExitStatus::new(ExitType::ForcedExit, HResult::TERMINATED);
     }
-    let attribution = match &ended.status {
-        Ok(status) if status.success() => return SystemExitStatus::new(ExitType::GracefulExit, HResult::OK),
-        // The guest's init gave up, as a kernel that panics.
-        Ok(status) if status.code().is_some() => {
-            json!({ "GuestCrash": { "CrashParameters": [status.code().unwrap_or_default()] } })
-        }
-        // The process that stands for the machine was killed from outside.
-        Ok(status) => json!({ "WorkerExit": { "ExitCode": 128 + status.signal().unwrap_or_default() } }),
-        Err(_) => json!({ "WorkerExit": {} }),
+    let attribution = match ended.how {
+        How::PoweredOff => return SystemExitStatus::new(ExitType::GracefulExit, HResult::OK),
+        How::Crashed(code) => json!({ "GuestCrash": { "CrashParameters": [code] } }),
+        How::Reset => json!({ "SystemExit": { "Detail": "Reset" } }),
+        How::Worker(Some(code)) => json!({ "WorkerExit": { "ExitCode": code } }),
+        How::Worker(None) => json!({ "WorkerExit": {} }),
     };
     let mut exit = SystemExitStatus::new(ExitType::UnexpectedExit, HResult::UNEXPECTED_EXIT);
     exit.attribution = vec![attribution];
@@ -369,26 +365,29 @@ fn classify(ended: &Ended, forced: bool) -> SystemExitStatus {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::process::ExitStatusExt;
-    use std::process::ExitStatus;
-
     use super::*;
 
-    fn ended(raw: i32) -> Ended {
-        Ended {
-            status: Ok(ExitStatus::from_raw(raw)),
-            console: String::new(),
-        }
+    fn exit(how: How, forced: bool) -> SystemExitStatus {
+        let console = String::new();
+        classify(&Ended { how, console }, forced)
     }
 
     #[test]
     fn the_end_is_classified_by_who_asked_for_it() {
-        assert_eq!(classify(&ended(0), false).exit_type, Some(ExitType::GracefulExit));
-        let crash = classify(&ended(7 << 8), false);
+        assert_eq!(
+            exit(How::PoweredOff, false).exit_type,
+            Some(ExitType::GracefulExit)
+        );
+        let crash = exit(How::Crashed(7), false);
         assert_eq!(crash.exit_type, Some(ExitType::UnexpectedExit));
         assert_eq!(crash.attribution[0]["GuestCrash"]["CrashParameters"][0], 7);
-        let killed = classify(&ended(9), false);
+        let killed = exit(How::Worker(Some(137)), false);
         assert_eq!(killed.attribution[0]["WorkerExit"]["ExitCode"], 137);
-        assert_eq!(classify(&ended(9), true).exit_type, Some(ExitType::ForcedExit));
+        let reset = exit(How::Reset, false);
+        assert_eq!(reset.exit_type, Some(ExitType::UnexpectedExit));
+        assert_eq!(
+            exit(How::Worker(None), true).exit_type,
+            Some(ExitType::ForcedExit)
+        );
     }
 }

@@ -1,15 +1,15 @@
 //! Init: the first process of the machine, in a sandbox and in a virtual machine.
 //!
-//! As `/init` of a virtual machine it mounts the kernel's file systems, sets up control groups and the loopback
-//! interface, takes entropy from the host (port 1), and then acts on its arguments, the words after `--` on the kernel
+//! As `/init` of a virtual machine it mounts the kernel's file systems, loads the drivers that lead to the host, sets up
+//! control groups and the loopback interface, takes entropy from the host (port 1), and then acts on its arguments, the words after `--` on the kernel
 //! command line: normally `/bin/vsockexec ... /bin/gcs ...`, which is this program again. It then connects the log
 //! (port 109) and runs the agent in the same process, without an exec. Anything else it runs as a child, and ends
 //! with it.
 //!
 //! A sandbox's pid 1 comes here with everything mounted ([`crate::sandbox`]) and does the rest the same way.
 //!
-//! The end of init is the end of the machine. Failures before the agent runs are logged and end it; missing entropy
-//! is a warning.
+//! The end of init is the end of the machine: the kernel panics, and what its command line says about that happens.
+//! Failures before the agent runs are logged, on a machine's console too, and end it; missing entropy is a warning.
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -24,7 +24,7 @@ use crate::agent::runtime::Runtime;
 use crate::arguments::{self, Init};
 use crate::cgroup::{hierarchy, tree};
 use crate::reaper::{self, Reaper};
-use crate::{link, mounts, sandbox};
+use crate::{link, modules, mounts, platform, sandbox};
 
 const PATH: &str = "/sbin:/usr/sbin:/bin:/usr/bin";
 
@@ -51,12 +51,27 @@ fn sandboxed(config: &sandbox::Config) -> io::Result<()> {
 
 /// Runs as `/init` of a virtual machine.
 pub(crate) fn run_machine(arguments: &[String]) -> ExitCode {
-    finish(machine(arguments))
+    report_panics();
+    let result = machine(arguments);
+    if let Err(error) = &result {
+        modules::log_to_kernel(&format!("init failed: {error}"));
+    }
+    finish(result)
+}
+
+/// Has a panic appear on the console as well: the log's connection may be what failed.
+fn report_panics() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        modules::log_to_kernel(&panic.to_string().replace('\n', " "));
+        usual(panic);
+    }));
 }
 
 fn machine(arguments: &[String]) -> io::Result<()> {
     let init = arguments::init(arguments.iter().map(String::as_str));
     mount_machine(&init)?;
+    platform::connect();
     set_up_groups()?;
     if let Err(error) = crate::netlink::loopback_up() {
         tracing::warn!(%error, "loopback interface stays down");
@@ -186,6 +201,10 @@ fn mount_machine(init: &Init) -> io::Result<()> {
     ))?;
     tolerant(mount(Some("proc"), "/proc", Some("proc"), plain, none))?;
     tolerant(mount(Some("sysfs"), "/sys", Some("sysfs"), plain, none))?;
+    // Grace periods are short in a machine of few processors, and everything about containers waits for some.
+    if let Err(error) = std::fs::write("/sys/kernel/rcu_expedited", "1") {
+        tracing::debug!(%error, "grace periods stay as they are");
+    }
     for (target, options) in [("/run", "mode=0755"), ("/tmp", "mode=1777")] {
         mount(
             Some("tmpfs"),
@@ -274,7 +293,8 @@ async fn run_program(program: &[String]) -> io::Result<()> {
         .args(rest)
         .env_clear()
         .env("PATH", PATH)
-        .spawn()?;
+        .spawn()
+        .map_err(|error| io::Error::new(error.kind(), format!("{name} cannot be run: {error}")))?;
     let exit = birth.adopt(i32::try_from(child.id()).map_err(io::Error::other)?);
     drop(birth);
     tokio::select! {

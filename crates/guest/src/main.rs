@@ -1,11 +1,12 @@
 //! `ctr-like-guest`: init and guest agent of a Linux utility VM, and of the sandbox that stands in for one.
 //!
-//! One static program under several names: `/init`, `/bin/vsockexec` and `/bin/gcs` in a virtual machine's root, and
-//! by its first argument `sandbox` (spawned by the emulator), `helper` and `console` (spawned by itself).
+//! One static program under several names: `/init`, `/bin/vsockexec`, `/bin/gcs` and, for the kernel, `/sbin/modprobe`
+//! in a virtual machine's root, and by its first argument `sandbox` (spawned by the emulator), `helper` and `console`
+//! (spawned by itself).
 //!
 //! `sandbox` and `init` prepare a machine; `agent` serves the guest protocol in it; `helper` makes processes in
 //! containers with libcontainer. `spec`, `cgroup`, `mounts`, `devices`, `rootfs` and `stdio` are what the agent is made
-//! of; `link` reaches the host.
+//! of; `platform` brings up its devices with `modules`; `link` reaches the host.
 //!
 //! Unsafe code is in `sys` alone.
 
@@ -18,8 +19,10 @@ mod helper;
 mod init;
 mod link;
 mod log;
+mod modules;
 mod mounts;
 mod netlink;
+mod platform;
 mod reaper;
 mod rootfs;
 mod sandbox;
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         "init" => return init::run_machine(&text()),
         "vsockexec" => return init::run_vsockexec(&text()),
         "gcs" => return init::run_gcs(&text()),
+        "modprobe" => return modules::run_modprobe(&text()),
         _ => {}
     }
     let command = words.next().unwrap_or_default();
@@ -61,7 +65,7 @@ fn main() -> ExitCode {
         }
         _ => {
             let usage = "usage: ctr-like-guest sandbox <json> | --version\n\
-                         also runs as /init, /bin/vsockexec and /bin/gcs of a utility VM\n";
+                         also runs as /init, /bin/vsockexec, /bin/gcs and /sbin/modprobe of a utility VM\n";
             let _ = std::io::Write::write_all(&mut std::io::stderr(), usage.as_bytes());
             ExitCode::from(2)
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hcs::{Attachment, AttachmentType, Devices, scsi};
+use hcs::{Attachment, AttachmentType, Devices, VirtualPMemController, VirtualPMemDevice, scsi};
 
 use crate::failure::Failure;
 use crate::machine::refuse;
@@ -16,12 +16,64 @@ pub(crate) struct Controller {
     pub(crate) disks: BTreeMap<u32, Attachment>,
 }
 
+/// Persistent memory.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Pmem {
+    /// Devices at start, by number.
+    pub(crate) devices: BTreeMap<u32, VirtualPMemDevice>,
+    /// How many there can be.
+    pub(crate) count: u32,
+    /// The largest of them, in MB.
+    pub(crate) largest_mb: u64,
+}
+
+/// Most persistent memory devices of a document.
+const MOST_PMEM: u32 = 128;
+/// What an empty device reserves when the document does not say.
+const USUAL_PMEM_MB: u64 = 512;
+
+/// Reads the persistent memory of a document.
+pub(super) fn pmem(controller: VirtualPMemController) -> Result<Pmem, Failure> {
+    let least = controller
+        .devices
+        .keys()
+        .max()
+        .map_or(0, |last| last.saturating_add(1));
+    if controller.maximum_count > MOST_PMEM || least > MOST_PMEM {
+        return Err(Failure::invalid(format!(
+            "VirtualMachine.Devices.VirtualPMem has more than {MOST_PMEM} devices"
+        )));
+    }
+    for device in controller.devices.values() {
+        check_pmem(device)?;
+    }
+    let largest_mb = match controller.maximum_size_bytes {
+        0 => USUAL_PMEM_MB,
+        bytes => bytes.div_ceil(1024 * 1024),
+    };
+    Ok(Pmem {
+        devices: controller.devices,
+        count: controller.maximum_count.max(least),
+        largest_mb,
+    })
+}
+
+/// Checks one persistent memory device of a create or modify document.
+pub(crate) fn check_pmem(device: &VirtualPMemDevice) -> Result<(), Failure> {
+    if device.host_path.is_empty() {
+        return Err(Failure::json("VirtualPMemDevice.HostPath is required"));
+    }
+    if !device.host_path.starts_with('/') {
+        return Err(Failure::invalid(format!(
+            "VirtualPMemDevice.HostPath {:?} is not an absolute path",
+            device.host_path
+        )));
+    }
+    Ok(())
+}
+
 /// Refuses devices that this service does not have.
 pub(super) fn refuse_devices(devices: &Devices) -> Result<(), Failure> {
-    let pmem = devices
-        .virtual_pmem
-        .as_ref()
-        .is_some_and(|pmem| !pmem.devices.is_empty());
     let smb = devices
         .virtual_smb
         .as_ref()
@@ -33,13 +85,12 @@ pub(super) fn refuse_devices(devices: &Devices) -> Result<(), Failure> {
     refuse(
         "VirtualMachine.Devices",
         &[
-            (pmem, "VirtualPMem.Devices", "attach the images to Scsi"),
             (smb, "VirtualSmb.Shares", "use Plan9"),
             (memory, "SharedMemory.Regions", "use a socket"),
             (
                 !devices.network_adapters.is_empty(),
                 "NetworkAdapters",
-                "the sandbox has no virtual network adapters",
+                "no network is connected to this service",
             ),
             (
                 !devices.flexible_iov.is_empty(),

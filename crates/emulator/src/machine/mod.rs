@@ -8,14 +8,16 @@
 //! Files named in the document are not looked at: that is the start's business, as on Windows.
 
 mod devices;
+mod shares;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use hcs::{ComputeSystem, HvSocketServiceConfig, Plan9Share, SystemKind, VirtualMachine};
 
-pub(crate) use self::devices::{Controller, check_disk};
-use self::devices::{controllers, refuse_devices};
+pub(crate) use self::devices::{Controller, Pmem, check_disk, check_pmem};
+use self::devices::{controllers, pmem, refuse_devices};
+pub(crate) use self::shares::check_share;
 use crate::boot;
 use crate::failure::{Failure, read as read_document};
 use crate::sockets;
@@ -27,6 +29,12 @@ pub(crate) struct MachineSpec {
     pub(crate) owner: String,
     /// Whether it ends with its last handle.
     pub(crate) terminate_with_last_handle: bool,
+    /// The kernel; used where one boots.
+    pub(crate) kernel: PathBuf,
+    /// The initial ramdisk.
+    pub(crate) initrd: Option<PathBuf>,
+    /// The kernel's command line, as given.
+    pub(crate) command_line: String,
     /// Arguments of init, from the kernel command line.
     pub(crate) init_arguments: Vec<String>,
     /// Memory.
@@ -35,6 +43,8 @@ pub(crate) struct MachineSpec {
     pub(crate) processors: Processors,
     /// SCSI controllers by number: their disks by LUN. At most four.
     pub(crate) controllers: Vec<Controller>,
+    /// Persistent memory.
+    pub(crate) pmem: Pmem,
     /// Shared directories.
     pub(crate) shares: Vec<Plan9Share>,
     /// Socket services by port.
@@ -244,10 +254,14 @@ fn machine_spec(
     Ok(MachineSpec {
         owner,
         terminate_with_last_handle,
+        kernel: PathBuf::from(kernel.kernel_file_path),
+        initrd: (!kernel.init_rd_path.is_empty()).then(|| PathBuf::from(kernel.init_rd_path)),
+        command_line: kernel.kernel_cmd_line,
         init_arguments,
         memory_mb,
         processors,
         controllers: controllers(devices.scsi)?,
+        pmem: devices.virtual_pmem.map(pmem).transpose()?.unwrap_or_default(),
         shares: devices.plan9.map(|plan9| plan9.shares).unwrap_or_default(),
         services,
         console,

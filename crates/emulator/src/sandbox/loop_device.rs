@@ -25,7 +25,7 @@ use rustix::io::Errno;
 use crate::failure::Failure;
 use crate::kernel;
 use crate::patience::look_until;
-use crate::sandbox::vhd;
+use crate::vhd;
 
 /// Major number of loop devices (`Documentation/admin-guide/devices.txt`).
 const LOOP_MAJOR: u32 = 7;

@@ -10,36 +10,32 @@
 //!
 //! A sandbox cannot be saved: there is no machine state, only processes of the host.
 
-mod cgroup;
 mod disks;
 mod loop_device;
-mod mounts;
+pub(crate) mod mounts;
 mod ports;
 mod shares;
-mod vhd;
-mod workspace;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use compute::GuestListener;
-use hcs::{Attachment, Plan9Share, SaveOptions};
+use hcs::{Attachment, Plan9Share, SaveOptions, VirtualPMemDevice};
 use serde::Serialize;
 use tokio::sync::watch;
 
-pub(crate) use self::cgroup::{ProcessUsage, Usage};
 pub(crate) use self::loop_device::LoopDevices;
-pub use self::workspace::reap;
 use crate::backend::{Backend, OnEnd, Slot};
+use crate::cgroup::{Cgroup, Limits};
+use crate::cgroup::{ProcessUsage, Usage};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::launcher::Launcher;
 use crate::machine::{FULL_LIMIT, MachineSpec, Processors};
-use crate::sandbox::cgroup::{Cgroup, Limits};
 use crate::sandbox::disks::Disks;
 use crate::sandbox::mounts::Mounted;
 use crate::sandbox::shares::Shares;
-use crate::sandbox::workspace::Workspace;
+use crate::workspace::Workspace;
 
 /// Longest host name of Linux, without the terminator.
 const HOST_NAME: usize = 63;
@@ -84,6 +80,9 @@ impl Sandbox {
         config: Arc<Config>,
         loops: Arc<LoopDevices>,
     ) -> Result<Self, Failure> {
+        if !spec.pmem.devices.is_empty() {
+            return Err(no_pmem());
+        }
         let workspace = Workspace::claim(&config.run_dir, id)?;
         Ok(Self {
             id: id.to_owned(),
@@ -225,6 +224,14 @@ impl Backend for Sandbox {
         self.disks()?.detach(slot)
     }
 
+    fn attach_pmem(&mut self, _number: u32, _device: &VirtualPMemDevice) -> Result<(), Failure> {
+        Err(no_pmem())
+    }
+
+    fn detach_pmem(&mut self, _number: u32) -> Result<(), Failure> {
+        Err(no_pmem())
+    }
+
     fn share(&mut self, share: &Plan9Share) -> Result<(), Failure> {
         self.shares()?.add(share)
     }
@@ -261,13 +268,22 @@ impl Backend for Sandbox {
     }
 }
 
+fn no_pmem() -> Failure {
+    Failure::unsupported("a sandbox has no persistent memory: attach the image to a SCSI controller")
+}
+
 /// The part that was asked for went with the sandbox, between the check of the state and the action.
 fn gone() -> Failure {
     Failure::new(hcs::HResult::SYSTEM_ALREADY_STOPPED, "the sandbox has ended")
 }
 
 /// Limits that the host can keep: one that is not below what the host has would only cost.
-fn limits(memory_mb: u64, processors: Processors, host_memory_mb: u64, host_processors: u32) -> Limits {
+pub(crate) fn limits(
+    memory_mb: u64,
+    processors: Processors,
+    host_memory_mb: u64,
+    host_processors: u32,
+) -> Limits {
     const PERIOD_US: u64 = 100_000;
     let quota = u64::from(processors.count) * PERIOD_US * processors.limit / FULL_LIMIT;
     let unlimited = u64::from(host_processors) * PERIOD_US;
@@ -290,7 +306,8 @@ pub(crate) fn host_processors() -> u32 {
         .max(1)
 }
 
-fn host_memory_mb() -> u64 {
+/// Memory of the host in MB.
+pub(crate) fn host_memory_mb() -> u64 {
     let info = rustix::system::sysinfo();
     (info.totalram as u64).saturating_mul(u64::from(info.mem_unit)) / (1024 * 1024)
 }

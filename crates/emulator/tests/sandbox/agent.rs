@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use compute::{ComputeService, ComputeSystem, GuestListener};
-use emulator::{Config, Emulator};
+use emulator::{Config, Emulator, Machine};
 use hcs::Properties;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -44,6 +44,7 @@ async fn the_agent_connects_and_its_end_leaves_nothing() {
             run_dir: directory.path().join("run"),
             agent: agent.clone(),
             host_network,
+            machine: Machine::Sandbox,
         };
         let emulator = Emulator::new(config).unwrap();
         let id = format!("agent-{host_network}");

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use compute::{ComputeService, ComputeSystem, SystemEvent};
-use emulator::{Config, Emulator};
+use emulator::{Config, Emulator, Machine};
 use hcs::SystemExitStatus;
 use rustix::event::Timespec;
 use rustix::fs::{CWD, FileType, Mode};
@@ -57,6 +57,7 @@ impl Host {
             run_dir: directory.join("run"),
             agent,
             host_network: false,
+            machine: Machine::Sandbox,
         })
         .unwrap()
     }

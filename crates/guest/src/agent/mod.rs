@@ -9,7 +9,8 @@
 //! Ids and paths come from the host and are checked; pids are only those the agent itself handed out. What this guest
 //! does not do is refused with `NOT_SUPPORTED` and a word on what it was.
 //!
-//! Not here: pods, confidential containers, virtual PCI devices, persistent memory, and moving network interfaces.
+//! Not here: pods, confidential containers, virtual PCI devices, several images in one memory device, and moving network
+//! interfaces.
 
 pub(crate) mod facts;
 
@@ -137,6 +138,7 @@ impl Agent {
             match link::dial(gcs::port::BRIDGE).await {
                 Ok(stream) => {
                     tracing::info!("bridge connected");
+                    crate::platform::settle();
                     let served =
                         gcs::guest::serve(Box::new(stream), Arc::new(self.clone()), self.inner.power.clone());
                     match served.await {
@@ -311,6 +313,7 @@ impl gcs::guest::Agent for Agent {
         match request.resource {
             Resource::MappedVirtualDisk(disk) => modify::disk(&kind, disk).await,
             Resource::ScsiDevice(device) => modify::scsi(&kind, device),
+            Resource::VpMemDevice(device) => modify::pmem(&kind, device).await,
             Resource::CombinedLayers(layers) => {
                 modify::layers(&kind, layers, self.inner.facts.device_control).await
             }

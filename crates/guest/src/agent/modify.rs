@@ -10,7 +10,9 @@ use std::process::Stdio;
 
 use gcs::guest::AgentError;
 use gcs::hresult;
-use gcs::message::{CombinedLayers, MappedDirectory, MappedVirtualDisk, RequestType, ScsiDevice};
+use gcs::message::{
+    CombinedLayers, MappedDirectory, MappedVirtualDisk, RequestType, ScsiDevice, VpMemDevice,
+};
 
 use crate::devices::{self, Address};
 use crate::mounts::Access;
@@ -163,6 +165,41 @@ pub(crate) fn scsi(request: &RequestType, settings: ScsiDevice) -> Result<(), Ag
             devices::unplug(address).map_err(|error| AgentError::fail(crate::chain(&error)))
         }
         other => Err(unsupported("SCSIDevice", other)),
+    }
+}
+
+/// `VPMemDevice`: a layer, read-only.
+pub(crate) async fn pmem(request: &RequestType, settings: VpMemDevice) -> Result<(), AgentError> {
+    if link::sandboxed() {
+        return Err(AgentError::new(
+            hresult::NOT_SUPPORTED,
+            "VPMemDevice is not supported by a sandbox",
+        ));
+    }
+    if settings.mapping_info.is_some() {
+        let text = "VPMemDevice: several images in one device are not supported by this guest";
+        return Err(AgentError::new(hresult::NOT_SUPPORTED, text));
+    }
+    let target = checked(&settings.mount_path, "VPMemDevice")?;
+    match request {
+        RequestType::Add => {
+            let device = devices::find_pmem(settings.device_number)
+                .await
+                .map_err(|error| AgentError::fail(crate::chain(&error)))?;
+            blocking("mount memory device", move || {
+                let kind = mounts::probe(&device)?
+                    .ok_or_else(|| io::Error::other("could not get device filesystem type"))?;
+                mounts::disk(&device, &target, kind, true)
+            })
+            .await
+        }
+        RequestType::Remove => {
+            blocking("unmount memory device", move || {
+                mounts::unmount_and_remove(&target)
+            })
+            .await
+        }
+        other => Err(unsupported("VPMemDevice", other)),
     }
 }
 

@@ -101,7 +101,8 @@ impl Drop for Loop {
     }
 }
 
-fn disk(path: &Path, size: &str, content: Option<&Path>) {
+/// Makes an ext4 image, empty or of a tree.
+pub(crate) fn disk(path: &Path, size: &str, content: Option<&Path>) {
     fs::File::create(path).unwrap();
     let mut command = Command::new("mkfs.ext4");
     command.args([
@@ -122,7 +123,7 @@ fn disk(path: &Path, size: &str, content: Option<&Path>) {
 }
 
 /// The image of all tests: busybox and a few files.
-fn image() -> &'static Path {
+pub(crate) fn image() -> &'static Path {
     static IMAGE: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
     let (_, path) = IMAGE.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();

@@ -20,8 +20,8 @@ use hcs::HResult;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use crate::cgroup::Cgroup;
 use crate::failure::Failure;
-use crate::sandbox::cgroup::Cgroup;
 use crate::sandbox::mounts::unmount_below;
 
 const LOCK: &str = "emulator.lock";

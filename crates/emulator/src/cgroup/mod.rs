@@ -109,6 +109,17 @@ impl Cgroup {
             .map(|(_, directory)| directory.as_path())
     }
 
+    /// Puts a process into the group.
+    pub(crate) fn join(&self, process: Pid) -> io::Result<()> {
+        for (_, directory) in &self.groups {
+            write(
+                &directory.join("cgroup.procs"),
+                &process.as_raw_nonzero().to_string(),
+            )?;
+        }
+        Ok(())
+    }
+
     /// Applies limits; those that are `None` are lifted.
     pub(crate) fn limit(&self, limits: Limits) -> Result<(), Failure> {
         let memory = limits.memory.map(|bytes| bytes.to_string());

@@ -1,0 +1,228 @@
+//! The disks of a machine: images on its SCSI controllers, added and removed while it runs.
+//!
+//! An image is opened, checked and locked here, and QEMU gets the open file. So QEMU needs no right to the path, and a disk in
+//! use cannot be attached for writing elsewhere, by any process, until QEMU has let go of it: the lock belongs to
+//! the open file. The guest sees the disk inside a fixed VHD without the footer.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hcs::{Attachment, HResult};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use serde_json::json;
+
+use super::qmp::{Qmp, QmpError};
+use crate::backend::Slot;
+use crate::failure::{ALREADY_EXISTS, Failure};
+use crate::patience::look_until;
+use crate::vhd;
+
+/// How long the last user of an image may take to leave.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+/// How long QEMU may take to take a device away; the guest is not asked.
+const REMOVE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The disks of one machine.
+#[derive(Default)]
+pub(super) struct Disks {
+    attached: BTreeMap<Slot, Disk>,
+    next_set: u32,
+}
+
+struct Disk {
+    image: PathBuf,
+    read_only: bool,
+    size: u64,
+    names: Names,
+}
+
+/// What QEMU calls the parts of a disk. Never used twice: a removed part may linger.
+#[derive(Clone)]
+struct Names {
+    device: String,
+    node: String,
+    set: u32,
+}
+
+/// An image that is open, checked and locked.
+pub(super) struct Image {
+    pub(super) file: File,
+    /// Bytes before the footer.
+    pub(super) size: u64,
+}
+
+impl Image {
+    pub(super) fn open(path: &Path, read_only: bool) -> Result<Self, Failure> {
+        let cannot_open = |error| Failure::io(format!("cannot open disk {}", path.display()), error);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(!read_only)
+            .open(path)
+            .map_err(cannot_open)?;
+        if !file.metadata().map_err(cannot_open)?.is_file() {
+            return Err(Failure::invalid(format!(
+                "disk {} is not a regular file",
+                path.display()
+            )));
+        }
+        let size = vhd::disk_size(&file, path)?;
+        let operation = match read_only {
+            true => FlockOperation::NonBlockingLockShared,
+            false => FlockOperation::NonBlockingLockExclusive,
+        };
+        let locked = look_until(LOCK_PATIENCE, || match flock(&file, operation) {
+            Ok(()) => Ok(true),
+            Err(Errno::WOULDBLOCK) => Ok(false),
+            Err(errno) => Err(errno.into()),
+        });
+        locked.map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => Failure::new(
+                HResult::SHARING_VIOLATION,
+                format!("disk {} is attached elsewhere", path.display()),
+            ),
+            _ => Failure::io(format!("cannot lock disk {}", path.display()), error),
+        })?;
+        Ok(Self { file, size })
+    }
+}
+
+impl Disks {
+    pub(super) fn attach(
+        &mut self,
+        qmp: &mut Qmp,
+        slot: Slot,
+        attachment: &Attachment,
+    ) -> Result<(), Failure> {
+        if let Some(disk) = self.attached.get(&slot) {
+            return Err(Failure::new(
+                ALREADY_EXISTS,
+                format!("slot {slot} holds {}", disk.image.display()),
+            ));
+        }
+        let image = PathBuf::from(&attachment.path);
+        let open = Image::open(&image, attachment.read_only)?;
+        self.next_set += 1;
+        let names = Names {
+            device: format!("disk-{}-{}-{}", slot.controller, slot.lun, self.next_set),
+            node: format!("image-{}", self.next_set),
+            set: self.next_set,
+        };
+        plug(qmp, slot, &open, attachment.read_only, &names)
+            .map_err(|error| refused(&format!("cannot attach disk {}", image.display()), error))?;
+        tracing::debug!(%slot, image = attachment.path, bytes = open.size, "disk attached");
+        let disk = Disk {
+            image,
+            read_only: attachment.read_only,
+            size: open.size,
+            names,
+        };
+        self.attached.insert(slot, disk);
+        Ok(())
+    }
+
+    /// Another disk in a slot, or the same one with another size. After a failure the slot may be empty.
+    pub(super) fn replace(
+        &mut self,
+        qmp: &mut Qmp,
+        slot: Slot,
+        attachment: &Attachment,
+    ) -> Result<(), Failure> {
+        let disk = self.attached.get(&slot).ok_or_else(|| empty(slot))?;
+        let path = Path::new(&attachment.path);
+        if disk.image == path && disk.read_only == attachment.read_only {
+            let cannot_open = |error| Failure::io(format!("cannot open disk {}", path.display()), error);
+            let file = File::open(path).map_err(cannot_open)?;
+            if vhd::disk_size(&file, path)? == disk.size {
+                return Ok(());
+            }
+        } else {
+            // Found out before the slot is emptied; the lock of this look is gone again when it is attached.
+            drop(Image::open(path, attachment.read_only)?);
+        }
+        self.detach(qmp, slot)?;
+        self.attach(qmp, slot, attachment)
+    }
+
+    pub(super) fn detach(&mut self, qmp: &mut Qmp, slot: Slot) -> Result<(), Failure> {
+        let disk = self.attached.get(&slot).ok_or_else(|| empty(slot))?;
+        unplug(qmp, &disk.names).map_err(|error| refused(&format!("cannot detach slot {slot}"), error))?;
+        self.attached.remove(&slot);
+        tracing::debug!(%slot, "disk detached");
+        Ok(())
+    }
+}
+
+fn empty(slot: Slot) -> Failure {
+    Failure::new(HResult::ELEMENT_NOT_FOUND, format!("slot {slot} is empty"))
+}
+
+/// A refusal of QEMU as a failure of the request.
+pub(super) fn refused(what: &str, error: QmpError) -> Failure {
+    let code = match &error {
+        QmpError::Gone { .. } => HResult::SYSTEM_ALREADY_STOPPED,
+        QmpError::Silent { .. } => HResult::OPERATION_TIMEOUT,
+        QmpError::Refused { class, .. } if class == "DeviceNotFound" => HResult::ELEMENT_NOT_FOUND,
+        _ => HResult::E_FAIL,
+    };
+    Failure::new(code, format!("{what}: {error}"))
+}
+
+fn plug(qmp: &mut Qmp, slot: Slot, image: &Image, read_only: bool, names: &Names) -> Result<(), QmpError> {
+    let set = json!({ "fdset-id": names.set });
+    qmp.execute_with("add-fd", set.clone(), image.file.as_fd())?;
+    let result = plug_file(qmp, slot, image.size, read_only, names);
+    if result.is_err() {
+        // In the order in which they were made; what was not made is not there.
+        let _ = qmp.execute("blockdev-del", json!({ "node-name": names.node }));
+        let _ = qmp.execute("remove-fd", set);
+    }
+    result
+}
+
+fn plug_file(qmp: &mut Qmp, slot: Slot, size: u64, read_only: bool, names: &Names) -> Result<(), QmpError> {
+    let node = json!({
+        "driver": "raw",
+        "node-name": names.node,
+        "read-only": read_only,
+        "discard": "unmap",
+        "offset": 0,
+        "size": size,
+        // The lock is ours.
+        "file": { "driver": "file", "filename": format!("/dev/fdset/{}", names.set), "locking": "off", "discard": "unmap" },
+    });
+    qmp.execute("blockdev-add", node)?;
+    let device = json!({
+        "driver": "scsi-hd",
+        "id": names.device,
+        "bus": format!("scsi{}.0", slot.controller),
+        "channel": 0,
+        "scsi-id": 0,
+        "lun": slot.lun,
+        "drive": names.node,
+    });
+    qmp.execute("device_add", device).map(drop)
+}
+
+fn unplug(qmp: &mut Qmp, names: &Names) -> Result<(), QmpError> {
+    qmp.forget_events();
+    match qmp.execute("device_del", json!({ "id": names.device })) {
+        Ok(_) => {
+            let gone = |data: &serde_json::Value| data["device"] == names.device.as_str();
+            qmp.wait_for("DEVICE_DELETED", REMOVE_PATIENCE, gone)?;
+        }
+        // An earlier attempt came this far.
+        Err(QmpError::Refused { class, .. }) if class == "DeviceNotFound" => {}
+        Err(error) => return Err(error),
+    }
+    qmp.execute("blockdev-del", json!({ "node-name": names.node }))?;
+    match qmp.execute("remove-fd", json!({ "fdset-id": names.set })) {
+        // QEMU closed it with the node.
+        Err(QmpError::Refused { .. }) => Ok(()),
+        result => result.map(drop),
+    }
+}
