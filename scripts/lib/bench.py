@@ -156,15 +156,17 @@ if shutil.which("containerd") and shutil.which("ctr"):
         time.sleep(0.1)
     try:
         run([*ctr, "image", "pull", "--plain-http", names["busybox"]])
-        run([*ctr, "run", "--rm", names["busybox"], "probe", "true"])
-        run([*ctr, "run", "-d", names["busybox"], "bench", "sleep", "100000"])
         tools["ctr"] = {}
-        run_words["ctr"] = [*ctr, "run", "--rm", names["busybox"], "bench-run", "true"]
-        exec_words["ctr"] = [*ctr, "task", "exec", "--exec-id", "e", "bench", "true"]
         pull_words["ctr"] = [*ctr, "image", "pull", "--plain-http", names["debian-python"]]
         forget["ctr"] = lambda: subprocess.run([*ctr, "image", "rm", "--sync", names["debian-python"]], capture_output=True)
+        # The runtime keeps its state outside of ours: a container of an earlier run may have any fixed name.
+        name = f"bench-{os.getpid()}"
+        run([*ctr, "run", "--rm", names["busybox"], f"{name}-run", "true"])
+        run([*ctr, "run", "-d", names["busybox"], name, "sleep", "100000"])
+        run_words["ctr"] = [*ctr, "run", "--rm", names["busybox"], f"{name}-run", "true"]
+        exec_words["ctr"] = [*ctr, "task", "exec", "--exec-id", "e", name, "true"]
     except SystemExit as error:
-        print(f"ctr does not run here and is left out:\n{error}")
+        print(f"ctr does not run containers here and is left out of what needs that:\n{error}")
 
 if shutil.which("docker") and subprocess.run(["docker", "info"], capture_output=True).returncode == 0:
     run(["docker", "pull", "-q", names["busybox"]])

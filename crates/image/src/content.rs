@@ -11,8 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
-use store::{Digest, Labels, LeaseId, Resource, Store};
+use store::{Digest, Hasher, Labels, LeaseId, Resource, Store};
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{
@@ -217,14 +216,14 @@ pub(crate) fn read_file(file: File, size: u64) -> (mpsc::Receiver<Bytes>, JoinHa
     let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
     let task = tokio::task::spawn_blocking(move || {
         let mut file = file.take(size);
-        let mut hasher = Sha256::new();
+        let mut hasher = Hasher::new();
         loop {
             let mut buffer = Vec::with_capacity(CHUNK);
             file.by_ref().take(CHUNK as u64).read_to_end(&mut buffer)?;
             hasher.update(&buffer);
             // When nobody listens any more, the answer does not matter.
             if buffer.is_empty() || sender.blocking_send(buffer.into()).is_err() {
-                return Ok(Digest::from_hash(hasher.finalize().into()));
+                return Ok(hasher.finish());
             }
         }
     });

@@ -18,6 +18,7 @@
 
 mod archive;
 mod catalog;
+mod chunks;
 mod content;
 mod document;
 mod error;

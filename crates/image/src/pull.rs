@@ -1,7 +1,7 @@
 //! Bringing an image here.
 //!
-//! Index, manifest and configuration first (they are small and say everything), then all layers in parallel, then the
-//! labels of the index, then the name, in one transaction. Everything hangs on one lease until the name is written, so
+//! Index, manifest and configuration are fetched first (they are small and say everything) and stored while all layers
+//! come in, in parallel; then the labels of the index, then the name, in one transaction. Everything hangs on one lease until the name is written, so
 //! a collection in between takes nothing. Whatever is here already is not fetched; an image asked for by digest that is
 //! complete needs no network.
 
@@ -48,6 +48,8 @@ struct Plan {
     manifest_bytes: Vec<u8>,
     manifest_digest: Digest,
     manifest: Manifest,
+    /// Where the configuration is not in the store.
+    config_bytes: Option<Vec<u8>>,
     config: Config,
 }
 
@@ -96,9 +98,12 @@ pub(crate) async fn pull(
     };
     let plan = pull.plan().await?;
     let layers = layers(&plan.manifest, &plan.config.diff_ids);
-    pull.store_documents(&plan, &layers).await?;
-    pull.fetch_layers(&layers, unpacker, &plan.config.platform)
-        .await?;
+    pull.protect(&plan, &layers).await?;
+    // Each document costs a few flushes, for which no layer should wait.
+    tokio::try_join!(
+        pull.store_documents(&plan),
+        pull.fetch_layers(&layers, unpacker, &plan.config.platform)
+    )?;
     pull.finish(plan).await
 }
 
@@ -136,7 +141,7 @@ impl Pull<'_> {
             });
             current = next;
         };
-        let config = self.config(&manifest).await?;
+        let (config, config_bytes) = self.config(&manifest).await?;
         if claimed.is_none() && matcher.rank(&config.platform).is_none() {
             if self.options.platform_explicit {
                 return Err(self.mismatch(vec![config.platform]));
@@ -152,6 +157,7 @@ impl Pull<'_> {
             manifest_bytes,
             manifest_digest,
             manifest,
+            config_bytes,
             config,
         })
     }
@@ -228,7 +234,8 @@ impl Pull<'_> {
         })
     }
 
-    async fn config(&self, manifest: &Manifest) -> Result<Config> {
+    /// The configuration, and its bytes where they are not in the store.
+    async fn config(&self, manifest: &Manifest) -> Result<(Config, Option<Vec<u8>>)> {
         let blob = &manifest.config;
         let content = &self.inner.content;
         let limit = content.limits.config_bytes;
@@ -239,18 +246,16 @@ impl Pull<'_> {
             ));
         }
         self.lease.protect(Resource::content(&blob.digest)).await?;
-        let bytes = match content.store.read_blob(&blob.digest, limit).await {
-            Ok(bytes) => bytes,
+        let parse = |bytes: &[u8]| Config::parse(bytes, manifest.layers.len(), blob.digest.as_str());
+        match content.store.read_blob(&blob.digest, limit).await {
+            Ok(bytes) => Ok((parse(&bytes)?, None)),
             Err(error) if error.is_not_found() || error.is_data_loss() => {
                 let bytes = self.small_blob(blob).await?;
                 // Parsed before it is stored: what breaks the format leaves nothing behind.
-                Config::parse(&bytes, manifest.layers.len(), blob.digest.as_str())?;
-                content.put(self.lease.id(), bytes.clone(), self.source()).await?;
-                bytes
+                Ok((parse(&bytes)?, Some(bytes)))
             }
-            Err(error) => return Err(error.into()),
-        };
-        Config::parse(&bytes, manifest.layers.len(), blob.digest.as_str())
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn source(&self) -> Labels {
@@ -307,8 +312,8 @@ impl Pull<'_> {
         Ok(bytes)
     }
 
-    /// Protects everything the image consists of, then stores manifest and indexes.
-    async fn store_documents(&self, plan: &Plan, layers: &[Layer]) -> Result<()> {
+    /// Protects everything the image consists of.
+    async fn protect(&self, plan: &Plan, layers: &[Layer]) -> Result<()> {
         let mut resources = vec![Resource::content(&plan.manifest_digest)];
         resources.extend(plan.indexes.iter().map(|index| Resource::content(&index.digest)));
         resources.extend(
@@ -316,8 +321,15 @@ impl Pull<'_> {
                 .iter()
                 .flat_map(|l| [Resource::content(&l.digest), Resource::layer(&l.diff_id)]),
         );
-        self.lease.protect_all(resources).await?;
+        Ok(self.lease.protect_all(resources).await?)
+    }
+
+    /// Stores configuration, manifest and indexes.
+    async fn store_documents(&self, plan: &Plan) -> Result<()> {
         let content = &self.inner.content;
+        if let Some(bytes) = &plan.config_bytes {
+            content.put(self.lease.id(), bytes.clone(), self.source()).await?;
+        }
         let mut labels = manifest_labels(&plan.manifest, &plan.config.diff_ids);
         labels.extend(self.source());
         content

@@ -18,8 +18,9 @@ use store::{Digest, Ingest, Labels, LeaseId, StoreError};
 use tokio::sync::Semaphore;
 
 use crate::{
+    chunks::Chunks,
     content::{Content, mismatch, read_file, source_label},
-    error::{ImageError, Result},
+    error::{BoxError, ImageError, Result},
     image::Layer,
     platform::Platform,
     progress::{ProgressSink, Reporter, Status},
@@ -120,6 +121,8 @@ struct Sinks {
     failed: Option<ImageError>,
     /// There were bytes of an earlier pull.
     resumed: bool,
+    /// Memory for bytes on their way.
+    chunks: Chunks,
 }
 
 impl Transfer {
@@ -180,11 +183,13 @@ impl Transfer {
             sink,
             failed: None,
             resumed,
+            chunks: Chunks::default(),
         };
         if resumed {
             self.replay_partial(&mut to, layer, reporter).await?;
         }
         self.receive(&mut to, layer, reporter).await?;
+        to.end(layer).await;
         if let Some(error) = to.failed.take() {
             if resumed {
                 tracing::warn!(layer = %layer.digest, "the partial copy of a layer cannot be unpacked; fetching all of it");
@@ -314,6 +319,7 @@ impl Transfer {
             if chunk.len() as u64 > layer.size - to.ingest.offset() {
                 return Err(wrong_size(layer, layer.size + 1).into());
             }
+            let chunk = to.chunks.take(chunk);
             to.write(chunk, layer).await?;
             reporter.bytes(Status::Downloading, to.ingest.offset());
         }
@@ -358,12 +364,25 @@ impl Sinks {
         let (stored, unpacked) = tokio::join!(self.ingest.write(chunk.clone()), sink.write(chunk));
         stored?;
         if let Err(source) = unpacked {
-            self.fail(ImageError::Unpack {
-                layer: layer.digest.clone(),
-                source,
-            });
+            self.choked(layer, source);
         }
         Ok(())
+    }
+
+    /// Lets the unpacker flush its work while the store flushes and proves the blob.
+    async fn end(&mut self, layer: &Layer) {
+        if let Some(sink) = &mut self.sink
+            && let Err(source) = sink.end().await
+        {
+            self.choked(layer, source);
+        }
+    }
+
+    fn choked(&mut self, layer: &Layer, source: BoxError) {
+        self.fail(ImageError::Unpack {
+            layer: layer.digest.clone(),
+            source,
+        });
     }
 }
 

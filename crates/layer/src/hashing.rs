@@ -12,14 +12,13 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use ring::digest::{Context, SHA256};
 
 use crate::CompressionError;
+use crate::buffer::Buffer;
 
-/// Bytes per chunk: few enough to be in the cache still when the second reader comes.
-const CHUNK: usize = 256 << 10;
-/// Chunks that may wait for the hasher.
-const DEPTH: usize = 8;
+/// Chunks that may wait for the hasher: what is written while it waits for a processor on a busy machine.
+const DEPTH: usize = 16;
 
 /// A chunk of the archive, read by the parser and the hasher.
-type Chunk = Arc<Vec<u8>>;
+type Chunk = Arc<Buffer>;
 
 /// The hashing end: run it on a thread of its own.
 pub(crate) struct Hasher(Receiver<Chunk>);
@@ -29,7 +28,7 @@ impl Hasher {
     pub(crate) fn run(self) -> [u8; 32] {
         let mut hash = Context::new(&SHA256);
         for chunk in self.0 {
-            hash.update(&chunk);
+            hash.update(&chunk[..]);
         }
         let digest = hash.finish();
         *digest.as_ref().first_chunk().expect("the digest has 32 bytes")
@@ -40,7 +39,7 @@ impl Hasher {
 pub(crate) struct HashedInput<R> {
     reader: R,
     hasher: SyncSender<Chunk>,
-    current: Chunk,
+    current: Option<Chunk>,
     position: usize,
     /// Chunks that were used before; those with no other owner can be filled again.
     pool: Vec<Chunk>,
@@ -56,7 +55,7 @@ impl<R: Read> HashedInput<R> {
         let input = Self {
             reader,
             hasher,
-            current: Chunk::default(),
+            current: None,
             position: 0,
             pool: Vec::new(),
             total: 0,
@@ -77,29 +76,29 @@ impl<R: Read> HashedInput<R> {
         }
     }
 
+    /// What is left of the current chunk.
+    fn rest(&self) -> &[u8] {
+        self.current
+            .as_deref()
+            .map_or(&[][..], |chunk| &chunk[self.position..])
+    }
+
     fn next_chunk(&mut self) -> io::Result<()> {
-        let used = std::mem::take(&mut self.current);
+        self.pool.extend(self.current.take());
         self.position = 0;
-        self.pool.push(used);
         let free = self
             .pool
             .iter_mut()
-            .position(|chunk| Arc::get_mut(chunk).is_some_and(|c| !c.is_empty()));
+            .position(|chunk| Arc::get_mut(chunk).is_some());
         let mut chunk = match free {
             Some(index) => self.pool.swap_remove(index),
-            None => Arc::new(vec![0; CHUNK]),
+            None => Arc::new(Buffer::new()?),
         };
-        let bytes = Arc::get_mut(&mut chunk).expect("nobody else holds a free chunk");
-        let mut length = 0;
-        while length < CHUNK && !self.ended {
-            match self.reader.read(&mut bytes[length..]) {
-                Ok(0) => self.ended = true,
-                Ok(read) => length += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        bytes.truncate(length);
+        Arc::get_mut(&mut chunk)
+            .expect("nobody else holds a free chunk")
+            .fill(&mut self.reader)?;
+        let length = chunk.len();
+        self.ended = length == 0;
         self.total += length as u64;
         if self.total > self.maximum {
             let maximum = self.maximum;
@@ -110,12 +109,12 @@ impl<R: Read> HashedInput<R> {
             }
             .into());
         }
-        self.current = chunk;
         if length > 0 {
             self.hasher
-                .send(Arc::clone(&self.current))
+                .send(Arc::clone(&chunk))
                 .map_err(|_| io::Error::other("the hashing thread stopped"))?;
         }
+        self.current = Some(chunk);
         Ok(())
     }
 }
@@ -132,10 +131,10 @@ impl<R: Read> Read for HashedInput<R> {
 
 impl<R: Read> BufRead for HashedInput<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.position == self.current.len() && !self.ended {
+        if self.rest().is_empty() && !self.ended {
             self.next_chunk()?;
         }
-        Ok(&self.current[self.position..])
+        Ok(self.rest())
     }
 
     fn consume(&mut self, count: usize) {
@@ -148,6 +147,7 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     use super::*;
+    use crate::buffer::CHUNK;
 
     #[test]
     fn every_byte_is_hashed_once() {

@@ -10,6 +10,7 @@
 //!
 //! Not here: digests of compressed blobs, durability and atomic replacement (see `snapshot`), and Windows layers.
 
+mod buffer;
 mod compression;
 mod convert;
 mod error;

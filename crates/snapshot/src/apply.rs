@@ -1,8 +1,8 @@
 //! One layer on its way from bytes to a disk.
 //!
 //! Bytes go through a bounded channel to a blocking thread, which decompresses, hashes and converts them while they
-//! arrive. [`Apply::finish`] says that there are no more and waits for the commit. An `Apply` that is dropped before
-//! leaves nothing.
+//! arrive. [`Apply::end`] says that there are no more: the thread flushes what it made while the caller proves the blob.
+//! [`Apply::finish`] lets it appear and waits for that. An `Apply` that is dropped before leaves nothing.
 
 use bytes::Bytes;
 use tokio::task::JoinHandle;
@@ -69,13 +69,27 @@ impl Apply {
         }
     }
 
-    /// Says that all bytes were written, and waits until the layer is verified and safe on disk. When the future is
-    /// dropped the layer is either made or not; nothing half done stays.
+    /// Says that all bytes were written, so that the converter can verify and flush the layer. Does not wait for that; the
+    /// layer does not appear before [`Apply::finish`].
+    pub async fn end(&mut self) -> Result<()> {
+        let ended = match &mut self.state {
+            State::Converting { sender, .. } => sender.end().await,
+            State::Present(_) => return Ok(()),
+            State::Failed => return Err(SnapshotError::Abandoned),
+        };
+        match ended {
+            Ok(()) => Ok(()),
+            Err(incoming::ReaderGone) => Err(self.failure().await),
+        }
+    }
+
+    /// Says that all bytes were written and are what was wanted, and waits until the layer is verified and safe on disk.
+    /// When the future is dropped the layer is either made or not; nothing half done stays.
     pub async fn finish(self) -> Result<LayerInfo> {
         match self.state {
             State::Converting { sender, result } => {
                 // If the reader has gone, its result says why.
-                let _ = sender.end().await;
+                let _ = sender.approve().await;
                 finished(result).await
             }
             State::Present(layer) => Ok(layer),

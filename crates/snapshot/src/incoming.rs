@@ -1,8 +1,9 @@
 //! The way of a layer's bytes from an asynchronous writer to a blocking reader.
 //!
 //! Chunks are collected into blocks and the number of blocks under way is bounded, so a slow converter slows the
-//! download down instead of filling memory. The end is said explicitly: a writer that goes away without saying so makes the
-//! reader fail, so that half a layer is never taken for a whole one.
+//! download down instead of filling memory. The end is said explicitly, and so is the approval to keep what was read: a
+//! writer that goes away without saying so makes the reader fail, so that half a layer is never taken for a whole one, nor
+//! an unproved one for a good one.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -19,6 +20,7 @@ const BLOCKS: usize = 8;
 enum Message {
     Block(Vec<Bytes>),
     End,
+    Approval,
 }
 
 /// The writing end.
@@ -27,6 +29,7 @@ pub(crate) struct Sender {
     channel: mpsc::Sender<Message>,
     collected: Vec<Bytes>,
     collected_len: usize,
+    ended: bool,
 }
 
 /// The reader has gone; its task knows why.
@@ -44,10 +47,24 @@ impl Sender {
         Ok(())
     }
 
-    /// Says that everything was sent.
-    pub(crate) async fn end(mut self) -> Result<(), ReaderGone> {
-        self.pass_on().await?;
-        self.channel.send(Message::End).await.map_err(|_| ReaderGone)
+    /// Says that everything was sent, if that was not said before.
+    pub(crate) async fn end(&mut self) -> Result<(), ReaderGone> {
+        if !self.ended {
+            self.pass_on().await?;
+            self.say(Message::End).await?;
+            self.ended = true;
+        }
+        Ok(())
+    }
+
+    /// Says that everything was sent and that what the reader made of it may be kept.
+    pub(crate) async fn approve(mut self) -> Result<(), ReaderGone> {
+        self.end().await?;
+        self.say(Message::Approval).await
+    }
+
+    async fn say(&self, message: Message) -> Result<(), ReaderGone> {
+        self.channel.send(message).await.map_err(|_| ReaderGone)
     }
 
     async fn pass_on(&mut self) -> Result<(), ReaderGone> {
@@ -94,6 +111,22 @@ impl Incoming {
         while self.read(&mut buffer)? > 0 {}
         Ok(())
     }
+
+    /// Waits, behind the end, until the sender approves of the whole.
+    pub(crate) fn approval(&mut self) -> io::Result<()> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match state.channel.blocking_recv() {
+            Some(Message::Approval) => Ok(()),
+            _ => Err(gone()),
+        }
+    }
+}
+
+fn gone() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::ConnectionAborted,
+        "the sender of the layer went away",
+    )
 }
 
 impl Read for Incoming {
@@ -117,12 +150,7 @@ impl Read for Incoming {
             match state.channel.blocking_recv() {
                 Some(Message::Block(block)) => state.block = block.into(),
                 Some(Message::End) => state.ended = true,
-                None => {
-                    return Err(io::Error::new(
-                        io::ErrorKind::ConnectionAborted,
-                        "the sender of the layer went away",
-                    ));
-                }
+                Some(Message::Approval) | None => return Err(gone()),
             }
         }
     }
@@ -141,6 +169,7 @@ pub(crate) fn channel() -> (Sender, Incoming) {
             channel: sender,
             collected: Vec::new(),
             collected_len: 0,
+            ended: false,
         },
         Incoming(Arc::new(Mutex::new(state))),
     )
@@ -188,10 +217,32 @@ mod tests {
             reader.await.unwrap().unwrap_err().kind(),
             io::ErrorKind::ConnectionAborted
         );
-        let (sender, mut incoming) = channel();
+        let (mut sender, mut incoming) = channel();
         sender.end().await.unwrap();
         let reader = tokio::task::spawn_blocking(move || incoming.peek(4));
         assert!(reader.await.unwrap().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_end_is_no_approval() {
+        let (mut sender, mut incoming) = channel();
+        sender.end().await.unwrap();
+        drop(sender);
+        let reader = tokio::task::spawn_blocking(move || {
+            incoming.drain().unwrap();
+            incoming.approval()
+        });
+        assert_eq!(
+            reader.await.unwrap().unwrap_err().kind(),
+            io::ErrorKind::ConnectionAborted
+        );
+        let (sender, mut incoming) = channel();
+        sender.approve().await.unwrap();
+        let reader = tokio::task::spawn_blocking(move || {
+            incoming.drain().unwrap();
+            incoming.approval()
+        });
+        reader.await.unwrap().unwrap();
     }
 
     #[tokio::test]

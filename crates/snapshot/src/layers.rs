@@ -97,7 +97,8 @@ impl Layers {
         disk::remove(&self.path(diff_id))
     }
 
-    /// Makes a layer of the bytes that come in. Whatever goes wrong, nothing is kept.
+    /// Makes a layer of the bytes that come in, flushes it, and lets it appear when the sender approves. Whatever goes
+    /// wrong, nothing is kept.
     pub(crate) fn convert(&self, mut incoming: Incoming, expected: Option<&Digest>) -> Result<LayerInfo> {
         let unfinished = Unfinished::create(&self.dir)?;
         let path = unfinished.path().join(DISK);
@@ -135,6 +136,9 @@ impl Layers {
         };
         write_record(&unfinished.path().join(RECORD), &record)?;
         disk::sync_dir(unfinished.path())?;
+        incoming
+            .approval()
+            .map_err(|source| failed(LayerError::Read { source }))?;
         self.publish(unfinished, &diff_id)
     }
 

@@ -137,6 +137,36 @@ async fn an_abandoned_layer_leaves_nothing_even_if_all_its_bytes_came() {
     unpack(&layers, &tar, TAR, Some(&Digest::of(&tar))).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_layer_that_ended_is_flushed_but_appears_only_when_it_is_finished() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_store, layers) = open(dir.path()).await;
+    let tar = archive("a", 20, 50_000);
+    let diff_id = Digest::of(&tar);
+    for finished in [false, true] {
+        let mut apply = layers.apply(request(TAR, Some(&diff_id))).await.unwrap().unwrap();
+        apply.write(Bytes::from(tar.clone())).await.unwrap();
+        apply.end().await.unwrap();
+        // The record is the last file of a layer that is written.
+        let [unfinished] = &files(&dir.path().join("layers"))[..] else {
+            panic!("one layer is in the making");
+        };
+        let record = dir.path().join("layers").join(unfinished).join("layer.json");
+        while !record.exists() {
+            tokio::task::yield_now().await;
+        }
+        assert!(layers.layer(&diff_id).await.unwrap().is_none());
+        if finished {
+            apply.finish().await.unwrap();
+            assert!(layers.layer(&diff_id).await.unwrap().is_some());
+        } else {
+            drop(apply);
+            layers.settle().await;
+            assert!(files(&dir.path().join("layers")).is_empty());
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn whoever_brings_the_same_layer_waits_and_shares() {
     let dir = tempfile::tempdir().unwrap();

@@ -19,7 +19,7 @@ const META_SEQUENCE: &str = "sequence";
 const FORMAT: u32 = 1;
 
 /// Metadata are small; a cache of the default size (1 GiB) would let the daemon grow without need.
-const CACHE_BYTES: usize = 4 << 20;
+const CACHE_BYTES: usize = 1 << 20;
 
 /// The open table of all records.
 pub(crate) type Records<'txn> = Table<'txn, (&'static str, &'static str), &'static str>;

@@ -4,16 +4,16 @@ use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 
-/// Bytes per message: small enough to stay in the cache of the core that reads it.
-const CHUNK: usize = 128 << 10;
-/// Messages under way: enough that neither side waits for the other's scheduling.
-const DEPTH: usize = 4;
+use crate::buffer::Buffer;
+
+/// Messages under way: what is decompressed while the other side waits for a processor on a busy machine.
+const DEPTH: usize = 8;
 
 /// The reading end.
 pub(super) struct PipeReader {
-    full: Receiver<io::Result<Vec<u8>>>,
-    empty: Sender<Vec<u8>>,
-    current: Vec<u8>,
+    full: Receiver<io::Result<Buffer>>,
+    empty: Sender<Buffer>,
+    current: Option<Buffer>,
     position: usize,
     state: State,
 }
@@ -39,53 +39,43 @@ pub(super) fn spawn(source: impl Read + Send + 'static) -> PipeReader {
     PipeReader {
         full,
         empty,
-        current: Vec::new(),
+        current: None,
         position: 0,
         state: State::Open,
     }
 }
 
 /// Fills chunks until the end, an error, or until nobody listens. The end is an empty chunk.
-fn run(mut source: impl Read, full: &SyncSender<io::Result<Vec<u8>>>, empty: &Receiver<Vec<u8>>) {
+fn run(mut source: impl Read, full: &SyncSender<io::Result<Buffer>>, empty: &Receiver<Buffer>) {
     loop {
-        let mut chunk = empty.try_recv().unwrap_or_default();
-        chunk.resize(CHUNK, 0);
-        let message = fill(&mut source, &mut chunk).map(|length| {
-            chunk.truncate(length);
-            chunk
-        });
-        let last = message.as_ref().map_or(true, Vec::is_empty);
+        let message = next(&mut source, empty);
+        let last = message.as_ref().map_or(true, |chunk| chunk.is_empty());
         if full.send(message).is_err() || last {
             return;
         }
     }
 }
 
-/// Reads until `chunk` is full or the source ends. Bytes read before an error are dropped: the stream is refused.
-fn fill(source: &mut impl Read, chunk: &mut [u8]) -> io::Result<usize> {
-    let mut length = 0;
-    while length < chunk.len() {
-        match source.read(&mut chunk[length..]) {
-            Ok(0) => break,
-            Ok(read) => length += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(length)
+/// Fills a chunk. Bytes read before an error are dropped: the stream is refused.
+fn next(source: &mut impl Read, empty: &Receiver<Buffer>) -> io::Result<Buffer> {
+    let mut chunk = match empty.try_recv() {
+        Ok(used) => used,
+        Err(_) => Buffer::new()?,
+    };
+    chunk.fill(source)?;
+    Ok(chunk)
 }
 
 impl Read for PipeReader {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.position == self.current.len() {
+        if self.position == self.current.as_deref().map_or(0, <[u8]>::len) {
             match self.state {
                 State::Open => {}
                 State::Ended => return Ok(0),
                 State::Failed => return Err(io::Error::other("the decompressor has already failed")),
             }
-            let used = std::mem::take(&mut self.current);
             self.position = 0;
-            if used.capacity() > 0 {
+            if let Some(used) = self.current.take() {
                 // A decompressor that is done does not take buffers back.
                 let _ = self.empty.send(used);
             }
@@ -94,7 +84,7 @@ impl Read for PipeReader {
                     self.state = State::Ended;
                     return Ok(0);
                 }
-                Ok(Ok(chunk)) => self.current = chunk,
+                Ok(Ok(chunk)) => self.current = Some(chunk),
                 Ok(Err(error)) => {
                     self.state = State::Failed;
                     return Err(error);
@@ -105,7 +95,10 @@ impl Read for PipeReader {
                 }
             }
         }
-        let bytes = &self.current[self.position..];
+        let bytes = self
+            .current
+            .as_deref()
+            .map_or(&[][..], |chunk| &chunk[self.position..]);
         let count = bytes.len().min(out.len());
         out[..count].copy_from_slice(&bytes[..count]);
         self.position += count;
