@@ -67,6 +67,8 @@ pub struct TestDaemon {
     child: Option<Child>,
     /// Instead of the built guest agent.
     agent: Option<PathBuf>,
+    /// Instead of the built boot files.
+    uvm: Option<PathBuf>,
     /// Ids of all sandboxes that were seen.
     sandboxes: BTreeSet<String>,
 }
@@ -84,6 +86,19 @@ impl TestDaemon {
     /// It does not start; its log is in the message.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// Starts a daemon that looks for the files of virtual machines in another place.
+    ///
+    /// # Panics
+    /// It does not start.
+    #[must_use]
+    pub fn start_with_uvm_dir(dir: &Path) -> Self {
+        Self::start_with(Some(dir.to_owned()))
+    }
+
+    fn start_with(uvm: Option<PathBuf>) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("ctr-like-test-")
             .tempdir()
@@ -92,6 +107,7 @@ impl TestDaemon {
             folder,
             child: None,
             agent: None,
+            uvm,
             sandboxes: BTreeSet::new(),
         };
         daemon.launch();
@@ -171,11 +187,19 @@ impl TestDaemon {
             .args(["--log", "debug"])
             .arg("--guest-agent")
             .arg(self.agent.clone().unwrap_or_else(programs::guest_agent))
+            .arg("--uvm-dir")
+            .arg(self.uvm_dir())
             .env_remove("CTR_LIKE_HOST")
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log);
         self.child = Some(command.spawn().expect("ctr-liked starts"));
+    }
+
+    /// Where the daemon looks for the boot files of virtual machines.
+    #[must_use]
+    pub fn uvm_dir(&self) -> PathBuf {
+        self.uvm.clone().unwrap_or_else(programs::boot_files)
     }
 
     /// The daemon's directory of lasting things.

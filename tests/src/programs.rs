@@ -51,3 +51,9 @@ pub fn guest_agent() -> PathBuf {
     );
     path
 }
+
+/// The directory of the utility VM's boot files, built or not.
+#[must_use]
+pub fn boot_files() -> PathBuf {
+    std::env::var_os("CTR_LIKE_UVM_DIR").map_or_else(|| repository().join("target/uvm"), PathBuf::from)
+}

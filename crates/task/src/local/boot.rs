@@ -88,21 +88,20 @@ async fn connect(
         .clone()
         .run_until_cancelled_owned(drain_log(log, Arc::clone(tail)));
     tracker.spawn(drained);
-    // Subscribes before the start, so that an early end is not missed.
+    // Its own error says most. Connections of the guest wait in the listeners meanwhile.
+    system.start().await?;
     let ended = async {
         match compute::wait_for_exit(system.as_ref()).await {
             Ok(status) => Err(TaskError::new(
                 ErrorKind::SandboxGone,
-                format!("the VM ended: {status:?}"),
+                format!("the VM ended: {}", status.to_json()),
             )),
             Err(error) => Err(error.into()),
         }
     };
     let negotiate = async {
         let mut bridge = bridge;
-        let ((), stream) = tokio::try_join!(async { Ok(system.start().await?) }, async {
-            Ok::<_, TaskError>(bridge.accept().await?)
-        })?;
+        let stream = bridge.accept().await?;
         drop(bridge);
         let bridge_config = Config {
             call_timeout: config.call_timeout,
