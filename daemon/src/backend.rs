@@ -8,13 +8,22 @@ use compute::ComputeService;
 use emulator::{Config, Emulator, Machine, QemuConfig};
 use task::SandboxSpec;
 
+use crate::accelerator::Accelerator;
+
 /// The compute service for sandboxes like `spec`; each has its directory below `<run dir>/sandboxes`, shared with its shim.
 ///
 /// # Errors
 /// A path is not absolute.
-pub(crate) fn compute(spec: &SandboxSpec, agent: &Path) -> Result<Arc<dyn ComputeService>> {
+pub(crate) fn compute(
+    spec: &SandboxSpec,
+    agent: &Path,
+    accelerator: Accelerator,
+) -> Result<Arc<dyn ComputeService>> {
     let machine = if spec.virtual_machine {
-        Machine::Qemu(QemuConfig::new(spec.run_dir.join("vm")))
+        Machine::Qemu(QemuConfig {
+            accelerator: accelerator.into(),
+            ..QemuConfig::new(spec.run_dir.join("vm"))
+        })
     } else {
         Machine::Sandbox
     };

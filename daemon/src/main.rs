@@ -3,6 +3,7 @@
 //! `main` reads the settings, sets up logging and a runtime with two worker threads, and hands over to [`serve`]. The shims that
 //! it starts, one for each sandbox, are a program of their own (`shim.rs`), because an idle one must be small.
 
+mod accelerator;
 #[cfg(target_os = "linux")]
 mod backend;
 mod heap;

@@ -48,7 +48,9 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
     tracing::info!(host = settings.host, root = %settings.root.display(), version = env!("CARGO_PKG_VERSION"), "listening");
     if settings.warm && wiring::CAN_RUN {
         let engine = engine.clone();
-        house.tracker.spawn(async move {
+        // Not a request that is waited for when leaving: who ends the sandboxes waits for the one that boots, and who does
+        // not leaves it to the next daemon.
+        tokio::spawn(async move {
             if let Err(error) = engine.warm_up().await {
                 tracing::warn!(%error, causes = ?error.causes(), "cannot prepare a sandbox; the first container will try again");
             }

@@ -10,6 +10,8 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde::Deserialize;
 
+use crate::accelerator::Accelerator;
+
 /// What can be said on the command line or in the environment.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Flags {
@@ -43,6 +45,9 @@ pub(crate) struct Flags {
     /// Let containers share a virtual machine, also without --isolation hyperv
     #[arg(long, env = "CTR_LIKE_UVM_SHARED")]
     uvm_shared: bool,
+    /// How processors of virtual machines are made: auto, kvm or tcg
+    #[arg(long, env = "CTR_LIKE_UVM_ACCELERATOR", value_name = "KIND")]
+    uvm_accelerator: Option<Accelerator>,
 }
 
 /// The settings file.
@@ -74,6 +79,7 @@ struct UvmFile {
     processors: Option<u32>,
     pool: Option<usize>,
     idle_seconds: Option<u64>,
+    accelerator: Option<Accelerator>,
 }
 
 /// Utility VMs.
@@ -91,6 +97,8 @@ pub(crate) struct Uvm {
     pub(crate) pool: usize,
     /// How long a shared one is kept without containers.
     pub(crate) idle: Duration,
+    /// How processors are made.
+    pub(crate) accelerator: Accelerator,
 }
 
 /// What the daemon runs with.
@@ -143,6 +151,7 @@ impl Settings {
                 processors: file.uvm.processors.unwrap_or(processors),
                 pool: file.uvm.pool.unwrap_or(0),
                 idle: Duration::from_secs(file.uvm.idle_seconds.unwrap_or(300)),
+                accelerator: flags.uvm_accelerator.or(file.uvm.accelerator).unwrap_or_default(),
             },
             root,
             host: flags.host.or(file.host).unwrap_or_else(|| default_host(&run_dir)),

@@ -4,6 +4,7 @@
 //! does the work. Its log is the file that the daemon gave it as standard error. It has one thread, and links nothing that
 //! it does not need: one stays in memory for each sandbox.
 
+mod accelerator;
 #[cfg(target_os = "linux")]
 mod backend;
 mod log;
@@ -24,6 +25,9 @@ struct Arguments {
     /// The guest agent
     #[arg(long, value_name = "FILE")]
     guest_agent: PathBuf,
+    /// How processors of virtual machines are made
+    #[arg(long, value_name = "KIND", default_value = "auto")]
+    accelerator: accelerator::Accelerator,
     /// What to log
     #[arg(long, value_name = "FILTER", default_value = "info")]
     log: String,
@@ -53,7 +57,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         .build()?;
     runtime.block_on(async move {
         let spec = task::shim::load_spec(&arguments.dir)?;
-        let compute = backend::compute(&spec, &arguments.guest_agent)?;
+        let compute = backend::compute(&spec, &arguments.guest_agent, arguments.accelerator)?;
         task::shim::serve(&arguments.dir, compute).await?;
         Ok(())
     })
@@ -63,8 +67,9 @@ fn run(arguments: &Arguments) -> Result<()> {
 fn run(arguments: &Arguments) -> Result<()> {
     log::start(&arguments.log)?;
     anyhow::bail!(
-        "this build has no compute service for the sandbox in {} (agent {})",
+        "this build has no compute service for the sandbox in {} (agent {}, accelerator {:?})",
         arguments.dir.display(),
-        arguments.guest_agent.display()
+        arguments.guest_agent.display(),
+        arguments.accelerator
     )
 }

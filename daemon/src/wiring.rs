@@ -88,7 +88,8 @@ mod linux {
                     virtual_machine,
                     ..SandboxSpec::default()
                 };
-                let compute = crate::backend::compute(&like, &settings.guest_agent)?;
+                let compute =
+                    crate::backend::compute(&like, &settings.guest_agent, settings.uvm.accelerator)?;
                 Ok(LocalRuntime::new(compute, LocalConfig::default()))
             };
             return Ok(Arc::new(Local {
@@ -101,6 +102,8 @@ mod linux {
         let arguments = [
             "--guest-agent".into(),
             settings.guest_agent.clone().into(),
+            "--accelerator".into(),
+            settings.uvm.accelerator.word().into(),
             "--log".into(),
             settings.log.clone().into(),
         ];
@@ -165,7 +168,7 @@ mod windows {
     pub(crate) const CAN_RUN: bool = false;
 
     pub(super) fn runtime(settings: &Settings) -> Result<Arc<dyn Runtime>> {
-        tracing::debug!(guest_agent = %settings.guest_agent.display(), shim = %settings.shim.display(), "no compute service is driven on this host");
+        tracing::debug!(guest_agent = %settings.guest_agent.display(), shim = %settings.shim.display(), accelerator = settings.uvm.accelerator.word(), "no compute service is driven on this host");
         Ok(Arc::new(Absent))
     }
 

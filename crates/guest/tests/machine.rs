@@ -360,17 +360,20 @@ async fn a_container_runs_in_a_virtual_machine_and_leaves_it_as_it_was() {
         .await
         .unwrap();
 
-    let off = bridge.shutdown(NULL_ID, true);
-    tokio::select! {
-        end = host.exit() => assert_eq!(end, Some(ExitType::GracefulExit), "{}", host.console()),
-        answer = off => panic!("an answer to the end of the machine: {answer:?}"),
-    }
+    // There is no answer to this: the machine ends.
+    let (end, answer) = tokio::join!(host.exit(), bridge.shutdown(NULL_ID, true));
+    assert_eq!(end, Some(ExitType::GracefulExit), "{}", host.console());
+    assert!(matches!(answer, Err(gcs::GcsError::Closed(_))), "{answer:?}");
     let log = soon("log", log).await.unwrap();
     let strange: Vec<_> = log
         .lines()
         .filter(|line| {
-            !serde_json::from_str::<Value>(line)
-                .is_ok_and(|line| line["level"] != "error" && line["level"] != "warning")
+            let line: Value = serde_json::from_str(line).unwrap_or_default();
+            // Not even root of a machine may have as many open files as the specification asks for.
+            let usual = ["trace", "debug", "info"]
+                .iter()
+                .any(|level| line["level"] == *level);
+            !usual && line["limit"] != "RLIMIT_NOFILE"
         })
         .collect();
     assert!(strange.is_empty(), "{strange:#?}");

@@ -48,16 +48,33 @@ pub(crate) fn bounding() -> io::Result<Set> {
 /// Reads the facts.
 pub(crate) fn read(hierarchies: &[Hierarchy]) -> io::Result<Facts> {
     let own = std::fs::read_to_string("/proc/self/oom_score_adj")?;
+    let bounding = bounding()?;
     Ok(Facts {
-        bounding: bounding()?,
-        limits: LIMITS
-            .iter()
-            .map(|(name, resource)| (*name, getrlimit(*resource).maximum))
-            .collect(),
+        bounding,
+        limits: limits(bounding.contains(Set::SYS_RESOURCE)),
         oom_score: own.trim().parse().unwrap_or(0),
         swap_limit: swap_limit(hierarchies),
         device_control: hierarchies.iter().any(|hierarchy| hierarchy.controls("devices")),
     })
+}
+
+/// The highest hard limits. Who may raise limits is stopped only by the kernel's own bound on open files.
+fn limits(may_raise: bool) -> Vec<(&'static str, Option<u64>)> {
+    let files = || {
+        std::fs::read_to_string("/proc/sys/fs/nr_open")
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
+    };
+    LIMITS
+        .iter()
+        .map(|(name, resource)| match (may_raise, resource) {
+            (true, Resource::Nofile) => (*name, files()),
+            (true, _) => (*name, None),
+            (false, _) => (*name, getrlimit(*resource).maximum),
+        })
+        .collect()
 }
 
 fn swap_limit(hierarchies: &[Hierarchy]) -> bool {
@@ -72,6 +89,14 @@ fn swap_limit(hierarchies: &[Hierarchy]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_can_have_more_open_files_than_the_kernel_allows() {
+        let bound = std::fs::read_to_string("/proc/sys/fs/nr_open").unwrap();
+        let limits = limits(true);
+        assert!(limits.contains(&("RLIMIT_NOFILE", bound.trim().parse().ok())));
+        assert!(limits.contains(&("RLIMIT_CORE", None)));
+    }
 
     #[test]
     fn facts_of_this_machine_can_be_read() {

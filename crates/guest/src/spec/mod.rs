@@ -24,7 +24,7 @@ use self::users::Users;
 pub(crate) struct Facts {
     /// The agent's own bounding set: nothing beyond it can be given.
     pub(crate) bounding: Set,
-    /// Hard limits by their OCI name. `None` is unlimited.
+    /// The highest hard limits that can be set, by their OCI name. `None` is unlimited.
     pub(crate) limits: Vec<(&'static str, Option<u64>)>,
     /// The agent's own out-of-memory score adjustment.
     pub(crate) oom_score: i64,
@@ -35,7 +35,7 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    /// True when hard limits may be raised.
+    /// True when the limits of this process are no limits to what it gives.
     pub(crate) fn may_raise(&self) -> bool {
         self.bounding.contains(Set::SYS_RESOURCE)
     }

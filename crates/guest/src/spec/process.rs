@@ -146,13 +146,11 @@ fn settle_environment(process: &mut Map<String, Value>, home: &str) {
 
 /// Lowers limits to what may be set here.
 fn settle_limits(process: &mut Map<String, Value>, facts: &Facts) {
-    if facts.may_raise() {
-        return;
-    }
-    if process
-        .get("oomScoreAdj")
-        .and_then(Value::as_i64)
-        .is_some_and(|score| score < facts.oom_score)
+    if !facts.may_raise()
+        && process
+            .get("oomScoreAdj")
+            .and_then(Value::as_i64)
+            .is_some_and(|score| score < facts.oom_score)
     {
         process.remove("oomScoreAdj");
         tracing::warn!(
