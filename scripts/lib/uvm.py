@@ -7,8 +7,8 @@ Needs Python's standard library and dpkg-deb. The same inputs give the same byte
 user or the order of a directory.
 
 The initrd is an uncompressed archive: unpacking one costs an emulated processor more than reading the bytes.
-Modules lose their signature and their type information, which a kernel checks at every load: two thirds of the time
-that loading takes on an emulated processor.
+Modules lose their signature and their type information: a kernel would verify the one and parse the other, with its own,
+at every boot. It says once that it is tainted by unsigned modules.
 """
 
 import bz2

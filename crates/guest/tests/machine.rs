@@ -107,7 +107,6 @@ impl Host {
         let mut log = self.system.listen(gcs::port::LOG).await.unwrap();
         let mut bridge = self.system.listen(gcs::port::BRIDGE).await.unwrap();
         self.system.start().await.unwrap();
-        let began = std::time::Instant::now();
         let mut log = soon(&self.console(), log.accept()).await.unwrap();
         let log = tokio::spawn(async move {
             let mut text = String::new();
@@ -121,7 +120,6 @@ impl Host {
         let bridge = Bridge::connect(Box::new(stream), gcs::host::Config::default())
             .await
             .unwrap();
-        eprintln!("negotiated {:?} after the start", began.elapsed());
         (bridge, log)
     }
 
@@ -321,16 +319,12 @@ async fn a_container_runs_in_a_virtual_machine_and_leaves_it_as_it_was() {
         oci_specification: document.clone(),
         scratch_dir_path: layers.scratch_path.clone(),
     };
-    let began = std::time::Instant::now();
     bridge.create("one", &config).await.unwrap();
     bridge.start("one").await.unwrap();
-    eprintln!("created in {:?}", began.elapsed());
 
     let mut process = document["process"].clone();
     process["args"] = json!(["sh", "-c", "cat /proc/sys/kernel/osrelease; echo to stderr >&2"]);
-    let began = std::time::Instant::now();
     let (code, output, errors) = host.execute(&bridge, "one", Some(process), b"").await;
-    eprintln!("exec in {:?}", began.elapsed());
     let manifest: Value = serde_json::from_slice(&fs::read(uvm().join("manifest.json")).unwrap()).unwrap();
     assert_eq!(
         (code, output.trim(), errors.as_str()),
@@ -351,7 +345,6 @@ async fn a_container_runs_in_a_virtual_machine_and_leaves_it_as_it_was() {
     host.detach(2, 5).await;
     bridge.delete_container_state("one").await.unwrap();
     let stacks = bridge.dump_stacks().await.unwrap();
-    eprintln!("{stacks}");
     assert!(!stacks.contains("container one"), "{stacks}");
 
     // The place of a disk is free again, and another one there is another disk.

@@ -12,8 +12,8 @@ const HYPERV_ONLY: [&str; 4] = [
     "8250_core.",
     "pmtmr=",
 ];
-/// Saves start-up time: no probing for hardware that this machine lacks, and its clock needs no check.
-const QUICK: &str = "tsc=reliable no_timer_check i8042.noaux i8042.nokbd";
+/// Saves start-up time: no probing for hardware that this machine lacks, no self-tests of ciphers, and its clock needs no check.
+const QUICK: &str = "cryptomgr.notests tsc=reliable no_timer_check i8042.noaux i8042.nokbd";
 
 /// Translates the command line.
 pub(super) fn translate(line: &str) -> String {
