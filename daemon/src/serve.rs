@@ -50,8 +50,11 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
         let engine = engine.clone();
         // Not a request that is waited for when leaving: who ends the sandboxes waits for the one that boots, and who does
         // not leaves it to the next daemon.
+        let leaving = stop.clone();
         tokio::spawn(async move {
-            if let Err(error) = engine.warm_up().await {
+            if let Err(error) = engine.warm_up().await
+                && !leaving.is_cancelled()
+            {
                 tracing::warn!(%error, causes = ?error.causes(), "cannot prepare a sandbox; the first container will try again");
             }
         });

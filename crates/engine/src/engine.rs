@@ -131,8 +131,9 @@ impl Engine {
         }
     }
 
-    /// Ends the sandboxes too; containers in them exit.
+    /// Ends the sandboxes too, also those that boot right now; containers in them exit and no other starts.
     pub async fn shut_down_sandboxes(&self) {
+        self.0.sandboxes.close().await;
         for sandbox in self.0.sandboxes.all().await {
             if let Err(error) = sandbox.shutdown().await {
                 tracing::warn!(sandbox = sandbox.id(), %error, "sandbox did not shut down");

@@ -14,7 +14,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use task::{Runtime, Sandbox, SandboxSpec};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, RwLock};
 
 use crate::error::{Error, Kind, Result};
 use crate::names;
@@ -105,6 +105,8 @@ pub(crate) struct Sandboxes {
     pool: Mutex<Vec<Arc<dyn Sandbox>>>,
     /// Those that end with their last container: machines of one container, and what an earlier daemon left.
     ending: std::sync::Mutex<Vec<Arc<dyn Sandbox>>>,
+    /// Whether sandboxes may be started; held for reading while one boots and until it is in its place.
+    open: RwLock<bool>,
 }
 
 impl Sandboxes {
@@ -115,6 +117,7 @@ impl Sandboxes {
             slots: std::sync::Mutex::default(),
             pool: Mutex::default(),
             ending: std::sync::Mutex::default(),
+            open: RwLock::new(true),
         }
     }
 
@@ -137,13 +140,15 @@ impl Sandboxes {
         if let Some(ticket) = slot.living() {
             return Ok(ticket);
         }
-        slot.sandbox = Some(self.start(scope).await?);
+        let open = self.open.read().await;
+        slot.sandbox = Some(self.start(scope, *open).await?);
         Ok(slot.living().expect("it was just put there"))
     }
 
     /// A machine for one container; see [`Sandboxes::give_up`] and [`Sandbox::retire`] for its end.
     async fn own(&self, scope: Scope) -> Result<Ticket> {
         let wanted = self.spec(scope).memory_mb;
+        let open = self.open.read().await;
         let pooled = {
             let mut pool = self.pool.lock().await;
             pool.retain(|sandbox| sandbox.closed().is_none());
@@ -152,7 +157,7 @@ impl Sandboxes {
         };
         let sandbox = match pooled {
             Some(sandbox) => sandbox,
-            None => self.start(scope).await?,
+            None => self.start(scope, *open).await?,
         };
         let mut ending = self.ending();
         ending.retain(|sandbox| sandbox.closed().is_none());
@@ -169,10 +174,11 @@ impl Sandboxes {
             // Held while one boots, so that two callers do not make too many.
             let mut pool = self.pool.lock().await;
             pool.retain(|sandbox| sandbox.closed().is_none());
-            if pool.len() >= self.config.vm.pool {
+            let open = self.open.read().await;
+            if !*open || pool.len() >= self.config.vm.pool {
                 return;
             }
-            match self.start(Scope::Own { memory: 0 }).await {
+            match self.start(Scope::Own { memory: 0 }, *open).await {
                 Ok(sandbox) => pool.push(sandbox),
                 Err(error) => {
                     tracing::warn!(%error, causes = ?error.causes(), "cannot boot a machine for the pool");
@@ -216,7 +222,18 @@ impl Sandboxes {
         }
     }
 
-    async fn start(&self, scope: Scope) -> Result<Arc<dyn Sandbox>> {
+    /// Lets no more sandboxes start; waits for those that boot.
+    pub(crate) async fn close(&self) {
+        *self.open.write().await = false;
+    }
+
+    async fn start(&self, scope: Scope, open: bool) -> Result<Arc<dyn Sandbox>> {
+        if !open {
+            return Err(
+                Error::new(Kind::Unavailable, "the daemon is about to end its sandboxes")
+                    .hint("start it again with 'ctr-like daemon start'"),
+            );
+        }
         let spec = self.spec(scope);
         let (what, hint) = if spec.virtual_machine {
             (

@@ -315,3 +315,17 @@ async fn an_idle_shared_machine_ends_but_not_under_a_start() {
     let next = sandboxes.get(Scope::Shared).await.unwrap();
     assert_ne!(next.sandbox.id(), machine.id());
 }
+
+#[tokio::test]
+async fn nothing_boots_after_the_sandboxes_were_closed() {
+    let sandboxes = machines(1);
+    sandboxes.close().await;
+    for scope in [Scope::Shared, Scope::HostNetwork, Scope::Own { memory: 0 }] {
+        let Err(error) = sandboxes.get(scope).await else {
+            panic!("{scope:?} has booted");
+        };
+        assert_eq!(error.kind(), crate::Kind::Unavailable);
+    }
+    sandboxes.fill_pool().await;
+    assert!(sandboxes.all().await.is_empty());
+}
