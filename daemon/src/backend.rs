@@ -22,7 +22,7 @@ pub(crate) fn compute(
     let machine = if spec.virtual_machine {
         Machine::Qemu(QemuConfig {
             accelerator: accelerator.into(),
-            ..QemuConfig::new(spec.run_dir.join("vm"))
+            ..QemuConfig::new(spec.consoles())
         })
     } else {
         Machine::Sandbox

@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::heap::Active;
 use crate::services::House;
 use crate::settings::Settings;
 use crate::wiring;
@@ -46,6 +47,8 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
     };
     let server = api::Server::new(house.services(), api::Limits::default());
     tracing::info!(host = settings.host, root = %settings.root.display(), version = env!("CARGO_PKG_VERSION"), "listening");
+    // What a start needs is not needed afterwards.
+    drop(Active::begin());
     if settings.warm && wiring::CAN_RUN {
         let engine = engine.clone();
         // Not a request that is waited for when leaving: who ends the sandboxes waits for the one that boots, and who does

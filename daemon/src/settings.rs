@@ -42,6 +42,9 @@ pub(crate) struct Flags {
     /// Directory of the utility VM's vmlinux and initrd.img; default: uvm in the root directory
     #[arg(long, env = "CTR_LIKE_UVM_DIR", value_name = "DIR")]
     uvm_dir: Option<PathBuf>,
+    /// Another initial ramdisk, with an agent for this kernel; default: initrd.img in the directory of the utility VM
+    #[arg(long, env = "CTR_LIKE_UVM_INITRD", value_name = "FILE")]
+    uvm_initrd: Option<PathBuf>,
     /// Let containers share a virtual machine, also without --isolation hyperv
     #[arg(long, env = "CTR_LIKE_UVM_SHARED")]
     uvm_shared: bool,
@@ -74,12 +77,25 @@ struct File {
 #[serde(deny_unknown_fields, default)]
 struct UvmFile {
     dir: Option<PathBuf>,
+    initrd: Option<PathBuf>,
     shared: Option<bool>,
     memory_mb: Option<u64>,
     processors: Option<u32>,
     pool: Option<usize>,
     idle_seconds: Option<u64>,
+    service: Option<Service>,
     accelerator: Option<Accelerator>,
+}
+
+/// Where the files of containers that do not run are worked on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Service {
+    /// In one machine for all; without machines in the shared sandbox.
+    #[default]
+    Global,
+    /// In a new one each time.
+    PerInstance,
 }
 
 /// Utility VMs.
@@ -87,6 +103,8 @@ struct UvmFile {
 pub(crate) struct Uvm {
     /// Directory of `vmlinux` and `initrd.img`; `<root>/uvm` unless said otherwise.
     pub(crate) dir: PathBuf,
+    /// The initial ramdisk; the one in `dir` unless said otherwise.
+    pub(crate) initrd: PathBuf,
     /// Containers without `--isolation` share a virtual machine instead of a namespace sandbox.
     pub(crate) shared: bool,
     /// Memory in MiB.
@@ -97,6 +115,8 @@ pub(crate) struct Uvm {
     pub(crate) pool: usize,
     /// How long a shared one is kept without containers.
     pub(crate) idle: Duration,
+    /// Where the files of containers that do not run are worked on.
+    pub(crate) service: Service,
     /// How processors are made.
     pub(crate) accelerator: Accelerator,
 }
@@ -143,14 +163,18 @@ impl Settings {
         let processors =
             std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1));
         let root = absolute(flags.root.or(file.root).unwrap_or_else(default_root))?;
+        let uvm_dir = absolute(flags.uvm_dir.or(file.uvm.dir).unwrap_or_else(|| root.join("uvm")))?;
+        let uvm_initrd = flags.uvm_initrd.or(file.uvm.initrd);
         Ok(Self {
             uvm: Uvm {
-                dir: absolute(flags.uvm_dir.or(file.uvm.dir).unwrap_or_else(|| root.join("uvm")))?,
+                initrd: absolute(uvm_initrd.unwrap_or_else(|| uvm_dir.join("initrd.img")))?,
+                dir: uvm_dir,
                 shared: flags.uvm_shared || file.uvm.shared.unwrap_or(false),
                 memory_mb: file.uvm.memory_mb.unwrap_or(512) & !1,
                 processors: file.uvm.processors.unwrap_or(processors),
                 pool: file.uvm.pool.unwrap_or(0),
                 idle: Duration::from_secs(file.uvm.idle_seconds.unwrap_or(300)),
+                service: file.uvm.service.unwrap_or_default(),
                 accelerator: flags.uvm_accelerator.or(file.uvm.accelerator).unwrap_or_default(),
             },
             root,
@@ -270,7 +294,7 @@ mod tests {
         let file = folder.join("daemon.toml");
         std::fs::write(
             &file,
-            "log = \"debug\"\nmemory_mb = 2049\nroot = \"/from/file\"\n",
+            "log = \"debug\"\nmemory_mb = 2049\nroot = \"/from/file\"\n[uvm]\nservice = \"per-instance\"\n",
         )
         .unwrap();
         let flags = Flags {
@@ -281,6 +305,7 @@ mod tests {
         let settings = Settings::resolve(flags.clone()).unwrap();
         assert_eq!(settings.root, std::path::absolute("/from/flag").unwrap());
         assert_eq!((settings.log.as_str(), settings.memory_mb), ("debug", 2048));
+        assert_eq!(settings.uvm.service, Service::PerInstance);
         std::fs::write(&file, "colour = \"red\"\n").unwrap();
         assert!(Settings::resolve(flags).is_err());
         std::fs::remove_dir_all(&folder).unwrap();

@@ -58,7 +58,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     runtime.block_on(async move {
         let spec = task::shim::load_spec(&arguments.dir)?;
         let compute = backend::compute(&spec, &arguments.guest_agent, arguments.accelerator)?;
-        task::shim::serve(&arguments.dir, compute).await?;
+        task::shim::serve(&arguments.dir, compute, emulator::release_memory).await?;
         Ok(())
     })
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use engine::{Engine, Parts, SandboxConfig, VmConfig};
+use engine::{Engine, Parts, SandboxConfig, ServiceMode, VmConfig};
 use image::{Images, RegistryConfig};
 use snapshot::{Differs, LcowConfig, LcowLayers};
 use store::Store;
 
-use crate::settings::Settings;
+use crate::settings::{Service, Settings};
 
 /// Opens the store and the rooms over it.
 ///
@@ -40,9 +40,13 @@ pub(crate) async fn engine(settings: &Settings) -> Result<Engine> {
             processors: settings.processors,
             run_dir: settings.run_dir.clone(),
             shared_in_vm: settings.uvm.shared,
+            service: match settings.uvm.service {
+                Service::Global => ServiceMode::Global,
+                Service::PerInstance => ServiceMode::PerInstance,
+            },
             vm: VmConfig {
                 kernel: settings.uvm.dir.join("vmlinux"),
-                initrd: settings.uvm.dir.join("initrd.img"),
+                initrd: settings.uvm.initrd.clone(),
                 memory_mb: settings.uvm.memory_mb,
                 processors: settings.uvm.processors,
                 pool: settings.uvm.pool,

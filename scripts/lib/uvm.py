@@ -1,7 +1,7 @@
 """Makes the boot files of a utility VM out of a Debian kernel package and the guest agent. Called by scripts/build-uvm.
 
     uvm.py extract DEB DIRECTORY            kernel, vmlinux and the modules below, with their index
-    uvm.py assemble DIRECTORY AGENT OUT PACKAGE VERSION      kernel, vmlinux, initrd.img, manifest.json in OUT
+    uvm.py assemble DIRECTORY AGENT BUSYBOX OUT PACKAGE VERSION      kernel, vmlinux, initrd.img, manifest.json in OUT
 
 Needs Python's standard library and dpkg-deb. The same inputs give the same bytes: nothing here asks for the time, the
 user or the order of a directory.
@@ -34,10 +34,21 @@ MODULES = """
     xt_MASQUERADE xt_addrtype xt_comment xt_conntrack xt_mark xt_nat xt_tcpudp
 """.split()
 
+# The agent and its modules, in front of everything else: the emulator recognises the initrd by it, and puts it before
+# another one that knows nothing of this kernel.
+OWN = ".ctr-like"
 # Directories of the initrd besides those of its files.
-DIRECTORIES = "bin dev etc lib/modules mnt proc root run sbin sys tmp var/lib".split()
-# The agent under the names that a host and the kernel know.
-LINKS = {"bin/gcs": "../init", "bin/vsockexec": "../init", "sbin/modprobe": "../init"}
+DIRECTORIES = "bin dev etc lib mnt proc root run sbin sys tmp var/lib".split()
+# The agent under the names that a host, the kernel and the emulator know.
+LINKS = {
+    f"{OWN}/modprobe": "guest",
+    f"{OWN}/platform": "guest",
+    "bin/gcs": f"../{OWN}/guest",
+    "bin/vsockexec": f"../{OWN}/guest",
+    "init": f"{OWN}/guest",
+    "lib/modules": f"../{OWN}/modules",
+    "sbin/modprobe": f"../{OWN}/guest",
+}
 FILES = {
     "etc/passwd": b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
     "etc/group": b"root:x:0:\nnogroup:x:65534:\n",
@@ -262,34 +273,45 @@ class Archive:
         return bytes(self.data)
 
 
-def initrd(directory, agent):
-    files = {f"lib/modules/{name}": (0o100644, read(os.path.join(directory, "modules", name)))
+def busybox_links(busybox):
+    """A name for each of its programs that the agent does not have itself."""
+    names = subprocess.run([busybox, "--list"], check=True, capture_output=True, text=True).stdout.split()
+    links = {f"bin/{name}": "busybox" for name in names}
+    return {name: target for name, target in links.items() if name not in LINKS and name != "bin/busybox"}
+
+
+def initrd(directory, agent, busybox):
+    files = {f"{OWN}/modules/{name}": (0o100644, read(os.path.join(directory, "modules", name)))
              for name in os.listdir(os.path.join(directory, "modules"))}
     files |= {name: (0o100644, content) for name, content in FILES.items()}
-    files |= {name: (0o120777, target.encode()) for name, target in LINKS.items()}
-    files["init"] = (0o100755, read(agent))
+    links = LINKS | busybox_links(busybox)
+    files |= {name: (0o120777, target.encode()) for name, target in links.items()}
+    # For people: `ctr-like system vm shell`.
+    files["bin/busybox"] = (0o100755, read(busybox))
+    files[f"{OWN}/guest"] = (0o100755, read(agent))
     directories = set()
     for name in DIRECTORIES + [os.path.dirname(name) for name in files]:
         while name:
             directories.add(name)
             name = os.path.dirname(name)
     archive = Archive()
-    for name in sorted(directories):
-        archive.add(name, {"root": 0o40700, "tmp": 0o41777}.get(name, 0o40755))
+    for own in (True, False):
+        for name in sorted(name for name in directories if (name.split("/")[0] == OWN) == own):
+            archive.add(name, {"root": 0o40700, "tmp": 0o41777}.get(name, 0o40755))
+        for name in sorted(name for name in files if name.startswith(OWN + "/") == own):
+            mode, content = files[name]
+            archive.add(name, mode, content)
     # Init's standard streams, which the kernel opens before anything is mounted.
     archive.add("dev/console", 0o20600, device=(5, 1))
-    for name in sorted(files):
-        mode, content = files[name]
-        archive.add(name, mode, content)
     return archive.finish()
 
 
-def assemble(directory, agent, out, package, version):
+def assemble(directory, agent, busybox, out, package, version):
     release = read(os.path.join(directory, "release")).decode()
     contents = {
         "kernel": read(os.path.join(directory, "kernel")),
         "vmlinux": read(os.path.join(directory, "vmlinux")),
-        "initrd.img": initrd(directory, agent),
+        "initrd.img": initrd(directory, agent, busybox),
     }
     limit = 20 << 20
     if len(contents["initrd.img"]) >= limit:
@@ -318,7 +340,7 @@ def write(path, content):
     os.replace(path + ".new", path)
 
 
-COMMANDS = {"extract": (extract, 2), "assemble": (assemble, 5)}
+COMMANDS = {"extract": (extract, 2), "assemble": (assemble, 6)}
 
 if __name__ == "__main__":
     command, count = COMMANDS.get(sys.argv[1] if len(sys.argv) > 1 else "", (None, 0))

@@ -1,7 +1,7 @@
 //! A daemon with a root and a socket of its own, and the CLI that talks to it.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -69,6 +69,8 @@ pub struct TestDaemon {
     agent: Option<PathBuf>,
     /// Instead of the built boot files.
     uvm: Option<PathBuf>,
+    /// More flags.
+    flags: Vec<OsString>,
     /// Ids of all sandboxes that were seen.
     sandboxes: BTreeSet<String>,
 }
@@ -86,7 +88,37 @@ impl TestDaemon {
     /// It does not start; its log is in the message.
     #[must_use]
     pub fn start() -> Self {
-        Self::start_with(None)
+        Self::start_with(None, Vec::new())
+    }
+
+    /// Starts a daemon whose containers share a virtual machine.
+    ///
+    /// # Panics
+    /// It does not start.
+    #[must_use]
+    pub fn start_with_shared_machine() -> Self {
+        Self::start_with(None, vec!["--uvm-shared".into()])
+    }
+
+    /// Starts a daemon whose containers share a virtual machine with an agent that is not ours.
+    ///
+    /// # Panics
+    /// It does not start.
+    #[must_use]
+    pub fn start_with_initrd(initrd: &Path) -> Self {
+        Self::start_with(
+            None,
+            vec!["--uvm-shared".into(), "--uvm-initrd".into(), initrd.into()],
+        )
+    }
+
+    /// Starts a daemon with this file of settings.
+    ///
+    /// # Panics
+    /// It does not start.
+    #[must_use]
+    pub fn start_with_settings(file: &Path) -> Self {
+        Self::start_with(None, vec!["--config".into(), file.into()])
     }
 
     /// Starts a daemon that looks for the files of virtual machines in another place.
@@ -95,10 +127,10 @@ impl TestDaemon {
     /// It does not start.
     #[must_use]
     pub fn start_with_uvm_dir(dir: &Path) -> Self {
-        Self::start_with(Some(dir.to_owned()))
+        Self::start_with(Some(dir.to_owned()), Vec::new())
     }
 
-    fn start_with(uvm: Option<PathBuf>) -> Self {
+    fn start_with(uvm: Option<PathBuf>, flags: Vec<OsString>) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("ctr-like-test-")
             .tempdir()
@@ -108,6 +140,7 @@ impl TestDaemon {
             child: None,
             agent: None,
             uvm,
+            flags,
             sandboxes: BTreeSet::new(),
         };
         daemon.launch();
@@ -189,6 +222,7 @@ impl TestDaemon {
             .arg(self.agent.clone().unwrap_or_else(programs::guest_agent))
             .arg("--uvm-dir")
             .arg(self.uvm_dir())
+            .args(&self.flags)
             .env_remove("CTR_LIKE_HOST")
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))

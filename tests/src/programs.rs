@@ -57,3 +57,19 @@ pub fn guest_agent() -> PathBuf {
 pub fn boot_files() -> PathBuf {
     std::env::var_os("CTR_LIKE_UVM_DIR").map_or_else(|| repository().join("target/uvm"), PathBuf::from)
 }
+
+/// An initrd with Microsoft's agent, unchanged: `newer.img` or `older.img` in the directory `CTR_LIKE_STOCK_DIR`. We have no
+/// such files; whoever runs these tests brings them.
+///
+/// # Panics
+/// There is none.
+#[must_use]
+pub fn stock_initrd(name: &str) -> PathBuf {
+    let folder = std::env::var_os("CTR_LIKE_STOCK_DIR").map(PathBuf::from);
+    let path = folder.map(|folder| folder.join(name)).unwrap_or_default();
+    assert!(
+        path.is_file(),
+        "set CTR_LIKE_STOCK_DIR to a directory with {name}, an initrd with Microsoft's agent"
+    );
+    path
+}

@@ -110,6 +110,87 @@ fn a_machine_that_is_killed_ends_its_container_with_a_cause_and_no_other() {
 }
 
 #[test]
+fn containers_share_a_machine_that_can_be_looked_into_and_ended() {
+    let daemon = TestDaemon::start_with_shared_machine();
+    let image = images::pushed(BUSYBOX);
+    for name in ["first", "second"] {
+        daemon
+            .cli(["run", "-d", "--name", name, &image, "sleep", "1000"])
+            .ok();
+    }
+    let list = daemon
+        .cli(["system", "vm", "ls", "--no-trunc", "--format", "json"])
+        .ok();
+    assert_eq!(list.lines().count(), 1, "{list}");
+    let machine: Value = serde_json::from_str(&list).unwrap();
+    assert_eq!(machine["Containers"], "2", "{list}");
+    assert_eq!(machine["Scope"], "shared", "{list}");
+    let id = machine["ID"].as_str().unwrap();
+    let homes = daemon
+        .cli(["ps", "--no-trunc", "--format", "{{.Names}} {{.VM}}"])
+        .ok();
+    assert!(
+        homes.contains(&format!("first {id}")) && homes.contains(&format!("second {id}")),
+        "{homes}"
+    );
+    assert_eq!(inspect(&daemon, "first")["Sandbox"], id);
+    let usage = daemon
+        .cli([
+            "system",
+            "df",
+            "--format",
+            "{{.Type}} {{.TotalCount}} {{.Active}}",
+        ])
+        .ok();
+    assert!(usage.contains("VM Memory 1 1"), "{usage}");
+
+    // A program beside the containers sees the machine's kernel and their processes.
+    let kernel = daemon.cli(["system", "vm", "shell", "first", "uname", "-r"]).ok();
+    let manifest = std::fs::read_to_string(daemon.uvm_dir().join("manifest.json")).unwrap();
+    assert!(
+        manifest.contains(&kernel),
+        "{kernel} is not the kernel of {manifest}"
+    );
+    daemon
+        .cli(["system", "vm", "shell", &id[..12], "sh", "-c", "exit 3"])
+        .code(3);
+    let listed = daemon
+        .cli_with(["system", "vm", "shell", id], b"ps | grep -c '[s]leep 1000'\n")
+        .ok();
+    assert_eq!(listed, "2");
+    daemon
+        .cli(["system", "vm", "shell", id, "no-such-program"])
+        .code(127);
+    daemon.cli(["system", "vm", "shell", "nobody"]).code(1);
+    daemon.cli(["system", "vm", "logs", id]).ok();
+
+    let refused = daemon.cli(["system", "vm", "rm", id]).code(1);
+    assert!(
+        refused.stderr.contains("first") && refused.stderr.contains("hint:"),
+        "{}",
+        refused.stderr
+    );
+    let victim = rustix::process::Pid::from_raw(machines(&daemon)[0]).unwrap();
+    rustix::process::kill_process(victim, rustix::process::Signal::KILL).unwrap();
+    for name in ["first", "second"] {
+        daemon.cli(["wait", name]).ok();
+        let state = inspect(&daemon, name)["State"].clone();
+        assert_ne!(state["Error"], "", "{state}");
+    }
+    assert_eq!(daemon.cli(["system", "vm", "ls", "-q"]).ok(), "");
+    // Its last words are still there, also under the name of a container.
+    daemon.cli(["system", "vm", "logs", "--tail", "5", "second"]).ok();
+
+    // The next start has another machine, which ends by force.
+    daemon.cli(["start", "first"]).ok();
+    let next = daemon.cli(["system", "vm", "ls", "-q", "--no-trunc"]).ok();
+    assert_ne!(next, id);
+    assert_eq!(daemon.cli(["system", "vm", "rm", "-f", "first"]).ok(), next);
+    daemon.cli(["wait", "first"]).ok();
+    assert_eq!(daemon.cli(["system", "vm", "ls", "-q"]).ok(), "");
+}
+
+#[test]
 fn isolated_containers_outlive_the_daemon() {
     let mut daemon = TestDaemon::start();
     let image = images::pushed(BUSYBOX);
@@ -164,4 +245,127 @@ fn what_a_machine_needs_and_what_it_cannot_have_is_said() {
     assert!(host.stderr.contains("hint:"), "{}", host.stderr);
     // The daemon and its other containers do not mind.
     assert_eq!(daemon.cli(["run", "--rm", &image, "echo", "hi"]).ok(), "hi");
+}
+
+/// The boot files with one of them cut off after so many bytes.
+fn boot_files_with(name: &str, length: u64) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["vmlinux", "initrd.img", "manifest.json"] {
+        std::fs::copy(tests::programs::boot_files().join(file), folder.path().join(file)).unwrap();
+    }
+    let cut = std::fs::File::options()
+        .write(true)
+        .open(folder.path().join(name))
+        .unwrap();
+    cut.set_len(length).unwrap();
+    folder
+}
+
+#[test]
+fn boot_files_that_are_damaged_are_named_and_nothing_is_left() {
+    let image = images::pushed(BUSYBOX);
+    for (name, length, said) in [
+        ("vmlinux", 1 << 20, "build-uvm"),
+        ("vmlinux", 10, "build-uvm"),
+        ("initrd.img", 12 << 20, "its console ends with:"),
+    ] {
+        let files = boot_files_with(name, length);
+        let daemon = TestDaemon::start_with_uvm_dir(files.path());
+        let failed = daemon
+            .cli(["run", "--isolation", "hyperv", "--rm", &image, "true"])
+            .code(125);
+        assert!(
+            failed.stderr.contains(said),
+            "{name} of {length} bytes: {}",
+            failed.stderr
+        );
+        assert!(machines(&daemon).is_empty());
+        assert_eq!(daemon.cli(["ps", "-aq"]).ok(), "", "{name}");
+    }
+}
+
+#[test]
+fn a_layer_that_is_damaged_and_memory_that_cannot_be_had_end_one_start_only() {
+    let daemon = TestDaemon::start();
+    let image = images::pushed(BUSYBOX);
+    daemon.cli(["pull", &image]).ok();
+    let greedy = daemon
+        .cli(["run", "--isolation", "hyperv", "-m", "1t", "--rm", &image, "true"])
+        .code(125);
+    assert!(
+        greedy.stderr.contains("emory") && greedy.stderr.contains("hint:"),
+        "{}",
+        greedy.stderr
+    );
+
+    let layers = std::fs::read_dir(daemon.root().join("layers")).unwrap();
+    let mut damaged = 0;
+    for layer in layers {
+        let disk = layer.unwrap().path().join("layer.vhd");
+        if let Ok(file) = std::fs::File::options().write(true).open(&disk) {
+            std::os::unix::fs::FileExt::write_all_at(&file, &[0xa5; 64 << 10], 0).unwrap();
+            damaged += 1;
+        }
+    }
+    assert!(damaged > 0);
+    let failed = daemon
+        .cli(["run", "--isolation", "hyperv", "--rm", &image, "true"])
+        .code(125);
+    assert!(failed.stderr.contains("mount"), "{}", failed.stderr);
+    wait::until("the machine has ended", || {
+        machines(&daemon).is_empty().then_some(())
+    });
+    assert_eq!(daemon.cli(["ps", "-aq"]).ok(), "");
+    // Other images are not touched by it.
+    let other = images::pushed(DEBIAN_PYTHON);
+    assert_eq!(daemon.cli(["run", "--rm", &other, "echo", "hi"]).ok(), "hi");
+}
+
+#[test]
+fn files_of_an_isolated_container_are_reached_where_it_runs_or_in_a_service_machine() {
+    let daemon = TestDaemon::start();
+    let image = images::pushed(BUSYBOX);
+    daemon.cli(["pull", &image]).ok();
+    let here = daemon.scratch().join("here");
+    std::fs::write(&here, "from here").unwrap();
+    let here = here.to_str().unwrap();
+    let script = "echo inside > /inside; exec sleep 1000";
+    daemon
+        .cli([
+            "create",
+            "--isolation",
+            "hyperv",
+            "--name",
+            "box",
+            &image,
+            "sh",
+            "-c",
+            script,
+        ])
+        .ok();
+    // What a kernel of its own will write is never mounted by the host's.
+    daemon.cli(["cp", here, "box:/etc/new"]).ok();
+    assert_eq!(machines(&daemon).len(), 1, "a service machine");
+    daemon.cli(["start", "box"]).ok();
+    assert_eq!(machines(&daemon).len(), 2);
+    wait::until("the script is done", || {
+        daemon
+            .cli(["exec", "box", "test", "-s", "/inside"])
+            .status
+            .eq(&0)
+            .then_some(())
+    });
+    let back = daemon.scratch().join("back");
+    let copy = |path: &str| {
+        daemon.cli(["cp", "-q", path, back.to_str().unwrap()]).ok();
+        std::fs::read_to_string(&back).unwrap()
+    };
+    assert_eq!(copy("box:/etc/new"), "from here");
+    assert_eq!(copy("box:/inside"), "inside\n");
+    daemon.cli(["stop", "-t", "0", "box"]).ok();
+    assert_eq!(copy("box:/inside"), "inside\n");
+    assert_eq!(daemon.cli(["diff", "box"]).ok(), "C /etc\nA /etc/new\nA /inside");
+    wait::until("the container's machine has ended", || {
+        (machines(&daemon).len() == 1).then_some(())
+    });
 }

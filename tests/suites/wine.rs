@@ -4,6 +4,7 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::io::{Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -29,14 +30,40 @@ fn program(name: &str) -> PathBuf {
 }
 
 fn wine(name: &str) -> Command {
-    // A hung program fails the test instead of hanging it.
+    limited(name, 600)
+}
+
+/// A hung program fails the test instead of hanging it.
+fn limited(name: &str, seconds: u32) -> Command {
     let mut command = Command::new("timeout");
     command
-        .args(["600", "wine"])
+        .args([&seconds.to_string(), "wine"])
         .arg(program(name))
         .stdin(Stdio::null())
         .env("CTR_LIKE_NO_START", "1");
     command
+}
+
+/// Runs a program to its end. Its output goes through files: the first program under Wine starts Wine's services, which
+/// inherit its streams and would keep a pipe open long after it.
+fn finish(command: &mut Command) -> Output {
+    let [mut stdout, mut stderr] = [(); 2].map(|()| tempfile::tempfile().unwrap());
+    command
+        .stdout(stdout.try_clone().unwrap())
+        .stderr(stderr.try_clone().unwrap());
+    let status = command.status().expect("wine runs");
+    let [stdout, stderr] = [&mut stdout, &mut stderr].map(|file| {
+        let mut bytes = Vec::new();
+        file.rewind().unwrap();
+        file.read_to_end(&mut bytes).unwrap();
+        bytes
+    });
+    std::process::Output {
+        status,
+        stdout,
+        stderr,
+    }
+    .into()
 }
 
 /// A Linux path as a Windows program under Wine sees it.
@@ -61,8 +88,8 @@ impl WineDaemon {
         let mut daemon = Self { folder, child };
         wait::until("the daemon answers on its pipe", || {
             let ended = daemon.child.try_wait().unwrap();
-            assert!(ended.is_none(), "the daemon ended: {ended:?}\n{}", daemon.log());
-            (daemon.cli(&["version"]).status == 0).then_some(())
+            assert!(ended.is_none(), "the daemon ended: {ended:?}");
+            (finish(limited("ctr-like.exe", 15).arg("version")).status == 0).then_some(())
         });
         daemon
     }
@@ -72,16 +99,16 @@ impl WineDaemon {
     }
 
     fn cli(&self, arguments: &[&str]) -> Output {
-        wine("ctr-like.exe")
-            .args(arguments)
-            .output()
-            .expect("wine runs")
-            .into()
+        finish(wine("ctr-like.exe").args(arguments))
     }
 }
 
 impl Drop for WineDaemon {
+    #[expect(clippy::print_stderr, reason = "whoever looks into a failure needs the log")]
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the daemon's log\n{}", self.log());
+        }
         drop(self.cli(&["daemon", "stop"]));
         drop(self.child.kill());
         drop(self.child.wait());

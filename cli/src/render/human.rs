@@ -78,6 +78,18 @@ pub(crate) fn size(bytes: u64) -> String {
     format!("{text}{}", UNITS[unit])
 }
 
+/// `512MiB`: binary units, as memory is counted.
+pub(crate) fn memory(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut unit = 0;
+    let mut number = bytes;
+    while number >= 1024 && number.is_multiple_of(1024) && unit + 1 < UNITS.len() {
+        number /= 1024;
+        unit += 1;
+    }
+    format!("{number}{}", UNITS[unit])
+}
+
 /// The first twelve digits of an id, without the algorithm.
 pub(crate) fn short(id: &str) -> String {
     id.strip_prefix("sha256:")

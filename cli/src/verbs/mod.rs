@@ -8,11 +8,15 @@ use crate::failure::{Failure, Outcome};
 use crate::render;
 
 pub(crate) mod attach;
+pub(crate) mod commit;
 pub(crate) mod completion;
+pub(crate) mod cp;
 pub(crate) mod create;
 pub(crate) mod daemon;
+pub(crate) mod diff;
 pub(crate) mod events;
 pub(crate) mod exec;
+pub(crate) mod export;
 pub(crate) mod images;
 pub(crate) mod info;
 pub(crate) mod inspect;
@@ -35,6 +39,7 @@ pub(crate) mod stop;
 pub(crate) mod system;
 pub(crate) mod tag;
 pub(crate) mod version;
+pub(crate) mod vm;
 pub(crate) mod wait;
 
 /// Does one thing to each of several: successes are printed as `line` says, failures are told, and the exit code is 1 when

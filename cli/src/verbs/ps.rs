@@ -57,6 +57,8 @@ const HEADERS: &[(&str, &str)] = &[
     ("Networks", "NETWORKS"),
     ("Platform", "PLATFORM"),
     ("State", "STATE"),
+    ("Isolation", "ISOLATION"),
+    ("VM", "VM"),
 ];
 
 impl Ps {
@@ -99,11 +101,25 @@ fn rows(list: &ContainerList, now: OffsetDateTime, whole: bool, size: bool) -> L
     if size {
         columns.push("Size");
     }
+    // docker's table, unless there is more to tell.
+    if list
+        .containers
+        .iter()
+        .any(|container| container.machine.is_some())
+    {
+        columns.push("VM");
+    }
     let row = |container: &ContainerSummary| {
         let command = if whole {
             container.command.clone()
         } else {
             human::ellipsis(&container.command, 20)
+        };
+        let machine = container.machine.as_deref().unwrap_or_default();
+        let machine = if whole {
+            machine.to_owned()
+        } else {
+            human::short(machine)
         };
         let labels: Vec<String> = container
             .labels
@@ -126,6 +142,8 @@ fn rows(list: &ContainerList, now: OffsetDateTime, whole: bool, size: bool) -> L
             "Mounts": container.mounts.iter().map(|mount| if whole { mount.clone() } else { human::ellipsis(mount, 15) }).collect::<Vec<_>>().join(","),
             "Networks": container.networks.join(","),
             "Platform": container.platform,
+            "Isolation": container.isolation,
+            "VM": machine,
         });
         fields.as_object().cloned().unwrap_or_default()
     };
@@ -258,8 +276,8 @@ mod tests {
     #[test]
     fn json_has_strings_only() {
         insta::assert_snapshot!(lines(Some("json"), true), @r#"
-        {"Command":"\"python3 -c 'print(6*7)'\"","CreatedAt":"2026-01-01 00:00:00 +0000 UTC","ID":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","Image":"127.0.0.1:5000/app:1","Labels":"a=1\n,b=2","LocalVolumes":"0","Mounts":"","Names":"web","Networks":"bridge,back","Platform":"linux/amd64","Ports":"127.0.0.1:8080->80/tcp, [::]:53->53/udp, 443/tcp","RunningFor":"3 hours ago","Size":"0B","State":"running","Status":"Up 3 hours"}
-        {"Command":"\"true\"","CreatedAt":"2026-01-01 00:00:00 +0000 UTC","ID":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","Image":"127.0.0.1:5000/app:1","Labels":"a=1\n,b=2","LocalVolumes":"0","Mounts":"","Names":"job","Networks":"bridge,back","Platform":"linux/amd64","Ports":"","RunningFor":"3 hours ago","Size":"0B","State":"exited","Status":"Exited (7) 2 hours ago"}
+        {"Command":"\"python3 -c 'print(6*7)'\"","CreatedAt":"2026-01-01 00:00:00 +0000 UTC","ID":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","Image":"127.0.0.1:5000/app:1","Isolation":"","Labels":"a=1\n,b=2","LocalVolumes":"0","Mounts":"","Names":"web","Networks":"bridge,back","Platform":"linux/amd64","Ports":"127.0.0.1:8080->80/tcp, [::]:53->53/udp, 443/tcp","RunningFor":"3 hours ago","Size":"0B","State":"running","Status":"Up 3 hours","VM":""}
+        {"Command":"\"true\"","CreatedAt":"2026-01-01 00:00:00 +0000 UTC","ID":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","Image":"127.0.0.1:5000/app:1","Isolation":"","Labels":"a=1\n,b=2","LocalVolumes":"0","Mounts":"","Names":"job","Networks":"bridge,back","Platform":"linux/amd64","Ports":"","RunningFor":"3 hours ago","Size":"0B","State":"exited","Status":"Exited (7) 2 hours ago","VM":""}
         "#);
     }
 
@@ -293,6 +311,17 @@ mod tests {
         Exited (0) N/A
         Dead
         ");
+    }
+
+    #[test]
+    fn a_machine_has_a_column_when_there_is_one() {
+        let mut list = list();
+        list.containers[0].machine = Some("fedcba9876543210".repeat(2));
+        let lines = rows(&list, now(), false, false).lines(&Format::Table).unwrap();
+        assert!(
+            lines[0].ends_with("VM") && lines[1].ends_with("fedcba987654"),
+            "{lines:?}"
+        );
     }
 
     #[test]

@@ -1,17 +1,17 @@
-//! `ctr-like system df|info|ping`.
+//! `ctr-like system df|events|info|ping|vm`.
 
 use api::message::{DiskUsage, DiskUsageRequest, PingRequest};
 use api::{Context, System as _};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{events, info};
+use super::{events, info, vm};
 use crate::connect::Session;
 use crate::failure::Outcome;
 use crate::render::format::{Format, List};
 use crate::render::human;
 
-/// Look after the daemon's store
+/// Look after the daemon, its store and its machines
 #[derive(Debug, Args)]
 #[command(arg_required_else_help = true)]
 pub(crate) struct System {
@@ -29,6 +29,7 @@ enum Verb {
     },
     Events(events::Events),
     Info(info::Info),
+    Vm(vm::Vm),
     /// Ask the daemon for a sign of life
     #[command(hide = true)]
     Ping,
@@ -53,6 +54,7 @@ impl System {
             }
             Verb::Events(verb) => verb.run(session).await,
             Verb::Info(verb) => verb.run(session).await,
+            Verb::Vm(verb) => verb.run(session).await,
             Verb::Ping => {
                 session
                     .connect_running()

@@ -205,6 +205,8 @@ impl Containers for Daemon {
     }
 }
 
+impl api::Machines for Daemon {}
+
 #[async_trait]
 impl Images for Daemon {
     async fn pull(&self, _: Context, request: PullImage) -> Result<ItemStream<TransferItem>, Status> {
@@ -291,7 +293,8 @@ pub async fn house() -> House {
     let services = Services {
         system: daemon.clone(),
         containers: daemon.clone(),
-        images: daemon,
+        images: daemon.clone(),
+        machines: daemon,
     };
     let listener = Listener::bind(&Endpoint::Unix(socket.clone()), &Access::default())
         .await

@@ -270,6 +270,18 @@ services! {
         wait exec_wait = "ExecWait" (ExecId) -> Exited;
         /// Gives the terminal of a container or an exec another size.
         unary resize = "Resize" (ResizeTerminal) -> Empty;
+        /// What is at a path of one, in any state.
+        unary stat_path = "StatPath" (StatPath) -> PathStat;
+        /// Writes a tar of a path to channel 1; a failure on the way is a control error.
+        bytes get_archive = "GetArchive" (GetArchive) -> StreamTicket;
+        /// Unpacks the tar on channel 0 into a directory, owners as they are in it; the outcome is a control result.
+        bytes put_archive = "PutArchive" (PutArchive) -> StreamTicket;
+        /// What differs from its image.
+        stream changes = "Changes" (ListChanges) -> PathChange;
+        /// Writes a tar of its root file system, without mounts, to channel 1; a failure on the way is a control error.
+        bytes export = "Export" (ExportContainer) -> StreamTicket;
+        /// Makes an image of it.
+        wait commit = "Commit" (CommitContainer) -> CommittedImage;
         /// Removes containers that do not run.
         unary prune = "Prune" (PruneContainers) -> Pruned;
     }
@@ -294,5 +306,16 @@ services! {
         bytes save = "Save" (SaveImages) -> StreamTicket;
         /// Removes images that nothing uses.
         unary prune = "Prune" (PruneImages) -> Pruned;
+    }
+    /// The sandboxes and virtual machines that containers live in.
+    service Machines(machines) = "ctr.v1.Machines" {
+        /// Those that live now.
+        unary list = "List" (ListMachines) -> MachineList;
+        /// Ends one. Refused with `FAILED_PRECONDITION` while containers run in it, unless forced.
+        unary remove = "Remove" (RemoveMachine) -> RemovedMachine;
+        /// What the kernel and the agent of a virtual machine wrote to its console; also of one that has ended.
+        stream logs = "Logs" (ReadMachineLogs) -> ConsoleLine;
+        /// Prepares a program in a virtual machine itself, outside of its containers; `Containers/ExecStart` runs it.
+        unary exec_create = "ExecCreate" (CreateMachineExec) -> CreatedExec;
     }
 }

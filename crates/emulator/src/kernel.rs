@@ -1,15 +1,17 @@
-//! The kernel calls that no safe crate offers: loop devices, mount attributes, and what happens between fork and exec.
+//! The kernel calls that no safe crate offers: loop devices, mount attributes, memory advice, and what happens between fork
+//! and exec.
 //!
 //! The one module of this crate with unsafe code. Every function here is safe to call with any argument: it takes open files
 //! and plain values and reports the kernel's answer as [`std::io::Error`].
 #![expect(
     unsafe_code,
-    reason = "ioctls of loop devices, mount_setattr and pre_exec have no safe wrapper in the crates we use"
+    reason = "ioctls of loop devices, mount_setattr, madvise and pre_exec have no safe wrapper in the crates we use"
 )]
 
 use std::fs::File;
 use std::io;
 use std::mem::size_of;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
@@ -135,5 +137,71 @@ pub(crate) fn trim_heap() {
     // SAFETY: takes no pointer, and the C library locks its own structures.
     unsafe {
         libc::malloc_trim(0);
+    }
+}
+
+/// Takes the pages of programs and libraries, of which nothing was changed, out of this process; what is used again comes
+/// from the system's cache. A process that waits for days has no need of the code that started it.
+pub(crate) fn forget_clean_pages() -> io::Result<()> {
+    let program = std::fs::read_link("/proc/self/exe")?;
+    let smaps = std::fs::read_to_string("/proc/self/smaps")?;
+    for mapping in clean_mappings(&smaps, &program.to_string_lossy()) {
+        let start = std::ptr::without_provenance_mut::<libc::c_void>(mapping.start);
+        // SAFETY: the pages are of the program or of a library, which stay mapped until the process ends; they are mapped
+        // without the right to write and none of them was ever changed, so each has the same content when it is read again.
+        let answer = unsafe { libc::madvise(start, mapping.len(), libc::MADV_DONTNEED) };
+        if answer != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Addresses of the mappings of the program and of libraries that cannot be written and of which no page was changed, from
+/// `smaps`.
+fn clean_mappings(smaps: &str, program: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut candidate = None;
+    for line in smaps.lines() {
+        let mut words = line.split_ascii_whitespace();
+        let (first, second) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        match first.strip_suffix(':') {
+            None => {
+                let lasting = |path: &str| path == program || (path.starts_with('/') && path.contains(".so"));
+                let file = words.nth(3).is_some_and(lasting);
+                let addresses = first.split_once('-').and_then(|(start, end)| {
+                    let address = |text| usize::from_str_radix(text, 16).ok();
+                    Some(address(start)?..address(end)?)
+                });
+                candidate = addresses.filter(|_| file && matches!(second, "r-xp" | "r--p"));
+            }
+            Some("Anonymous") if second == "0" => found.extend(candidate.take()),
+            Some(_) => {}
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+    use super::*;
+
+    #[test]
+    fn code_and_constants_are_forgotten_and_what_was_written_is_kept() {
+        let smaps = "\
+55d000-55e000 r--p 00000000 fe:00 123  /bin/shim\nSize: 4 kB\nAnonymous: 0 kB\nVmFlags: rd mr\n\
+55e000-560000 r-xp 00001000 fe:00 123  /bin/shim\nAnonymous:             0 kB\n\
+560000-561000 r--p 00003000 fe:00 123  /bin/shim\nAnonymous:             4 kB\n\
+561000-562000 rw-p 00004000 fe:00 123  /bin/shim\nAnonymous:             0 kB\n\
+563000-564000 r-xp 00004000 fe:00 7    /lib/libc.so.6\nAnonymous:             0 kB\n\
+7e0000-7f1000 r--p 00000000 fe:00 9    /data/table\nAnonymous:             0 kB\n\
+7f0000-7f1000 r--s 00000000 fe:00 9    /lib/shared.so\nAnonymous:             0 kB\n\
+7f1000-7f2000 r--p 00000000 00:00 0    [vvar]\nAnonymous:             0 kB\n\
+7f2000-7f3000 r--p 00000000 00:00 0 \nAnonymous:             0 kB\n";
+        let clean = [0x55_d000..0x55_e000, 0x55_e000..0x56_0000, 0x56_3000..0x56_4000];
+        assert_eq!(clean_mappings(smaps, "/bin/shim"), clean);
+        forget_clean_pages().unwrap();
     }
 }

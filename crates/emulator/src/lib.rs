@@ -38,9 +38,13 @@ pub use config::{Accelerator, Config, Machine, QemuConfig};
 pub use service::Emulator;
 pub use workspace::reap;
 
-/// Gives memory that this process holds free back to the kernel, where the C library can. Blocks for some milliseconds.
+/// Gives what this process does not need now back to the kernel: free memory, where the C library can, and code that it has
+/// run. Blocks for some milliseconds.
 ///
 /// Not about compute systems: it is here because this is the one room for Linux that may call what has no safe wrapper.
-pub fn trim_heap() {
+pub fn release_memory() {
     kernel::trim_heap();
+    if let Err(error) = kernel::forget_clean_pages() {
+        tracing::debug!(%error, "code stays in memory");
+    }
 }

@@ -7,10 +7,10 @@
 //! `created -> running -> exited -> running …`; `removing` and then gone. A start that fails leaves `created` (or `exited`)
 //! with the error noted, and nothing in the sandbox.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use task::AttachStreams;
-use tokio::sync::{Mutex, MutexGuard, oneshot, watch};
+use tokio::sync::{Mutex, MutexGuard, OwnedMutexGuard, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::error::{Error, Kind, Result};
@@ -47,7 +47,7 @@ impl Attachment {
 #[derive(Debug)]
 pub(crate) struct Container {
     pub(crate) record: watch::Sender<ContainerRecord>,
-    operation: Mutex<()>,
+    operation: Arc<Mutex<()>>,
     waiting: std::sync::Mutex<Vec<oneshot::Sender<Result<AttachStreams>>>>,
     /// Counts ended runs, so that a waiter for the next exit cannot miss a short one.
     pub(crate) exits: watch::Sender<u64>,
@@ -70,7 +70,7 @@ impl Container {
     pub(crate) fn new(record: ContainerRecord) -> Self {
         Self {
             record: watch::Sender::new(record),
-            operation: Mutex::new(()),
+            operation: Arc::default(),
             waiting: std::sync::Mutex::default(),
             exits: watch::Sender::new(0),
             removed: watch::Sender::new(false),
@@ -125,6 +125,11 @@ impl Container {
     /// Waits for the turn to change this container.
     pub(crate) async fn turn(&self) -> MutexGuard<'_, ()> {
         self.operation.lock().await
+    }
+
+    /// As [`Container::turn`], for work that goes on elsewhere.
+    pub(crate) async fn turn_to_keep(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.operation).lock_owned().await
     }
 
     /// Changes the state in memory; the caller stores the record.

@@ -114,15 +114,6 @@ impl Engine {
         shared
     }
 
-    /// The sandboxes that live now: id and whether it has the host's network.
-    pub async fn sandboxes(&self) -> Vec<(String, bool)> {
-        let sandboxes = self.0.sandboxes.all().await;
-        sandboxes
-            .iter()
-            .map(|sandbox| (sandbox.id().to_owned(), sandbox.spec().host_network))
-            .collect()
-    }
-
     /// Lets go of everything without ending a container: they run on and a later engine finds them.
     pub async fn close(&self) {
         self.0.tracker.close();
@@ -134,7 +125,7 @@ impl Engine {
     /// Ends the sandboxes too, also those that boot right now; containers in them exit and no other starts.
     pub async fn shut_down_sandboxes(&self) {
         self.0.sandboxes.close().await;
-        for sandbox in self.0.sandboxes.all().await {
+        for sandbox in self.0.sandboxes.all() {
             if let Err(error) = sandbox.shutdown().await {
                 tracing::warn!(sandbox = sandbox.id(), %error, "sandbox did not shut down");
             }

@@ -14,16 +14,24 @@ use crate::convert;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::names;
-use crate::record::Status;
+use crate::record::{ContainerRecord, Status};
 use crate::spec::{self, ExecOptions};
+
+/// What `system vm shell` runs.
+const SHELL: [&str; 2] = ["sh", "-l"];
+
+/// Ended programs of machines that are remembered, for clients that ask how they ended.
+const ENDED: usize = 64;
 
 /// What is known of one exec.
 #[derive(Clone, Debug)]
 pub struct ExecRecord {
     /// 64 hexadecimal digits.
     pub id: String,
-    /// The container's id.
+    /// The container's id; empty for a program in a machine itself.
     pub container: String,
+    /// The machine's id, for a program that runs in it outside of containers.
+    pub machine: Option<String>,
     /// What to run.
     pub options: ExecOptions,
     /// It was started.
@@ -34,6 +42,15 @@ pub struct ExecRecord {
     pub pid: Option<u32>,
     /// Exit code, once it ended.
     pub exit_code: Option<i32>,
+}
+
+/// Where an exec runs.
+struct Place {
+    sandbox: Arc<dyn Sandbox>,
+    /// The container, unless it runs in the machine itself.
+    record: Option<ContainerRecord>,
+    /// For errors.
+    name: String,
 }
 
 /// The execs of all containers.
@@ -80,6 +97,20 @@ impl Execs {
         }
     }
 
+    /// Forgets programs of machines that have ended, so that their number is bounded.
+    fn trim_machines(&self) {
+        let mut execs = self.lock();
+        let ended: Vec<String> = execs
+            .values()
+            .map(|sender| sender.borrow().clone())
+            .filter(|exec| exec.machine.is_some() && exec.exit_code.is_some())
+            .map(|exec| exec.id)
+            .collect();
+        for id in ended.iter().skip(ENDED) {
+            execs.remove(id);
+        }
+    }
+
     fn of_container(&self, container: &str) -> Vec<String> {
         let execs = self.lock();
         let mine = execs
@@ -107,6 +138,40 @@ impl Engine {
         self.0.execs.insert(ExecRecord {
             id: id.clone(),
             container: record.id,
+            machine: None,
+            options,
+            started: false,
+            running: false,
+            pid: None,
+            exit_code: None,
+        });
+        Ok(id)
+    }
+
+    /// Prepares a program in a virtual machine itself, outside of its containers; [`Engine::exec_start`] runs it. An empty
+    /// command is a shell.
+    ///
+    /// # Errors
+    /// No such machine, or it is a sandbox of the host's kernel, in which there is nothing to run.
+    pub fn exec_create_in_machine(&self, name: &str, mut options: ExecOptions) -> Result<String> {
+        let sandbox = self.machine(name)?;
+        if !sandbox.spec().virtual_machine {
+            return Err(Error::new(
+                Kind::FailedPrecondition,
+                format!("machine {name} is a sandbox of this host's kernel and has no programs of its own"),
+            )
+            .about("machine", name)
+            .hint("look into a container with 'ctr-like exec'"));
+        }
+        if options.args.is_empty() {
+            options.args = SHELL.map(str::to_owned).to_vec();
+        }
+        self.0.execs.trim_machines();
+        let id = names::new_id();
+        self.0.execs.insert(ExecRecord {
+            id: id.clone(),
+            container: String::new(),
+            machine: Some(sandbox.id().to_owned()),
             options,
             started: false,
             running: false,
@@ -122,9 +187,7 @@ impl Engine {
     /// It was started already, the container has ended, or the program cannot be run (subject `command`).
     pub async fn exec_start(&self, id: &str, attach: bool) -> Result<Option<Attachment>> {
         let exec = self.exec_inspect(id)?;
-        let container = self.find(&exec.container)?;
-        let record = container.snapshot();
-        running(&record.state.status, &record.name, &record.id)?;
+        let place = self.place(&exec).await?;
         let claimed = self
             .0
             .execs
@@ -136,31 +199,54 @@ impl Engine {
             )
             .about("exec", id));
         }
-        let sandbox = self.sandbox_of(&record).await?;
         let process = ProcessSpec {
-            oci_process: spec::exec_process(&record, &exec.options)?,
+            oci_process: match &place.record {
+                Some(record) => spec::exec_process(record, &exec.options)?,
+                None => spec::machine_process(&exec.options),
+            },
             terminal: exec.options.tty,
             stdin: exec.options.stdin && attach,
             detached: !attach,
         };
-        let (pid, streams) = sandbox
-            .exec(&record.id, id, process)
+        let (pid, streams) = place
+            .sandbox
+            .exec(&exec.container, id, process)
             .await
-            .map_err(|error| convert::command(error, &record.name, exec.options.args.first()))?;
+            .map_err(|error| convert::command(error, &place.name, exec.options.args.first()))?;
         self.0.execs.change(id, |exec| {
             exec.running = true;
             exec.pid = Some(pid);
         });
-        self.watch_exec(sandbox, record.id.clone(), id.to_owned());
-        let mut attributes = record.event_attributes();
-        attributes.insert("execID".to_owned(), id.to_owned());
-        self.0.events.publish(
-            "container",
-            format!("exec_start: {}", exec.options.args.join(" ")),
-            &record.id,
-            attributes,
-        );
+        self.watch_exec(place.sandbox, exec.container.clone(), id.to_owned());
+        if let Some(record) = place.record {
+            let mut attributes = record.event_attributes();
+            attributes.insert("execID".to_owned(), id.to_owned());
+            self.0.events.publish(
+                "container",
+                format!("exec_start: {}", exec.options.args.join(" ")),
+                &record.id,
+                attributes,
+            );
+        }
         Ok(streams.map(Container::attached))
+    }
+
+    /// Where an exec runs; its container must run, too.
+    async fn place(&self, exec: &ExecRecord) -> Result<Place> {
+        if let Some(machine) = &exec.machine {
+            return Ok(Place {
+                sandbox: self.machine(machine)?,
+                record: None,
+                name: machine.clone(),
+            });
+        }
+        let record = self.find(&exec.container)?.snapshot();
+        running(&record.state.status, &record.name, &record.id)?;
+        Ok(Place {
+            sandbox: self.sandbox_of(&record).await?,
+            name: record.name.clone(),
+            record: Some(record),
+        })
     }
 
     fn watch_exec(&self, sandbox: Arc<dyn Sandbox>, container: String, id: String) {
@@ -218,10 +304,9 @@ impl Engine {
     /// It does not run or has no terminal.
     pub async fn exec_resize(&self, id: &str, height: u16, width: u16) -> Result<()> {
         let exec = self.exec_inspect(id)?;
-        let record = self.inspect(&exec.container)?;
-        let sandbox = self.sandbox_of(&record).await?;
-        let resized = sandbox.resize(&exec.container, Some(id), height, width).await;
-        resized.map_err(|error| convert::task(error, &record.name))
+        let place = self.place(&exec).await?;
+        let resized = place.sandbox.resize(&exec.container, Some(id), height, width);
+        resized.await.map_err(|error| convert::task(error, &place.name))
     }
 
     /// Sends a signal to an exec.
@@ -231,10 +316,9 @@ impl Engine {
     pub async fn exec_kill(&self, id: &str, signal_name: &str) -> Result<()> {
         let number = crate::signal::parse(signal_name)?;
         let exec = self.exec_inspect(id)?;
-        let record = self.inspect(&exec.container)?;
-        let sandbox = self.sandbox_of(&record).await?;
-        let sent = sandbox.signal(&exec.container, Some(id), number).await;
-        sent.map_err(|error| convert::task(error, &record.name))
+        let place = self.place(&exec).await?;
+        let sent = place.sandbox.signal(&exec.container, Some(id), number);
+        sent.await.map_err(|error| convert::task(error, &place.name))
     }
 
     /// Ids of the execs of a container.

@@ -306,7 +306,7 @@ impl Engine {
     }
 }
 
-fn parse_reference(name: &str) -> Result<Reference> {
+pub(crate) fn parse_reference(name: &str) -> Result<Reference> {
     name.parse().map_err(|error| {
         Error::invalid(format!("invalid reference format: {name:?}"))
             .about("image", name)

@@ -14,6 +14,7 @@
 //! Not here: the wire format, back ends, pulling of blobs (`image`), and process stdio (`task`).
 
 mod clock;
+mod commit;
 mod container;
 mod convert;
 mod create;
@@ -21,10 +22,13 @@ mod engine;
 mod error;
 mod events;
 mod exec;
+mod files;
 mod images;
 mod lifecycle;
 mod logs;
+mod machines;
 mod names;
+mod reach;
 mod record;
 mod recover;
 mod sandboxes;
@@ -35,13 +39,16 @@ mod tests;
 mod unpack;
 
 pub use clock::{now_ns, parse_rfc3339, rfc3339};
+pub use commit::{CommitOptions, Committed};
 pub use container::{Attachment, Exit, WaitCondition};
 pub use engine::{Engine, Parts, RemoveOptions};
 pub use error::{Error, Kind, Result, Subject};
 pub use events::{Event, Events};
 pub use exec::ExecRecord;
+pub use files::{Change, PathStat};
 pub use images::{DiskUsage, ImageUse};
 pub use logs::{LogLine, LogOptions};
+pub use machines::Machine;
 pub use record::{ContainerRecord, CreateOptions, MountOption, State, Status, Ulimit};
-pub use sandboxes::{SandboxConfig, VmConfig};
+pub use sandboxes::{Role, SandboxConfig, ServiceMode, VmConfig};
 pub use spec::ExecOptions;

@@ -169,7 +169,7 @@ impl Engine {
         outcome
     }
 
-    async fn task_spec(&self, record: &ContainerRecord) -> Result<TaskSpec> {
+    pub(crate) async fn task_spec(&self, record: &ContainerRecord) -> Result<TaskSpec> {
         let (oci_spec, binds) = spec::linux(record)?;
         let mut layers = Vec::with_capacity(record.layers.len());
         for diff_id in &record.layers {
@@ -441,7 +441,6 @@ impl Engine {
             .0
             .sandboxes
             .all()
-            .await
             .into_iter()
             .find(|sandbox| Some(sandbox.id()) == wanted);
         found.ok_or_else(|| {

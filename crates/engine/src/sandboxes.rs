@@ -35,6 +35,8 @@ pub struct SandboxConfig {
     pub run_dir: PathBuf,
     /// The shared sandbox is a virtual machine, too.
     pub shared_in_vm: bool,
+    /// Where work on the files of containers that do not run is done.
+    pub service: ServiceMode,
     /// What virtual machines look like.
     pub vm: VmConfig,
 }
@@ -68,6 +70,55 @@ pub(crate) enum Scope {
         /// The container's memory limit in bytes, 0 for none.
         memory: u64,
     },
+    /// The virtual machine for work on the files of containers that do not run.
+    Service,
+    /// A sandbox for one such piece of work.
+    Instance {
+        /// It is a virtual machine.
+        virtual_machine: bool,
+    },
+}
+
+/// Where work on the files of containers that do not run is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ServiceMode {
+    /// In one machine for all; without machines in the shared sandbox.
+    #[default]
+    Global,
+    /// In a new one each time.
+    PerInstance,
+}
+
+/// What a sandbox is for, as people are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// For containers with networks of their own.
+    Shared,
+    /// For containers on the host's network.
+    HostNetwork,
+    /// For one container.
+    Container,
+    /// For work on the files of containers that do not run.
+    Service,
+    /// For the next container that wants a machine of its own.
+    Pool,
+    /// For what is left in it; it ends with its last container.
+    Ending,
+}
+
+impl Role {
+    /// The word that listings show.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Shared => "shared",
+            Self::HostNetwork => "host-network",
+            Self::Container => "container",
+            Self::Service => "service",
+            Self::Pool => "pool",
+            Self::Ending => "ending",
+        }
+    }
 }
 
 /// A sandbox in which something is about to start.
@@ -103,8 +154,8 @@ pub(crate) struct Sandboxes {
     slots: std::sync::Mutex<HashMap<Scope, Arc<Mutex<Slot>>>>,
     /// Booted machines that nobody has yet.
     pool: Mutex<Vec<Arc<dyn Sandbox>>>,
-    /// Those that end with their last container: machines of one container, and what an earlier daemon left.
-    ending: std::sync::Mutex<Vec<Arc<dyn Sandbox>>>,
+    /// All that live. Apart from the slots, because those are held while a sandbox boots.
+    living: std::sync::Mutex<Vec<(Arc<dyn Sandbox>, Role)>>,
     /// Whether sandboxes may be started; held for reading while one boots and until it is in its place.
     open: RwLock<bool>,
 }
@@ -116,7 +167,7 @@ impl Sandboxes {
             config,
             slots: std::sync::Mutex::default(),
             pool: Mutex::default(),
-            ending: std::sync::Mutex::default(),
+            living: std::sync::Mutex::default(),
             open: RwLock::new(true),
         }
     }
@@ -132,7 +183,7 @@ impl Sandboxes {
 
     /// A living sandbox for `scope`, started when there is none. Concurrent callers wait for one start.
     pub(crate) async fn get(&self, scope: Scope) -> Result<Ticket> {
-        if let Scope::Own { .. } = scope {
+        if let Scope::Own { .. } | Scope::Instance { .. } = scope {
             return self.own(scope).await;
         }
         let slot = self.slot(scope);
@@ -141,27 +192,39 @@ impl Sandboxes {
             return Ok(ticket);
         }
         let open = self.open.read().await;
-        slot.sandbox = Some(self.start(scope, *open).await?);
+        slot.sandbox = Some(self.start(scope, role(scope), *open).await?);
         Ok(slot.living().expect("it was just put there"))
+    }
+
+    /// The sandbox for work on the files of a container that does not run. What a machine's own kernel has written is
+    /// mounted by the kernel of a machine again, never by the host's.
+    pub(crate) fn service(&self, isolated: bool) -> Scope {
+        let virtual_machine = isolated || self.config.shared_in_vm;
+        match (self.config.service, virtual_machine) {
+            (ServiceMode::PerInstance, virtual_machine) => Scope::Instance { virtual_machine },
+            (ServiceMode::Global, true) => Scope::Service,
+            (ServiceMode::Global, false) => Scope::Shared,
+        }
     }
 
     /// A machine for one container; see [`Sandboxes::give_up`] and [`Sandbox::retire`] for its end.
     async fn own(&self, scope: Scope) -> Result<Ticket> {
-        let wanted = self.spec(scope).memory_mb;
+        let wanted = self.spec(scope);
+        let fits = |sandbox: &SandboxSpec| {
+            sandbox.virtual_machine == wanted.virtual_machine && sandbox.memory_mb >= wanted.memory_mb
+        };
         let open = self.open.read().await;
         let pooled = {
             let mut pool = self.pool.lock().await;
             pool.retain(|sandbox| sandbox.closed().is_none());
-            let fitting = pool.iter().position(|sandbox| sandbox.spec().memory_mb >= wanted);
+            let fitting = pool.iter().position(|sandbox| fits(sandbox.spec()));
             fitting.map(|index| pool.remove(index))
         };
         let sandbox = match pooled {
             Some(sandbox) => sandbox,
-            None => self.start(scope, *open).await?,
+            None => self.start(scope, role(scope), *open).await?,
         };
-        let mut ending = self.ending();
-        ending.retain(|sandbox| sandbox.closed().is_none());
-        ending.push(sandbox.clone());
+        self.enlist(&sandbox, role(scope));
         Ok(Ticket {
             sandbox,
             _user: Arc::default(),
@@ -178,7 +241,7 @@ impl Sandboxes {
             if !*open || pool.len() >= self.config.vm.pool {
                 return;
             }
-            match self.start(Scope::Own { memory: 0 }, *open).await {
+            match self.start(Scope::Own { memory: 0 }, Role::Pool, *open).await {
                 Ok(sandbox) => pool.push(sandbox),
                 Err(error) => {
                     tracing::warn!(%error, causes = ?error.causes(), "cannot boot a machine for the pool");
@@ -203,21 +266,23 @@ impl Sandboxes {
         (spec.virtual_machine && !spec.dedicated).then_some(self.config.vm.idle)
     }
 
-    /// Ends the shared machine with this id if nothing runs or starts in it.
+    /// Ends the shared machine, or that for work on files, with this id if nothing runs or starts in it.
     pub(crate) async fn end_idle(&self, id: &str) {
-        let slot = self.slot(Scope::Shared);
-        let mut slot = slot.lock().await;
-        let Some(sandbox) = slot.sandbox.clone().filter(|sandbox| sandbox.id() == id) else {
-            return;
-        };
-        let idle = Arc::strong_count(&slot.users) == 1
-            && sandbox.closed().is_none()
-            && sandbox.tasks().await.is_ok_and(|tasks| tasks.is_empty());
-        if idle {
-            tracing::info!(sandbox = id, "idle machine ends");
-            slot.sandbox = None;
-            if let Err(error) = sandbox.shutdown().await {
-                tracing::warn!(sandbox = id, %error, "idle machine not ended");
+        for scope in [Scope::Shared, Scope::Service] {
+            let slot = self.slot(scope);
+            let mut slot = slot.lock().await;
+            let Some(sandbox) = slot.sandbox.clone().filter(|sandbox| sandbox.id() == id) else {
+                continue;
+            };
+            let idle = Arc::strong_count(&slot.users) == 1
+                && sandbox.closed().is_none()
+                && sandbox.tasks().await.is_ok_and(|tasks| tasks.is_empty());
+            if idle {
+                tracing::info!(sandbox = id, "idle machine ends");
+                slot.sandbox = None;
+                if let Err(error) = sandbox.shutdown().await {
+                    tracing::warn!(sandbox = id, %error, "idle machine not ended");
+                }
             }
         }
     }
@@ -227,7 +292,7 @@ impl Sandboxes {
         *self.open.write().await = false;
     }
 
-    async fn start(&self, scope: Scope, open: bool) -> Result<Arc<dyn Sandbox>> {
+    async fn start(&self, scope: Scope, role: Role, open: bool) -> Result<Arc<dyn Sandbox>> {
         if !open {
             return Err(
                 Error::new(Kind::Unavailable, "the daemon is about to end its sandboxes")
@@ -252,6 +317,7 @@ impl Sandboxes {
             .await
             .map_err(|error| Error::new(Kind::Unavailable, what).hint(hint).because(error))?;
         tracing::info!(sandbox = sandbox.id(), ?scope, "sandbox started");
+        self.enlist(&sandbox, role);
         Ok(sandbox)
     }
 
@@ -269,10 +335,16 @@ impl Sandboxes {
                 Scope::Shared
             };
             let wanted = !spec.dedicated && spec.virtual_machine == self.spec(scope).virtual_machine;
+            let own = if spec.dedicated {
+                Role::Container
+            } else {
+                Role::Ending
+            };
             let slot = self.slot(scope);
             let mut slot = slot.lock().await;
             if wanted && slot.sandbox.is_none() {
                 slot.sandbox = Some(sandbox.clone());
+                self.enlist(sandbox, role(scope));
                 continue;
             }
             tracing::info!(
@@ -280,7 +352,7 @@ impl Sandboxes {
                 ?scope,
                 "sandbox ends with its last container"
             );
-            self.ending().push(sandbox.clone());
+            self.enlist(sandbox, own);
             if let Err(error) = sandbox.retire().await {
                 tracing::warn!(sandbox = sandbox.id(), %error, "second sandbox not retired");
             }
@@ -288,26 +360,31 @@ impl Sandboxes {
         Ok(found)
     }
 
-    /// The living sandboxes.
-    pub(crate) async fn all(&self) -> Vec<Arc<dyn Sandbox>> {
-        let slots: Vec<_> = self
-            .slots
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .cloned()
-            .collect();
-        let mut found = self.ending().clone();
-        for slot in slots {
-            found.extend(slot.lock().await.sandbox.iter().cloned());
-        }
-        found.extend(self.pool.lock().await.iter().cloned());
-        found.retain(|sandbox| sandbox.closed().is_none());
-        found
+    /// The living sandboxes. Never waits for one that boots.
+    pub(crate) fn all(&self) -> Vec<Arc<dyn Sandbox>> {
+        self.roles().into_iter().map(|(sandbox, _)| sandbox).collect()
     }
 
-    fn ending(&self) -> std::sync::MutexGuard<'_, Vec<Arc<dyn Sandbox>>> {
-        self.ending.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The living sandboxes and what they are for.
+    pub(crate) fn roles(&self) -> Vec<(Arc<dyn Sandbox>, Role)> {
+        let mut living = self.living();
+        living.retain(|(sandbox, _)| sandbox.closed().is_none());
+        living.clone()
+    }
+
+    /// The directory in which the consoles of machines are kept, a file `<id>.log` for each.
+    pub(crate) fn consoles(&self) -> PathBuf {
+        self.spec(Scope::Shared).consoles()
+    }
+
+    fn enlist(&self, sandbox: &Arc<dyn Sandbox>, role: Role) {
+        let mut living = self.living();
+        living.retain(|(other, _)| other.closed().is_none() && other.id() != sandbox.id());
+        living.push((sandbox.clone(), role));
+    }
+
+    fn living(&self) -> std::sync::MutexGuard<'_, Vec<(Arc<dyn Sandbox>, Role)>> {
+        self.living.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn slot(&self, scope: Scope) -> Arc<Mutex<Slot>> {
@@ -322,7 +399,8 @@ impl Sandboxes {
     fn spec(&self, scope: Scope) -> SandboxSpec {
         let config = &self.config;
         let virtual_machine = match scope {
-            Scope::Own { .. } => true,
+            Scope::Own { .. } | Scope::Service => true,
+            Scope::Instance { virtual_machine } => virtual_machine,
             Scope::Shared => config.shared_in_vm,
             Scope::HostNetwork => false,
         };
@@ -343,11 +421,20 @@ impl Sandboxes {
             processors,
             host_network: scope == Scope::HostNetwork,
             virtual_machine,
-            dedicated: matches!(scope, Scope::Own { .. }),
+            dedicated: matches!(scope, Scope::Own { .. } | Scope::Instance { .. }),
             kernel: config.vm.kernel.clone(),
             initrd: config.vm.initrd.clone(),
             run_dir: config.run_dir.clone(),
             ..SandboxSpec::default()
         }
+    }
+}
+
+fn role(scope: Scope) -> Role {
+    match scope {
+        Scope::Shared => Role::Shared,
+        Scope::HostNetwork => Role::HostNetwork,
+        Scope::Own { .. } => Role::Container,
+        Scope::Service | Scope::Instance { .. } => Role::Service,
     }
 }

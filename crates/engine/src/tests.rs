@@ -12,13 +12,13 @@ use serde_json::Value;
 use snapshot::{Differs, LcowConfig, LcowLayers};
 use store::{Digest, Store};
 use task::{
-    AttachStreams, ErrorKind, ExitStatus, ProcessSpec, Runtime, Sandbox, SandboxSpec, TaskError, TaskInfo,
-    TaskSpec, TaskState, TaskStatus,
+    AttachStreams, ErrorKind, ExitStatus, FilesSpec, ProcessSpec, Runtime, Sandbox, SandboxSpec, TaskError,
+    TaskInfo, TaskSpec, TaskState, TaskStatus,
 };
 
 use crate::record::{ContainerRecord, CreateOptions, State, Status};
 use crate::sandboxes::{Sandboxes, Scope};
-use crate::{Engine, Parts, RemoveOptions, SandboxConfig, VmConfig, WaitCondition};
+use crate::{Engine, Parts, RemoveOptions, SandboxConfig, ServiceMode, VmConfig, WaitCondition};
 
 /// A sandbox with one task, `box`.
 struct Odd {
@@ -67,6 +67,9 @@ impl Sandbox for Odd {
         absent()
     }
     async fn exec(&self, _: &str, _: &str, _: ProcessSpec) -> Answer<(u32, Option<AttachStreams>)> {
+        absent()
+    }
+    async fn files(&self, _: &str, _: &str, _: FilesSpec) -> Answer<AttachStreams> {
         absent()
     }
     async fn delete_exec(&self, _: &str, _: &str) -> Answer<()> {
@@ -151,7 +154,7 @@ impl Runtime for Left {
 }
 
 /// The record of a container that runs in `sandbox`.
-fn running(sandbox: &str) -> ContainerRecord {
+pub(crate) fn running(sandbox: &str) -> ContainerRecord {
     let digest = Digest::of(b"image");
     ContainerRecord {
         id: "box".to_owned(),
@@ -185,6 +188,7 @@ fn config(root: &std::path::Path) -> SandboxConfig {
         processors: 1,
         run_dir: root.join("run"),
         shared_in_vm: false,
+        service: ServiceMode::Global,
         vm: VmConfig {
             kernel: PathBuf::new(),
             initrd: PathBuf::new(),
@@ -241,7 +245,7 @@ async fn of_two_living_sandboxes_one_is_used_and_the_other_ends_with_its_contain
     let (first, second) = (Arc::new(odd("first")), Arc::new(odd("second")));
     let left = vec![Arc::new(dead), first.clone(), second.clone()];
     let engine = engine(root.path(), left).await;
-    let mut living: Vec<String> = engine.sandboxes().await.into_iter().map(|(id, _)| id).collect();
+    let mut living: Vec<String> = engine.machines().into_iter().map(|machine| machine.id).collect();
     living.sort();
     assert_eq!(living, ["first", "second"]);
     assert!(!first.retired.load(Ordering::Relaxed) && second.retired.load(Ordering::Relaxed));
@@ -283,7 +287,6 @@ async fn the_pool_serves_who_fits_and_is_filled_again() {
     sandboxes.fill_pool().await;
     let booted: Vec<String> = sandboxes
         .all()
-        .await
         .iter()
         .map(|sandbox| sandbox.id().to_owned())
         .collect();
@@ -293,7 +296,7 @@ async fn the_pool_serves_who_fits_and_is_filled_again() {
     let small = sandboxes.get(Scope::Own { memory: 0 }).await.unwrap();
     assert!(booted.contains(&small.sandbox.id().to_owned()));
     sandboxes.fill_pool().await;
-    assert_eq!(sandboxes.all().await.len(), 4);
+    assert_eq!(sandboxes.all().len(), 4);
 }
 
 #[tokio::test]
@@ -317,6 +320,37 @@ async fn an_idle_shared_machine_ends_but_not_under_a_start() {
 }
 
 #[tokio::test]
+async fn files_of_what_does_not_run_are_worked_on_where_settings_and_isolation_ask_for() {
+    // Without machines in the shared sandbox, but never what another kernel has written.
+    let mut plain = config(std::path::Path::new("/nonexistent"));
+    let sandboxes = Sandboxes::new(Arc::new(Left(Vec::new())), plain.clone());
+    assert_eq!(sandboxes.service(false), Scope::Shared);
+    assert_eq!(sandboxes.service(true), Scope::Service);
+    plain.service = ServiceMode::PerInstance;
+    let each = Sandboxes::new(Arc::new(Left(Vec::new())), plain);
+    for isolated in [false, true] {
+        let first = each.get(each.service(isolated)).await.unwrap();
+        let second = each.get(each.service(isolated)).await.unwrap();
+        assert_ne!(first.sandbox.id(), second.sandbox.id());
+        let spec = first.sandbox.spec();
+        assert_eq!((spec.dedicated, spec.virtual_machine), (true, isolated));
+    }
+    // Machines: one more, which is not the shared one, and ends when idle.
+    let sandboxes = machines(0);
+    let shared = sandboxes.get(Scope::Shared).await.unwrap();
+    let service = sandboxes.get(sandboxes.service(false)).await.unwrap().sandbox;
+    assert_ne!(shared.sandbox.id(), service.id());
+    let again = sandboxes.get(sandboxes.service(true)).await.unwrap();
+    assert_eq!(again.sandbox.id(), service.id());
+    sandboxes.end_idle(service.id()).await;
+    assert!(service.closed().is_none(), "somebody works in it");
+    drop(again);
+    assert!(sandboxes.patience(&*service).is_some());
+    sandboxes.end_idle(service.id()).await;
+    assert!(service.closed().is_some() && shared.sandbox.closed().is_none());
+}
+
+#[tokio::test]
 async fn nothing_boots_after_the_sandboxes_were_closed() {
     let sandboxes = machines(1);
     sandboxes.close().await;
@@ -327,5 +361,5 @@ async fn nothing_boots_after_the_sandboxes_were_closed() {
         assert_eq!(error.kind(), crate::Kind::Unavailable);
     }
     sandboxes.fill_pool().await;
-    assert!(sandboxes.all().await.is_empty());
+    assert!(sandboxes.all().is_empty());
 }

@@ -196,15 +196,37 @@ pub(crate) fn unplug(address: Address) -> Result<(), DeviceError> {
     }
 }
 
+/// The virtio SCSI controllers that are up, by the names they would have on VMBus, and their SCSI host numbers.
+pub(crate) fn controllers() -> io::Result<Vec<(&'static str, u32)>> {
+    let found = (0..)
+        .zip(CONTROLLERS)
+        .map(|(number, guid)| Ok(host_on_pci(number, Path::new(PCI))?.map(|host| (guid, host))));
+    found.filter_map(Result::transpose).collect()
+}
+
+/// Has every controller look for the disks that it has already.
+pub(crate) fn scan_all() -> io::Result<()> {
+    for (_, host) in controllers()? {
+        fs::write(scan_switch(Path::new(SCSI), host), "0 0 -")?;
+    }
+    Ok(())
+}
+
+/// Whether memory devices can be added to this machine.
+pub(crate) fn memory_may_come() -> bool {
+    Path::new(PCI).join(BRIDGE).exists()
+}
+
 /// Has the controller look for the disk, unless it is known.
 fn scan(scsi: &Path, host: u32, lun: u8) -> io::Result<()> {
     if scsi.join(format!("{host}:0:0:{lun}")).is_dir() {
         return Ok(());
     }
-    fs::write(
-        scsi.join(format!("host{host}/scsi_host/host{host}/scan")),
-        format!("0 0 {lun}"),
-    )
+    fs::write(scan_switch(scsi, host), format!("0 0 {lun}"))
+}
+
+fn scan_switch(scsi: &Path, host: u32) -> PathBuf {
+    scsi.join(format!("host{host}/scsi_host/host{host}/scan"))
 }
 
 /// `<controller>/<lun>`, with `p<n>` for a partition, as the emulator names the nodes.
@@ -221,18 +243,23 @@ fn in_sandbox(directory: &Path, address: Address) -> Option<PathBuf> {
 
 /// The SCSI host number of a controller.
 fn host_number(controller: u8, vmbus: &Path, pci: &Path) -> Result<Option<u32>, io::Error> {
-    let controller_path = if vmbus.is_dir() {
-        let guid = CONTROLLERS.get(usize::from(controller)).copied();
-        vmbus.join(guid.unwrap_or("unknown"))
-    } else {
-        let slot = pci.join(format!("0000:00:{:02x}.0", FIRST_SLOT + u32::from(controller)));
-        match descend(&slot, &["virtio"])? {
-            Some(device) => device,
-            None => return Ok(None),
-        }
-    };
-    let host = descend(&controller_path, &["host"])?;
-    Ok(host.and_then(|path| path.file_name()?.to_str()?.strip_prefix("host")?.parse().ok()))
+    if !vmbus.is_dir() {
+        return host_on_pci(controller, pci);
+    }
+    let guid = CONTROLLERS.get(usize::from(controller)).copied();
+    let host = descend(&vmbus.join(guid.unwrap_or("unknown")), &["host"])?;
+    Ok(host.and_then(number_of_host))
+}
+
+/// The SCSI host number of a virtio controller.
+fn host_on_pci(controller: u8, pci: &Path) -> io::Result<Option<u32>> {
+    let slot = pci.join(format!("0000:00:{:02x}.0", FIRST_SLOT + u32::from(controller)));
+    let host = descend(&slot, &["virtio", "host"])?;
+    Ok(host.and_then(number_of_host))
+}
+
+fn number_of_host(path: PathBuf) -> Option<u32> {
+    path.file_name()?.to_str()?.strip_prefix("host")?.parse().ok()
 }
 
 /// The block device of a memory device behind the bridge.

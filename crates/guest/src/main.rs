@@ -1,12 +1,13 @@
 //! `ctr-like-guest`: init and guest agent of a Linux utility VM, and of the sandbox that stands in for one.
 //!
-//! One static program under several names: `/init`, `/bin/vsockexec`, `/bin/gcs` and, for the kernel, `/sbin/modprobe`
-//! in a virtual machine's root, and by its first argument `sandbox` (spawned by the emulator), `helper` and `console`
-//! (spawned by itself).
+//! One static program under several names: `/init`, `/bin/vsockexec`, `/bin/gcs` and, for the kernel, `modprobe` and
+//! `platform` in a virtual machine's root, and by its first argument `sandbox` (spawned by the emulator), `helper`,
+//! `console` and `ctr-like-files` (spawned by itself).
 //!
-//! `sandbox` and `init` prepare a machine; `agent` serves the guest protocol in it; `helper` makes processes in
-//! containers with libcontainer. `spec`, `cgroup`, `mounts`, `devices`, `rootfs` and `stdio` are what the agent is made
-//! of; `platform` brings up its devices with `modules`; `link` reaches the host.
+//! `sandbox` and `init` prepare a machine, `foreign` prepares one for somebody else's init; `agent` serves the guest
+//! protocol in it; `helper` makes processes in containers with libcontainer, `files` reads and writes their files.
+//! `spec`, `cgroup`, `mounts`, `devices`, `rootfs` and `stdio` are what the agent is made of; `platform` brings up its
+//! devices with `modules`; `link` reaches the host.
 //!
 //! Unsafe code is in `sys` alone.
 
@@ -15,6 +16,8 @@ mod arguments;
 mod cgroup;
 mod console;
 mod devices;
+mod files;
+mod foreign;
 mod helper;
 mod init;
 mod link;
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         "vsockexec" => return init::run_vsockexec(&text()),
         "gcs" => return init::run_gcs(&text()),
         "modprobe" => return modules::run_modprobe(&text()),
+        "platform" => return foreign::run(words),
         _ => {}
     }
     let command = words.next().unwrap_or_default();
@@ -54,6 +58,8 @@ fn main() -> ExitCode {
         Some("sandbox") => sandbox::run(&words.next().unwrap_or_default().to_string_lossy()),
         Some(helper::COMMAND) => helper::run::run(&words.next().unwrap_or_default().to_string_lossy()),
         Some(console::COMMAND) => console::run(words),
+        Some(files::COMMAND) => files::run(words),
+        Some(foreign::COMMAND) => foreign::watch(),
         Some("--version") => {
             let line = format!("ctr-like-guest {}\n", env!("CARGO_PKG_VERSION"));
             let written = std::io::Write::write_all(&mut std::io::stdout(), line.as_bytes());

@@ -2,7 +2,7 @@
 //!
 //! The machine's image has modules and an index of them, written when it is made: a line `module NAME NEEDS...` with
 //! everything to load before it, in order, and lines `alias PATTERN NAME`. There is no udev and no other modprobe: the
-//! kernel starts this program as `/sbin/modprobe` for what nobody has loaded ([`run_modprobe`]).
+//! kernel starts this program as `modprobe` for what nobody has loaded ([`run_modprobe`]).
 //!
 //! `platform` decides what is loaded ahead of that, and when. Without an index (a sandbox, someone else's image) there is
 //! nothing to load and nothing fails. All calls block.
@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use rustix::io::Errno;
 
 /// Where the image has its modules.
-const DIRECTORY: &str = "/lib/modules";
+const DIRECTORY: &str = "/.ctr-like/modules";
 
 /// The index of the image's modules.
 #[derive(Debug)]
@@ -135,7 +135,7 @@ fn parameters(name: &str) -> &'static std::ffi::CStr {
     c""
 }
 
-/// Runs as `/sbin/modprobe`, which the kernel starts with `-q -- NAME`.
+/// Runs as `modprobe`, which the kernel starts with `-q -- NAME`.
 pub(crate) fn run_modprobe(arguments: &[String]) -> ExitCode {
     let Some(index) = Index::open() else {
         return ExitCode::FAILURE;

@@ -183,8 +183,10 @@ pub(crate) fn overlay(
             },
         );
     }
+    // What is written must be complete on its own, because it is read without the overlay to make a layer; and a layer
+    // of an image must not refer to others by marks that it brings.
     let mut options = format!(
-        "lowerdir={}",
+        "redirect_dir=nofollow,metacopy=off,lowerdir={}",
         layers
             .iter()
             .map(|layer| escape(layer))

@@ -4,6 +4,8 @@
 //! a thread of low priority does the rest ([`settle`]): the other devices, and the file systems that the first container
 //! will use. A request that needs a driver before that brings it in itself ([`scsi`], [`pmem`]).
 //!
+//! An init that is not ours gets everything at once ([`bring_up`]).
+//!
 //! The platform is found by its devices, not by its name. A sandbox has no modules and comes here in vain.
 
 use std::fs;
@@ -11,14 +13,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
+use crate::devices;
 use crate::modules::{Index, ModuleError};
 
 const BUSES: &str = "/sys/bus";
-/// Present with the bus's driver only, which loads only on Hyper-V.
-const VMBUS: &str = "/sys/bus/vmbus";
+/// Present with the bus's driver only, which loads only on Hyper-V; `foreign` makes no drivers.
+const VMBUS: &str = "/sys/bus/vmbus/drivers";
 const PCI: &str = "/sys/bus/pci";
 /// The driver of virtio devices on PCI, as its directory is called.
 const VIRTIO_PCI: &str = "/sys/bus/pci/drivers/virtio-pci";
+/// Whether the kernel looks for disks by itself.
+const SCAN: &str = "/sys/module/scsi_mod/parameters/scan";
 /// How virtio devices begin to describe themselves, and how the two kinds of socket devices do.
 const VIRTIO: &str = "pci:v00001AF4d";
 const SOCKETS: [&str; 2] = ["pci:v00001AF4d00001053", "pci:v00001AF4d00001012"];
@@ -139,6 +144,32 @@ fn rest(index: &Index) {
     }
     for name in ["sd_mod", "ext4", "overlay"] {
         index.load_or_warn(name);
+    }
+}
+
+/// Brings up every device, for an init that asks for none of it. What only a request needs, the kernel asks for.
+pub(crate) fn bring_up() {
+    let Some(index) = Index::open() else { return };
+    index.load_or_warn("virtio_pci");
+    probe();
+    for device in Device::all("virtio") {
+        if let Err(error) = index.load_alias(&device.modalias) {
+            tracing::warn!(error = crate::chain(&error), "driver of a device is not loaded");
+        }
+    }
+    for name in ["vmw_vsock_virtio_transport", "sd_mod", "dm_mod"] {
+        index.load_or_warn(name);
+    }
+    if devices::memory_may_come() {
+        index.load_or_warn("virtio_pmem");
+        index.load_or_warn("nd_pmem");
+    }
+    if let Err(error) = devices::scan_all() {
+        tracing::warn!(%error, "disks that are there already are not looked for");
+    }
+    // The kernel looks for disks itself when it has lost an event about one.
+    if let Err(error) = fs::write(SCAN, "sync") {
+        tracing::warn!(%error, "lost events about disks stay lost");
     }
 }
 

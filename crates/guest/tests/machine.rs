@@ -62,6 +62,11 @@ struct Host {
 impl Host {
     /// A machine that is not started. `arguments` are those of init.
     async fn create(arguments: &str) -> Self {
+        Self::create_with(&uvm().join("initrd.img"), arguments).await
+    }
+
+    /// The same with another initrd.
+    async fn create_with(initrd: &Path, arguments: &str) -> Self {
         assert!(
             rustix::process::geteuid().is_root(),
             "these tests make cgroups and need root"
@@ -83,7 +88,7 @@ impl Host {
                 "StopOnReset": true,
                 "Chipset": { "LinuxKernelDirect": {
                     "KernelFilePath": uvm().join("kernel"),
-                    "InitRdPath": uvm().join("initrd.img"),
+                    "InitRdPath": initrd,
                     "KernelCmdLine": format!("initcall_blacklist=virtio_vsock_init 8250_core.nr_uarts=0 panic=-1 \
                         quiet pci=off nr_cpus=2 brd.rd_nr=0 pmtmr=0 -- {arguments}") } },
                 "ComputeTopology": { "Memory": { "SizeInMB": 256 }, "Processor": { "Count": 2 } },
@@ -107,15 +112,18 @@ impl Host {
         let mut log = self.system.listen(gcs::port::LOG).await.unwrap();
         let mut bridge = self.system.listen(gcs::port::BRIDGE).await.unwrap();
         self.system.start().await.unwrap();
-        let mut log = soon(&self.console(), log.accept()).await.unwrap();
+        // Agents come for the two in different orders.
+        let seed = async {
+            let mut stream = entropy.accept().await.unwrap();
+            stream.write_all(&[7; gcs::port::ENTROPY_BYTES]).await.unwrap();
+        };
+        let ((), log) = soon("entropy and log", async { tokio::join!(seed, log.accept()) }).await;
+        let mut log = log.unwrap();
         let log = tokio::spawn(async move {
             let mut text = String::new();
             let _ = log.read_to_string(&mut text).await;
             text
         });
-        let mut stream = soon("entropy", entropy.accept()).await.unwrap();
-        stream.write_all(&[7; gcs::port::ENTROPY_BYTES]).await.unwrap();
-        drop(stream);
         let stream = soon("bridge", bridge.accept()).await.unwrap();
         let bridge = Bridge::connect(Box::new(stream), gcs::host::Config::default())
             .await
@@ -264,7 +272,24 @@ fn scsi(controller: u8, lun: u8) -> Resource {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_runs_in_a_virtual_machine_and_leaves_it_as_it_was() {
-    let host = Host::create(AGENT).await;
+    life_of_a_container(Host::create(AGENT).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_initrd_that_nobody_knows_finds_its_devices_where_hyperv_has_them() {
+    let directory = tempfile::tempdir().unwrap();
+    // Nobody looks into a compressed one. Its agent sees a VMBus, and finds its disks there.
+    let compressed = directory.path().join("initrd.gz");
+    let status = std::process::Command::new("gzip")
+        .args(["-1", "-c"])
+        .arg(uvm().join("initrd.img"))
+        .stdout(fs::File::create(&compressed).unwrap())
+        .status();
+    assert!(status.unwrap().success());
+    life_of_a_container(Host::create_with(&compressed, AGENT).await).await;
+}
+
+async fn life_of_a_container(host: Host) {
     let (bridge, log) = host.boot().await;
     let (image, scratch) = (host.vhd("image", image()), host.empty("scratch"));
     // Not in the order in which the guest would number them.

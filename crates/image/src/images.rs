@@ -78,7 +78,7 @@ pub enum Loaded {
 /// The images of a store.
 #[derive(Clone)]
 pub struct Images {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 /// What the operations share.

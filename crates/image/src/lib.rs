@@ -19,6 +19,7 @@
 mod archive;
 mod catalog;
 mod chunks;
+mod commit;
 mod content;
 mod document;
 mod error;
@@ -34,6 +35,7 @@ pub mod registry;
 mod transfer;
 mod unpack;
 
+pub use commit::{CommitSpec, LayerDraft};
 pub use error::{BoxError, ImageError, Result};
 pub use image::{Image, Layer};
 pub use images::{Images, Loaded, PullOptions, PushOptions, Removed};

@@ -12,8 +12,10 @@
 //!
 //! Not here: images, records, restart policy (`engine`), what the documents mean (`hcs`), the protocol (`gcs`).
 
+pub mod console;
 pub mod document;
 mod error;
+mod files;
 pub mod local;
 mod log;
 pub mod shim;
@@ -22,6 +24,7 @@ mod state;
 mod stream;
 
 pub use error::{ErrorKind, Result, TaskError};
+pub use files::{ERRORS_KEPT, FileWork, FilesSpec, Place, failure as files_failure};
 pub use spec::{LogConfig, ProcessSpec, SandboxSpec, Share, TaskSpec};
 pub use state::{ExitStatus, TaskInfo, TaskState, TaskStatus};
 
@@ -31,6 +34,10 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 pub use gcs::{Duplex, Stream};
+
+/// In place of a task's id: the machine itself. [`Sandbox::exec`] then runs a program beside the containers, of whose OCI
+/// process only `args`, `env` and `cwd` count; wait, signal, resize and attach take the same pair of ids.
+pub const MACHINE: &str = "";
 
 /// Makes sandboxes.
 #[async_trait]
@@ -58,7 +65,8 @@ pub trait Sandbox: Send + Sync {
     fn spec(&self) -> &SandboxSpec;
 
     /// Attaches and mounts what the task needs and makes the container. Nothing is left after a failure. A task
-    /// that is still being deleted is waited for.
+    /// that is still being deleted is waited for. One without specification is only mounted, for
+    /// [`Sandbox::files`].
     async fn create(&self, task: TaskSpec) -> Result<()>;
 
     /// Starts a task's first process and returns its pid in the VM. Once per task.
@@ -72,6 +80,11 @@ pub trait Sandbox: Send + Sync {
         exec_id: &str,
         process: ProcessSpec,
     ) -> Result<(u32, Option<AttachStreams>)>;
+
+    /// Starts a tool on the files of a task, in any state of it, and returns its streams: the result is channel 1, the
+    /// input of an extraction its standard input, and its end is its exit (see [`Sandbox::wait`] and
+    /// [`files_failure`]). It is known under the id of an exec; deleting the task kills it.
+    async fn files(&self, id: &str, exec_id: &str, spec: FilesSpec) -> Result<AttachStreams>;
 
     /// Forgets an exec that has exited.
     async fn delete_exec(&self, id: &str, exec_id: &str) -> Result<()>;

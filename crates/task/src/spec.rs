@@ -60,6 +60,11 @@ impl SandboxSpec {
     pub fn dir(&self) -> PathBuf {
         self.run_dir.join("sandboxes").join(&self.id)
     }
+
+    /// Where back ends keep what virtual machines write to their consoles, a file `<id>.log` for each: `<run_dir>/vm`.
+    pub fn consoles(&self) -> PathBuf {
+        self.run_dir.join("vm")
+    }
 }
 
 /// A task: one container.
@@ -71,7 +76,8 @@ pub struct TaskSpec {
     pub layers: Vec<PathBuf>,
     /// The scratch disk.
     pub scratch: PathBuf,
-    /// The OCI runtime specification; `root.path` is filled in here.
+    /// The OCI runtime specification; `root.path` is filled in here. Null: nothing is to run, the file systems are
+    /// only mounted.
     pub oci_spec: Value,
     /// Directories and files of the host.
     pub shares: Vec<Share>,

@@ -112,7 +112,7 @@ fn shim(dir: &Path) {
         });
     }
     // What failed has been reported to who started us.
-    let _ = runtime.block_on(task::shim::serve(dir, service));
+    let _ = runtime.block_on(task::shim::serve(dir, service, || {}));
 }
 
 fn block(test: impl Future<Output = ()>) {

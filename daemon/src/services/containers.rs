@@ -88,13 +88,14 @@ impl api::Containers for House {
         )?;
         let by_state = request.filters.contains_key("status") || request.filters.contains_key("exited");
         let all = request.all || request.limit > 0 || by_state;
+        let machines = self.engine.virtual_machines();
         let mut containers: Vec<ContainerSummary> = self
             .engine
             .list()
             .iter()
             .filter(|record| all || documents::is_alive(record.state.status))
             .filter(|record| matches(record, &request.filters))
-            .map(documents::summary)
+            .map(|record| documents::summary(record, &machines))
             .collect();
         if request.limit > 0 {
             containers.truncate(usize::try_from(request.limit).unwrap_or(usize::MAX));
@@ -272,6 +273,30 @@ impl api::Containers for House {
         };
         resized.map_err(|error| status(&error))?;
         Ok(Empty {})
+    }
+
+    async fn stat_path(&self, _: Context, request: StatPath) -> Result<PathStat, Status> {
+        self.path_stat(request).await
+    }
+
+    async fn get_archive(&self, _: Context, request: GetArchive) -> Result<ByteStream, Status> {
+        self.archive_of(request).await
+    }
+
+    async fn put_archive(&self, _: Context, request: PutArchive) -> Result<ByteStream, Status> {
+        self.archive_into(request)
+    }
+
+    async fn changes(&self, _: Context, request: ListChanges) -> Result<ItemStream<PathChange>, Status> {
+        self.changes_of(request)
+    }
+
+    async fn export(&self, _: Context, request: ExportContainer) -> Result<ByteStream, Status> {
+        self.export_of(request).await
+    }
+
+    async fn commit(&self, _: Context, request: CommitContainer) -> Result<CommittedImage, Status> {
+        self.commit_of(request).await
     }
 
     async fn prune(&self, _: Context, request: PruneContainers) -> Result<Pruned, Status> {

@@ -1,5 +1,7 @@
 //! Records in the shapes that clients print: lists, and `inspect` as docker's users and scripts read it.
 
+use std::collections::HashSet;
+
 use api::message::{ContainerSummary, ImageSummary};
 use engine::{ContainerRecord, Status, rfc3339};
 use image::Image;
@@ -10,8 +12,9 @@ pub(super) fn is_alive(status: Status) -> bool {
     matches!(status, Status::Running | Status::Paused)
 }
 
-/// One line of `ps`.
-pub(super) fn summary(record: &ContainerRecord) -> ContainerSummary {
+/// One line of `ps`; `machines` are the ids of the virtual machines that live.
+pub(super) fn summary(record: &ContainerRecord, machines: &HashSet<String>) -> ContainerSummary {
+    let home = record.state.sandbox.as_ref();
     ContainerSummary {
         id: record.id.clone(),
         name: record.name.clone(),
@@ -32,7 +35,13 @@ pub(super) fn summary(record: &ContainerRecord) -> ContainerSummary {
             .map(|mount| mount.source.to_string_lossy().into_owned())
             .collect(),
         platform: record.platform.clone(),
-        isolation: "process".to_owned(),
+        isolation: match record.options.isolation.as_deref() {
+            Some("hyperv") => "hyperv".to_owned(),
+            _ => "process".to_owned(),
+        },
+        machine: home
+            .filter(|id| is_alive(record.state.status) && machines.contains(*id))
+            .cloned(),
         ..ContainerSummary::default()
     }
 }

@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::{House, documents, filters, relay};
-use crate::heap::Heavy;
+use crate::heap::Active;
 use crate::status::status;
 
 /// Progress that waits for a slow client; more is dropped, because only the newest matters.
@@ -127,7 +127,7 @@ impl api::Images for House {
         let (ours, theirs) = ByteStream::pair();
         let engine = self.engine.clone();
         self.tracker.spawn(async move {
-            let _heavy = Heavy::begin();
+            let _active = Active::begin();
             let (sender, mut receiver) = ours.split();
             let (write, read) = relay::pipe();
             let progress = quiet_progress(&sender);
@@ -237,7 +237,7 @@ where
     });
     let work = work(sink);
     let mut work = Some(Box::pin(async move {
-        let _heavy = Heavy::begin();
+        let _active = Active::begin();
         work.await
     }));
     let mut outcome = None;

@@ -6,8 +6,10 @@
 mod containers;
 mod create;
 mod documents;
+mod files;
 mod filters;
 mod images;
+mod machines;
 mod relay;
 mod system;
 
@@ -18,6 +20,7 @@ use engine::Engine;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::heap::Active;
 use crate::settings::Settings;
 use crate::status::status;
 
@@ -40,6 +43,7 @@ impl House {
             system: Arc::new(self.clone()),
             containers: Arc::new(self.clone()),
             images: Arc::new(self.clone()),
+            machines: Arc::new(self.clone()),
         }
     }
 
@@ -48,6 +52,12 @@ impl House {
         &self,
         work: impl Future<Output = engine::Result<T>> + Send + 'static,
     ) -> Result<T, Status> {
+        let active = Active::begin();
+        let work = async move {
+            let outcome = work.await;
+            drop(active);
+            outcome
+        };
         match self.tracker.spawn(work).await {
             Ok(outcome) => outcome.map_err(|error| status(&error)),
             Err(error) => Err(Status::internal("the request failed unexpectedly").caused_by(&error)),

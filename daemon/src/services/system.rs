@@ -64,10 +64,17 @@ impl api::System for House {
         let mut details = BTreeMap::new();
         let sandboxes: Vec<_> = self
             .engine
-            .sandboxes()
-            .await
+            .machines()
             .into_iter()
-            .map(|(id, host_network)| serde_json::json!({"Id": id, "HostNetwork": host_network}))
+            .map(|machine| {
+                serde_json::json!({
+                    "Id": machine.id,
+                    "Scope": machine.role.as_str(),
+                    "VirtualMachine": machine.virtual_machine,
+                    "HostNetwork": machine.role == engine::Role::HostNetwork,
+                    "Containers": machine.containers.len(),
+                })
+            })
             .collect();
         details.insert("Sandboxes".to_owned(), sandboxes.into());
         Ok(Info {
@@ -151,6 +158,18 @@ impl api::System for House {
             .count();
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let reclaimable = if used == 0 { usage.blobs + usage.layers } else { 0 };
+        let machines: Vec<_> = self
+            .engine
+            .machines()
+            .into_iter()
+            .filter(|machine| machine.virtual_machine)
+            .collect();
+        let memory = |all: bool| {
+            let counted = machines
+                .iter()
+                .filter(|machine| all || machine.containers.is_empty());
+            counted.map(|machine| machine.memory_mb << 20).sum()
+        };
         Ok(DiskUsage {
             usage: vec![
                 Usage {
@@ -166,6 +185,18 @@ impl api::System for House {
                     active: count(alive),
                     size: usage.scratches,
                     reclaimable: if alive == 0 { usage.scratches } else { 0 },
+                },
+                Usage {
+                    kind: "VM Memory".to_owned(),
+                    count: count(machines.len()),
+                    active: count(
+                        machines
+                            .iter()
+                            .filter(|machine| !machine.containers.is_empty())
+                            .count(),
+                    ),
+                    size: memory(true),
+                    reclaimable: memory(false),
                 },
             ],
         })

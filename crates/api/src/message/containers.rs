@@ -128,6 +128,9 @@ pub struct ContainerSummary {
     pub platform: String,
     /// `process` or `hyperv`.
     pub isolation: String,
+    /// The virtual machine that it lives in, while it runs in one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
     /// Bytes of the writable layer, when asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size_rw: Option<u64>,

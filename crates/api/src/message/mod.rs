@@ -13,15 +13,19 @@ use serde::{Deserialize, Serialize};
 mod containers;
 mod create;
 mod exec;
+mod files;
 mod images;
 mod logs;
+mod machines;
 mod system;
 
 pub use containers::*;
 pub use create::*;
 pub use exec::*;
+pub use files::*;
 pub use images::*;
 pub use logs::*;
+pub use machines::*;
 pub use system::*;
 
 /// The time that stands for "not yet".

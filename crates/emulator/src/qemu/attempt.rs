@@ -1,8 +1,10 @@
 //! One attempt to bring a machine up: QEMU with its devices, and the first sign of its guest.
 
+use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,6 +21,7 @@ use super::machine::{Qemu, gone};
 use super::pmem::Pmem;
 use super::process::{Launch, Process};
 use super::qmp::Qmp;
+use super::ramdisk;
 use super::vsock::Device;
 use crate::backend::{Backend, Slot};
 use crate::cgroup::Cgroup;
@@ -30,6 +33,8 @@ const HINT: &str =
     "install QEMU (Debian and Ubuntu: apt-get install qemu-system-x86), or use sandbox isolation";
 /// Address space for persistent memory, in MB; processors can address more, but some not much more.
 const PMEM_ROOM_MB: u64 = 128 * 1024;
+/// The initrd that was made for this machine, in its directory.
+const INITRD: &str = "initrd";
 /// How long a QEMU that was killed may take to end.
 const KILL_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -69,6 +74,7 @@ impl Qemu {
         self.device = Some(device);
         let console = Console::begin(&self.qemu.state_dir, &self.id, self.spec.console.as_deref())
             .map_err(|error| Failure::io("cannot connect the serial port", error))?;
+        let (initrd, kernel_line) = self.what_boots(files, &directory)?;
         let controllers: Vec<bool> = self.spec.controllers.iter().map(|c| !c.name.is_empty()).collect();
         let arguments = command::arguments(&Options {
             id: &self.id,
@@ -76,8 +82,8 @@ impl Qemu {
             processors: self.spec.processors.count,
             memory_mb: self.spec.memory_mb,
             kernel: &files.kernel,
-            initrd: files.initrd.as_deref(),
-            kernel_line: &kernel_line::translate(&self.spec.command_line),
+            initrd: initrd.as_deref(),
+            kernel_line: &kernel_line,
             controllers: &controllers,
             pmem_mb: self.pmem_mb(),
         });
@@ -132,6 +138,30 @@ impl Qemu {
             self.attach_pmem(number, &device)?;
         }
         Ok(())
+    }
+
+    /// The initrd and the kernel's command line; somebody else's initrd with ours in front, in this machine's directory.
+    fn what_boots(&self, files: &BootFiles, directory: &Path) -> Result<(Option<PathBuf>, String), Failure> {
+        let line = &self.spec.command_line;
+        let (Some(initrd), Some((ours, length))) = (&files.initrd, &files.platform) else {
+            return Ok((files.initrd.clone(), kernel_line::translate(line, None)));
+        };
+        if kernel_line::names_init(line) {
+            return Ok((files.initrd.clone(), kernel_line::translate(line, None)));
+        }
+        let both = directory.join(INITRD);
+        // An attempt with another accelerator finds that of the first.
+        let made = match fs::remove_file(&both) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => ramdisk::put_in_front(ours, *length, initrd, &both),
+        };
+        made.map_err(|error| {
+            Failure::io(
+                format!("cannot put our drivers in front of initrd {}", initrd.display()),
+                error,
+            )
+        })?;
+        Ok((Some(both), kernel_line::translate(line, Some(ramdisk::PLATFORM))))
     }
 
     /// Room for all persistent memory that may come, a slot with twice the size for its alignment.

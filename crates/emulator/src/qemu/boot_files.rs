@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use hcs::HResult;
 
+use super::ramdisk;
 use crate::failure::{FILE_NOT_FOUND, Failure};
 
 /// What to do about missing or wrong files.
@@ -38,6 +39,8 @@ const ARCHIVES: [&[u8]; 9] = [
 pub(super) struct BootFiles {
     pub(super) kernel: PathBuf,
     pub(super) initrd: Option<PathBuf>,
+    /// What to put in front of an initrd that is not ours: our own, and how much of it.
+    pub(super) platform: Option<(PathBuf, u64)>,
 }
 
 impl BootFiles {
@@ -49,14 +52,38 @@ impl BootFiles {
             false => kernel.to_owned(),
         };
         check_kernel(&kernel)?;
+        let mut platform = None;
         if let Some(initrd) = initrd {
             check_initrd(initrd)?;
+            platform = find_platform(&kernel, initrd)?;
         }
         Ok(Self {
             kernel,
             initrd: initrd.map(Path::to_owned),
+            platform,
         })
     }
+}
+
+/// Nothing for an initrd of ours. One that is not boots as it is when ours is not beside the kernel: it may know this machine.
+fn find_platform(kernel: &Path, initrd: &Path) -> Result<Option<(PathBuf, u64)>, Failure> {
+    let length = |path: &Path| {
+        ramdisk::own_length(path)
+            .map_err(|error| Failure::io(format!("cannot read initrd {}", path.display()), error))
+    };
+    if length(initrd)? > 0 {
+        return Ok(None);
+    }
+    let ours = kernel.with_file_name("initrd.img");
+    let own = match ours.is_file() {
+        true => length(&ours)?,
+        false => 0,
+    };
+    if own == 0 {
+        tracing::warn!(initrd = %initrd.display(), "the initrd has no agent of ours, and there is none beside the kernel to bring up devices for it");
+        return Ok(None);
+    }
+    Ok(Some((ours, own)))
 }
 
 fn open(what: &str, path: &Path) -> Result<(File, u64), Failure> {
@@ -225,6 +252,25 @@ mod tests {
                 "{message}"
             );
         }
+    }
+
+    #[test]
+    fn an_initrd_of_somebody_else_needs_ours_beside_the_kernel() {
+        let directory = tempfile::tempdir().unwrap();
+        let (kernel, ours) = (
+            directory.path().join("vmlinux"),
+            directory.path().join("initrd.img"),
+        );
+        let theirs = directory.path().join("theirs.img");
+        let entry = format!("070701{}0000000a{:08}.ctr-like\0", "0".repeat(88), 0);
+        let archive = entry.into_bytes();
+        std::fs::write(&kernel, elf(X86_64, 3072)).unwrap();
+        std::fs::write(&theirs, [[0x1f, 0x8b].as_slice(), &[7; 1024]].concat()).unwrap();
+        let platform = |initrd| BootFiles::check(&kernel, Some(initrd)).unwrap().platform;
+        assert_eq!(platform(&theirs), None);
+        std::fs::write(&ours, [archive.as_slice(), &[0; 512]].concat()).unwrap();
+        assert_eq!(platform(&ours), None);
+        assert_eq!(platform(&theirs), Some((ours.clone(), 120)));
     }
 
     #[test]

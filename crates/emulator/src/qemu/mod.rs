@@ -20,6 +20,7 @@ mod plan9;
 mod pmem;
 mod process;
 mod qmp;
+mod ramdisk;
 mod vsock;
 
 pub(crate) use self::machine::Qemu;

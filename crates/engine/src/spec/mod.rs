@@ -145,6 +145,21 @@ pub(crate) fn exec_process(record: &ContainerRecord, exec: &ExecOptions) -> Resu
     ))
 }
 
+/// A program in a machine itself: root, with all that the machine has.
+pub(crate) fn machine_process(exec: &ExecOptions) -> Value {
+    let mut env = merge_env(
+        &[
+            "PATH=/sbin:/usr/sbin:/bin:/usr/bin".to_owned(),
+            "HOME=/".to_owned(),
+        ],
+        &exec.env,
+    );
+    if exec.tty {
+        env = with_default(env, "TERM", "xterm");
+    }
+    json!({ "args": exec.args, "env": env, "cwd": exec.working_dir.as_deref().unwrap_or("/") })
+}
+
 /// The container shares the network of its sandbox's host.
 #[must_use]
 pub(crate) fn host_network(record: &ContainerRecord) -> bool {

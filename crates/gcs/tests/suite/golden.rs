@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use gcs::host::{Bridge, Config};
 use gcs::json;
 use gcs::message::{
     Create, Empty, ExecuteProcess, GetProperties, MessageType, ModifySettings, NegotiateProtocol,
@@ -14,6 +15,9 @@ use gcs::message::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::io::DuplexStream;
+
+use crate::kit::{negotiated, read_frame};
 
 /// One recorded request.
 pub(crate) struct Recorded {
@@ -122,6 +126,105 @@ fn recorded_requests_are_read_and_written_back_unchanged() {
         13,
         "the recordings hold every message a Linux guest gets: {seen:?}"
     );
+}
+
+/// What a bridge sends for one call.
+async fn sent(
+    bridge: &Bridge,
+    guest: &mut DuplexStream,
+    call: impl AsyncFnOnce(Bridge) + Send + 'static,
+) -> (u32, Value) {
+    let task = tokio::task::spawn_local(call(bridge.clone()));
+    let (number, _, message) = read_frame(guest).await;
+    // What it is answered does not matter here.
+    task.abort();
+    (number, message)
+}
+
+#[tokio::test]
+async fn a_bridge_sends_what_was_recorded_for_the_same_calls() {
+    let local = tokio::task::LocalSet::new();
+    local.run_until(every_recorded_call()).await;
+}
+
+async fn every_recorded_call() {
+    let (bridge, mut guest) = negotiated().await;
+    for Recorded {
+        place,
+        number,
+        message,
+        ..
+    } in recorded()
+    {
+        let message = travelling(&message);
+        let base: RequestBase = json::from_value(message.clone()).unwrap();
+        let id = base.container_id;
+        fn body<T: DeserializeOwned>(message: &Value) -> T {
+            json::from_value(message.clone()).unwrap()
+        }
+        let kind = MessageType::from_request(number).unwrap();
+        let copy = message.clone();
+        let (got, ours) = sent(&bridge, &mut guest, async move |bridge| {
+            let message = copy;
+            // Only what is sent matters, and that nobody answers.
+            match kind {
+                MessageType::Create => {
+                    let _ = bridge
+                        .create(&id, &body::<Create>(&message).container_config)
+                        .await;
+                }
+                MessageType::Start => drop(bridge.start(&id).await),
+                MessageType::ExecuteProcess => {
+                    let settings = body::<ExecuteProcess>(&message).settings;
+                    let (parameters, ports) =
+                        (settings.process_parameters, settings.vsock_stdio_relay_settings);
+                    let _ = bridge.execute(&id, &parameters, ports).await;
+                }
+                MessageType::WaitForProcess => {
+                    let _ = bridge
+                        .wait(&id, body::<WaitForProcess>(&message).process_id)
+                        .await;
+                }
+                MessageType::SignalProcess => {
+                    let signal: SignalProcess = body(&message);
+                    let number = signal.options.as_ref().map(|options| options.signal);
+                    let _ = bridge.signal(&id, signal.process_id, number).await;
+                }
+                MessageType::ResizeConsole => {
+                    let size: ResizeConsole = body(&message);
+                    let _ = bridge.resize(&id, size.process_id, size.height, size.width).await;
+                }
+                MessageType::GetProperties => {
+                    let _ = bridge
+                        .properties(&id, &body::<GetProperties>(&message).query)
+                        .await;
+                }
+                MessageType::ModifySettings => {
+                    let _ = bridge
+                        .modify(&id, &body::<ModifySettings>(&message).request)
+                        .await;
+                }
+                MessageType::ShutdownGraceful => drop(bridge.shutdown(&id, true).await),
+                MessageType::ShutdownForced => drop(bridge.shutdown(&id, false).await),
+                MessageType::DumpStacks => drop(bridge.dump_stacks().await),
+                MessageType::DeleteContainerState => drop(bridge.delete_container_state(&id).await),
+                MessageType::NegotiateProtocol => {
+                    // Once for each connection, so on one of its own.
+                    let (host, mut guest) = tokio::io::duplex(1 << 20);
+                    let connecting = tokio::spawn(Bridge::connect(Box::new(host), Config::default()));
+                    let (_, _, ours) = read_frame(&mut guest).await;
+                    connecting.abort();
+                    assert_eq!(ours, message);
+                    drop(bridge.start("instead").await);
+                }
+                other => panic!("{other:?} was never recorded"),
+            }
+        })
+        .await;
+        if kind != MessageType::NegotiateProtocol {
+            assert_eq!((got, comparable(ours)), (number, comparable(message)), "{place}");
+        }
+    }
 }
 
 #[test]

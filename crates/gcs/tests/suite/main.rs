@@ -5,6 +5,7 @@
 )]
 
 mod bridge;
+mod flooding_guest;
 mod golden;
 mod hostile_guest;
 mod hostile_host;

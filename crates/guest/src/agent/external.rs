@@ -19,6 +19,9 @@ use crate::stdio::{self, Streams, Wanted};
 /// Where programs are looked up: the agent's own search path, not the process's.
 const PATH: [&str; 4] = ["/sbin", "/usr/sbin", "/bin", "/usr/bin"];
 
+/// This program.
+const OWN: &str = "/proc/self/exe";
+
 /// Starts a program with its connections as standard streams.
 pub(super) async fn run(
     inner: &Arc<Inner>,
@@ -37,19 +40,23 @@ pub(super) async fn run(
             "there is no program to run",
         ));
     };
-    let program = find(name)
+    let (program, first) = program(name)
         .ok_or_else(|| AgentError::fail(format!("exec: {name:?}: executable file not found in $PATH")))?;
     let failed = |error: io::Error| AgentError::fail(format!("exec {name}: {error}"));
     let connections = Wanted::new(&parameters, ports).dial().await.map_err(failed)?;
     let mut command = if parameters.emulate_console {
         // A terminal needs a session of its own, which the program gets from this one.
-        let mut command = Command::new("/proc/self/exe");
+        let mut command = Command::new(OWN);
         command.arg(crate::console::COMMAND).arg(&program);
         command
     } else {
         Command::new(&program)
     };
-    command.args(rest).env_clear().envs(&parameters.environment);
+    command
+        .args(first)
+        .args(rest)
+        .env_clear()
+        .envs(&parameters.environment);
     if !parameters.working_directory.is_empty() {
         command.current_dir(&parameters.working_directory);
     }
@@ -94,6 +101,15 @@ fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     unlockpt(&master)?;
     let slave = ioctl_tiocgptpeer(&master, flags)?;
     Ok((master, slave))
+}
+
+/// What is run for a name, and the word before the arguments: the file tools are in this program, whatever the search
+/// path has.
+fn program(name: &str) -> Option<(PathBuf, Option<&'static str>)> {
+    if name == crate::files::COMMAND {
+        return Some((PathBuf::from(OWN), Some(crate::files::COMMAND)));
+    }
+    find(name).map(|found| (found, None))
 }
 
 fn find(name: &str) -> Option<PathBuf> {
@@ -144,6 +160,15 @@ mod tests {
         assert_eq!(words("a '' b").unwrap(), ["a", "", "b"]);
         assert_eq!(words("a 'b"), None);
         assert_eq!(words("  ").unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn the_file_tools_are_this_program() {
+        assert_eq!(
+            program("ctr-like-files"),
+            Some((PathBuf::from(OWN), Some("ctr-like-files")))
+        );
+        assert_eq!(program("/bin/sh"), Some((PathBuf::from("/bin/sh"), None)));
     }
 
     #[test]

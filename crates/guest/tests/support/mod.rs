@@ -296,10 +296,20 @@ impl Sandbox {
 
     /// Accepts the bridge once more.
     pub(crate) async fn reconnect(&self) -> Bridge {
-        let (bridge, _) = soon("bridge", self.bridges.accept()).await.unwrap();
-        Bridge::connect(Box::new(bridge), Config::default())
+        Bridge::connect(Box::new(self.redialled().await), Config::default())
             .await
             .unwrap()
+    }
+
+    /// The bridge that the agent dials once more, not negotiated.
+    pub(crate) async fn redialled(&self) -> UnixStream {
+        let (bridge, _) = soon("bridge", self.bridges.accept()).await.unwrap();
+        bridge
+    }
+
+    /// Listens on a port that the agent is going to dial.
+    pub(crate) fn listen_on(&self, port: u64) -> UnixListener {
+        UnixListener::bind(self.dir.path().join("vsock").join(port.to_string())).unwrap()
     }
 
     /// The directory that the emulator shares with the guest.
@@ -567,6 +577,16 @@ impl<'a> Container<'a> {
             ..Default::default()
         };
         self.sandbox.execute(&self.id, parameters, terminal).await
+    }
+
+    /// Where its root is mounted in the guest.
+    pub(crate) fn root(&self) -> String {
+        format!("{}/rootfs", self.bundle)
+    }
+
+    /// Where what it writes is kept in the guest.
+    pub(crate) fn scratch_path(&self) -> String {
+        format!("{}/scratch/{}", self.bundle, self.id)
     }
 
     /// Takes it down in the order hosts do.

@@ -7,6 +7,8 @@ pub(crate) use oci_client::manifest::{
     OCI_IMAGE_INDEX_MEDIA_TYPE as OCI_INDEX, OCI_IMAGE_MEDIA_TYPE as OCI_MANIFEST,
 };
 
+pub(crate) const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+
 pub(crate) const OCI_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 
 /// Manifests and indexes that we ask for.
@@ -63,7 +65,7 @@ pub(crate) fn is_layer(media_type: &str) -> bool {
                 | OCI_LAYER_GZIP
                 | OCI_LAYER_ZSTD
                 | "application/vnd.docker.image.rootfs.diff.tar"
-                | "application/vnd.docker.image.rootfs.diff.tar.gzip"
+                | DOCKER_LAYER_GZIP
                 | "application/vnd.docker.image.rootfs.diff.tar.zstd"
         )
 }

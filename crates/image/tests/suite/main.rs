@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail here")]
 
 mod archives;
+mod committing;
 #[cfg(target_os = "linux")]
 mod docker_registry;
 mod hostile;

@@ -24,6 +24,11 @@ pub fn scratch(id: &str) -> String {
     format!("/run/gcs/c/{id}/scratch/{id}")
 }
 
+/// What the container changed.
+pub fn upper(id: &str) -> String {
+    format!("{}/upper", scratch(id))
+}
+
 /// Where a layer is mounted.
 pub fn layer(slot: Slot) -> String {
     format!("/run/mounts/scsi/m{}", slot.number())
@@ -230,6 +235,30 @@ pub fn process(stdin: bool, terminal: bool, output: bool, oci_process: Option<Va
         create_std_err_pipe: output && !terminal,
         oci_process,
         ..Default::default()
+    }
+}
+
+/// The parameters of a program in the machine itself, from `args`, `env` and `cwd` of an OCI process.
+pub fn program(stdin: bool, terminal: bool, output: bool, oci_process: &Value) -> ProcessParameters {
+    let words = |name: &str| -> Vec<String> {
+        let all = oci_process.get(name).and_then(Value::as_array);
+        let words = all.into_iter().flatten().filter_map(Value::as_str);
+        words.map(str::to_owned).collect()
+    };
+    let pairs = words("env").into_iter().map(|pair| match pair.split_once('=') {
+        Some((name, value)) => (name.to_owned(), value.to_owned()),
+        None => (pair, String::new()),
+    });
+    ProcessParameters {
+        command_args: words("args"),
+        environment: pairs.collect(),
+        working_directory: oci_process
+            .get("cwd")
+            .and_then(Value::as_str)
+            .unwrap_or("/")
+            .to_owned(),
+        emulate_console: terminal,
+        ..process(stdin, terminal, output, None)
     }
 }
 

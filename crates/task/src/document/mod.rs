@@ -9,8 +9,11 @@
 //! A test compares every document with what Microsoft's runtime was recorded to send for the same input and lists
 //! the differences with their reasons.
 
+mod files;
 pub mod guest;
 pub mod machine;
+
+pub(crate) use files::{Rooms, tool};
 
 /// A place for a disk: one of 64 units of one of four SCSI controllers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

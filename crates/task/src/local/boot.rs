@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use compute::{ComputeService, ComputeSystem, GuestListener, GuestStream};
 use gcs::host::{Bridge, Config};
@@ -17,9 +17,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::LocalConfig;
-use crate::SandboxSpec;
 use crate::document::machine::utility_vm;
 use crate::error::{ErrorKind, Result, TaskError};
+use crate::{SandboxSpec, console};
 
 /// How long the end of a VM may be noticed after that of its connections.
 const SETTLE: Duration = Duration::from_millis(250);
@@ -39,6 +39,7 @@ pub(crate) async fn boot(
     stop: &CancellationToken,
 ) -> Result<(Arc<dyn ComputeSystem>, Bridge)> {
     let system = compute.create(&spec.id, &utility_vm(spec).to_json()).await?;
+    let created = Instant::now();
     let tail = Arc::new(Tail::default());
     let connected = tokio::time::timeout(
         config.boot_timeout,
@@ -50,7 +51,11 @@ pub(crate) async fn boot(
         Err(TaskError::new(ErrorKind::Timeout, text))
     });
     match outcome {
-        Ok(bridge) => Ok((system, bridge)),
+        Ok(bridge) => {
+            let milliseconds = created.elapsed().as_millis();
+            tracing::info!(sandbox = spec.id, milliseconds, "guest agent answers");
+            Ok((system, bridge))
+        }
         Err(mut error) => {
             if let Err(error) = system.terminate().await
                 && !error.is_already_stopped()
@@ -59,11 +64,16 @@ pub(crate) async fn boot(
                 tracing::warn!(sandbox = spec.id, %error, "failed sandbox not terminated");
             }
             system.close().await;
+            // The back end may have quoted it already.
+            let console = match error.message.contains("its console") {
+                true => String::new(),
+                false => console::quoted(&spec.consoles(), &spec.id),
+            };
             error.message = format!(
-                "sandbox {} did not boot: {}{}",
+                "sandbox {} did not boot: {}{}{console}",
                 spec.id,
                 error.message,
-                tail.text()
+                tail.text(),
             );
             Err(error)
         }

@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use super::layers::Layers;
 use super::machine::Machine;
 use crate::document::guest::{self, BindSource};
-use crate::document::{Slot, machine};
+use crate::document::{Rooms, Slot, machine};
 use crate::error::{ErrorKind, Result, TaskError};
 use crate::{Share, TaskSpec};
 
@@ -22,6 +22,8 @@ pub(crate) struct Mounts {
     machine: Arc<Machine>,
     layers: Arc<Layers>,
     layer_paths: Vec<PathBuf>,
+    /// Where the layers are, topmost first.
+    lower: Vec<Slot>,
     scratch: Option<Slot>,
     shares: Vec<Shared>,
     combined: bool,
@@ -48,6 +50,7 @@ impl Mounts {
             machine,
             layers,
             layer_paths: Vec::new(),
+            lower: Vec::new(),
             scratch: None,
             shares: Vec::new(),
             combined: false,
@@ -68,6 +71,15 @@ impl Mounts {
             file: share.file.clone(),
         };
         self.shares.iter().map(bind).collect()
+    }
+
+    /// What tools work on.
+    pub(crate) fn rooms(&self) -> Rooms<'_> {
+        Rooms {
+            id: &self.id,
+            lower: &self.lower,
+            pid: None,
+        }
     }
 
     async fn go_up(&mut self, task: &TaskSpec) -> Result<()> {
@@ -96,9 +108,8 @@ impl Mounts {
         let (lower, scratch, shares) = tokio::join!(lower, scratch, shares);
         // Everything that worked is booked before the first failure is reported.
         let mut failure = None;
-        let mut slots = Vec::new();
         match lower {
-            Ok((mounted, paths)) => (slots, self.layer_paths) = (mounted, paths),
+            Ok((mounted, paths)) => (self.lower, self.layer_paths) = (mounted, paths),
             Err(error) => failure = Some(error),
         }
         match scratch {
@@ -114,7 +125,7 @@ impl Mounts {
         if let Some(error) = failure {
             return Err(error);
         }
-        let request = guest::combine(&self.id, &slots);
+        let request = guest::combine(&self.id, &self.lower);
         let overlay = self.machine.guest(&request);
         let mounted = join_all(self.shares.iter_mut().map(|share| async {
             let request = guest::mount_share(&id, share.mount_index, &share.name, share.read_only);

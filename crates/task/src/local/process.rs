@@ -72,6 +72,11 @@ impl Process {
         self.pid.get().copied()
     }
 
+    /// It runs beside the containers, not in one.
+    pub(crate) fn is_tool(&self) -> bool {
+        self.container == gcs::NULL_ID
+    }
+
     pub(crate) fn has_stdin(&self) -> bool {
         self.stdin.is_some()
     }
@@ -126,12 +131,14 @@ impl Process {
             stdout: port(&stdout),
             stderr: port(&stderr),
         };
-        let accept = async |listener: Option<(u32, Box<dyn GuestListener>)>| match listener {
-            Some((_, mut listener)) => Ok::<_, TaskError>(Some(listener.accept().await?)),
-            None => Ok(None),
-        };
+        let answered = CancellationToken::new();
+        let accept = |listener| accept(listener, &answered);
         let streams = try_join_all([accept(stdin), accept(stdout), accept(stderr)]);
-        let execute = machine.bridge.execute(&self.container, &parameters, ports);
+        let execute = async {
+            let pid = machine.bridge.execute(&self.container, &parameters, ports).await;
+            answered.cancel();
+            pid
+        };
         let (pid, streams) = connect(execute, streams).await?;
         let mut streams = streams.into_iter();
         let mut next = || streams.next().flatten();
@@ -296,6 +303,29 @@ fn has_exited() -> TaskError {
 async fn quiet(exited: &CancellationToken) {
     exited.cancelled().await;
     tokio::time::sleep(QUIET).await;
+}
+
+/// The connection that the guest uses: the last one before it has answered. One that it gave up, because it was slow to see
+/// that it was accepted, is followed by another.
+async fn accept(
+    listener: Option<(u32, Box<dyn GuestListener>)>,
+    answered: &CancellationToken,
+) -> Result<Option<GuestStream>> {
+    let Some((_, mut listener)) = listener else {
+        return Ok(None);
+    };
+    let mut stream = listener.accept().await?;
+    loop {
+        tokio::select! {
+            biased;
+            again = listener.accept() => match again {
+                Ok(again) => stream = again,
+                // The machine has ended, which is noticed elsewhere.
+                Err(_) => return Ok(Some(stream)),
+            },
+            () = answered.cancelled() => return Ok(Some(stream)),
+        }
+    }
 }
 
 /// Starts the process and takes its streams, which are connected before the answer comes.

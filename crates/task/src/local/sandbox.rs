@@ -5,6 +5,9 @@
 //! run at the same time. A monitor waits for the end of the VM or of its bridge: either is the end of the sandbox and
 //! of all its tasks.
 
+mod files;
+mod programs;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,11 +29,13 @@ use super::process::{Process, Setup, Watcher};
 use super::stdin::Stdin;
 use super::task::{Stage, Task};
 use super::{LocalConfig, boot, output, persist};
+use crate::console;
 use crate::document::guest;
 use crate::error::{ErrorKind, Result, TaskError};
 use crate::stream::OutputReader;
 use crate::{
-    AttachStreams, ExitStatus, ProcessSpec, Sandbox, SandboxSpec, TaskInfo, TaskSpec, TaskState, TaskStatus,
+    AttachStreams, ExitStatus, FilesSpec, MACHINE, ProcessSpec, Sandbox, SandboxSpec, TaskInfo, TaskSpec,
+    TaskState, TaskStatus,
 };
 
 /// How much output waits between a process and a client in this process.
@@ -49,6 +54,8 @@ struct Shared {
     machine: Arc<Machine>,
     layers: Arc<Layers>,
     tasks: Mutex<HashMap<String, Arc<Task>>>,
+    /// No task: holds the programs that run beside them.
+    itself: Task,
     retiring: AtomicBool,
     ending: AtomicBool,
     /// The VM is gone, and all that it had on the host.
@@ -90,6 +97,12 @@ impl LocalSandbox {
             tracker.clone(),
             stop.clone(),
         );
+        let nothing = Setup {
+            terminal: false,
+            stdin: None,
+            log: None,
+        };
+        let itself = Task::new(MACHINE, Process::new(gcs::NULL_ID, nothing, &tracker));
         let shared = Arc::new(Shared {
             spec,
             config,
@@ -97,6 +110,7 @@ impl LocalSandbox {
             machine,
             layers: Arc::new(layers),
             tasks: Mutex::default(),
+            itself,
             retiring: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             ended: CancellationToken::new(),
@@ -140,10 +154,6 @@ impl Shared {
             .get(id)
             .map(Arc::clone)
             .ok_or_else(|| TaskError::no_task(id))
-    }
-
-    fn process(&self, id: &str, exec: Option<&str>) -> Result<Arc<Process>> {
-        self.task(id)?.process(exec)
     }
 
     fn reason(&self) -> Option<String> {
@@ -210,6 +220,11 @@ impl Shared {
     async fn assemble(&self, spec: &TaskSpec, stage: &mut Stage) -> Result<()> {
         let (machine, layers) = (Arc::clone(&self.machine), Arc::clone(&self.layers));
         let mounts = Mounts::assemble(machine, layers, spec).await?;
+        if spec.oci_spec.is_null() {
+            stage.mounts = Some(mounts);
+            stage.only_mounted = true;
+            return Ok(());
+        }
         let mut oci_spec = spec.oci_spec.clone();
         if let Some(process) = oci_spec.get_mut("process").and_then(Value::as_object_mut) {
             process.insert("terminal".to_owned(), spec.terminal.into());
@@ -235,6 +250,12 @@ impl Shared {
     async fn start(self: Arc<Self>, id: String) -> Result<u32> {
         let task = self.task(&id)?;
         let mut stage = task.turn.lock().await;
+        if stage.only_mounted {
+            return Err(TaskError::new(
+                ErrorKind::InvalidState,
+                format!("task {id} has nothing to run"),
+            ));
+        }
         if stage.started || stage.mounts.is_none() {
             return Err(TaskError::new(
                 ErrorKind::InvalidState,
@@ -250,6 +271,9 @@ impl Shared {
     }
 
     async fn exec(&self, id: &str, exec_id: &str, spec: ProcessSpec) -> Result<(u32, Option<AttachStreams>)> {
+        if id == MACHINE {
+            return self.program(exec_id, spec).await;
+        }
         let task = self.task(id)?;
         let ProcessSpec {
             mut oci_process,
@@ -310,16 +334,22 @@ impl Shared {
         }
         task.set_deleting(true);
         let mounts = stage.mounts.take();
+        if alive {
+            self.end_tools(&task).await;
+        }
         if alive && let Some(mounts) = mounts {
             let bridge = &self.machine.bridge;
             if status == TaskStatus::Created
+                && !stage.only_mounted
                 && let Err(error) = bridge.shutdown(&id, false).await
             {
                 tracing::debug!(task = id, %error, "task that was never started not killed");
             }
             mounts.go_down().await;
             // Last: it removes the directories, and must not find anything mounted there.
-            if let Err(error) = bridge.delete_container_state(&id).await {
+            if !stage.only_mounted
+                && let Err(error) = bridge.delete_container_state(&id).await
+            {
                 tracing::warn!(task = id, %error, "container not deleted in the guest");
             }
         }
@@ -358,6 +388,10 @@ impl Shared {
                 Err(error) => format!("the compute service lost the VM: {error}"),
             },
             reason = self.machine.bridge.closed() => format!("lost the guest: {reason}"),
+        };
+        let reason = match console::last_words(&self.spec.consoles(), &self.spec.id) {
+            Some(words) => format!("{reason}; {words}"),
+            None => reason,
         };
         tracing::warn!(sandbox = self.spec.id, reason, "sandbox ended");
         self.end(reason).await;
@@ -446,6 +480,13 @@ impl Sandbox for LocalSandbox {
         let shared = Arc::clone(&self.shared);
         let (id, exec_id) = (id.to_owned(), exec_id.to_owned());
         self.run(async move { shared.exec(&id, &exec_id, process).await })
+            .await
+    }
+
+    async fn files(&self, id: &str, exec_id: &str, spec: FilesSpec) -> Result<AttachStreams> {
+        let shared = Arc::clone(&self.shared);
+        let (id, exec_id) = (id.to_owned(), exec_id.to_owned());
+        self.run(async move { shared.files(&id, &exec_id, &spec).await })
             .await
     }
 

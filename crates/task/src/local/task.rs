@@ -28,6 +28,8 @@ pub(crate) struct Task {
 pub(crate) struct Stage {
     /// What is mounted.
     pub(crate) mounts: Option<Mounts>,
+    /// The agent knows of no container: there is nothing to start and nothing to delete.
+    pub(crate) only_mounted: bool,
     /// The start was tried; a second one would confuse the agent.
     pub(crate) started: bool,
 }
@@ -109,6 +111,16 @@ impl Task {
 
     pub(crate) fn remove_exec(&self, exec: &str) {
         self.execs().remove(exec);
+    }
+
+    /// The tools that work on the task's files.
+    pub(crate) fn tools(&self) -> Vec<Arc<Process>> {
+        let execs = self.execs();
+        let tools = execs.values().filter(|process| process.is_tool());
+        tools
+            .filter(|process| process.pid().is_some() && process.exit().is_none())
+            .map(Arc::clone)
+            .collect()
     }
 
     /// Every process that has not exited.

@@ -24,7 +24,8 @@ use super::runtime::Cleanup;
 use crate::error::{ErrorKind, Result, TaskError};
 use crate::local::records;
 use crate::{
-    AttachStreams, ExitStatus, ProcessSpec, Sandbox, SandboxSpec, TaskInfo, TaskSpec, TaskState, TaskStatus,
+    AttachStreams, ExitStatus, FilesSpec, ProcessSpec, Sandbox, SandboxSpec, TaskInfo, TaskSpec, TaskState,
+    TaskStatus,
 };
 
 /// The exit code of tasks whose shim died.
@@ -267,6 +268,17 @@ impl Sandbox for ShimSandbox {
         self.shared.calls()?;
         let (pid, streams) = open_stream(&self.shared.dir, call, &self.shared.tracker).await?;
         Ok((pid.ok_or_else(missing)?, Some(streams)))
+    }
+
+    async fn files(&self, id: &str, exec_id: &str, spec: FilesSpec) -> Result<AttachStreams> {
+        self.shared.calls()?;
+        let call = Call::Files {
+            id: id.to_owned(),
+            exec: exec_id.to_owned(),
+            spec: Box::new(spec),
+        };
+        let (_, streams) = open_stream(&self.shared.dir, call, &self.shared.tracker).await?;
+        Ok(streams)
     }
 
     async fn delete_exec(&self, id: &str, exec_id: &str) -> Result<()> {

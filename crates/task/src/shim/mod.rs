@@ -10,6 +10,7 @@
 //!
 //! The protocol ([`protocol`]) is private to one build and its predecessor. Sockets are in [`transport`].
 
+mod calm;
 mod client;
 mod connection;
 mod directory;

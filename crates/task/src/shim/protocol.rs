@@ -2,8 +2,8 @@
 //!
 //! One JSON object per line. The daemon sends `{"id":1,"method":"start","params":{"id":"c1"}}`, the shim answers
 //! `{"id":1,"result":..}` or `{"id":1,"error":..}`, in any order; `{"id":1,"cancel":true}` means that nobody waits
-//! for the answer any more. Two calls turn their connection into a stream once they are answered, and are alone on
-//! it: `attach` and an `exec` that is not detached. From then on the shim sends attach frames as in
+//! for the answer any more. Three calls turn their connection into a stream once they are answered, and are alone on
+//! it: `attach`, `files` and an `exec` that is not detached. From then on the shim sends attach frames as in
 //! [`crate::AttachStreams::output`], and the daemon sends frames of channel 0: data, or the end of input when empty.
 
 use std::io;
@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
 
 use crate::error::{ErrorKind, Result, TaskError};
-use crate::{ProcessSpec, TaskSpec};
+use crate::{FilesSpec, ProcessSpec, TaskSpec};
 
 /// The version of the protocol, in the answer to `hello`.
 pub(crate) const VERSION: u32 = 1;
@@ -35,6 +35,11 @@ pub(crate) enum Call {
         id: String,
         exec: String,
         process: Box<ProcessSpec>,
+    },
+    Files {
+        id: String,
+        exec: String,
+        spec: Box<FilesSpec>,
     },
     DeleteExec {
         id: String,
@@ -87,6 +92,7 @@ impl Call {
             Self::Create(_)
             | Self::Start { .. }
             | Self::Exec { .. }
+            | Self::Files { .. }
             | Self::DeleteExec { .. }
             | Self::Signal { .. }
             | Self::Update { .. }

@@ -22,6 +22,7 @@ use tokio::sync::{RwLock, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::calm::Calm;
 use super::directory;
 use super::protocol::{
     Call, Hello, Opened, Request, Response, VERSION, line, read_header, read_line, unreadable,
@@ -47,8 +48,12 @@ pub fn load_spec(dir: &Path) -> Result<SandboxSpec> {
 }
 
 /// Runs the sandbox of a directory and serves it until it ends: the whole of a shim process, apart from making the
-/// compute service.
-pub async fn serve(dir: &Path, compute: Arc<dyn ComputeService>) -> Result<()> {
+/// compute service. `rest` is called, on a thread that may block, when nothing has been asked for some seconds.
+pub async fn serve(
+    dir: &Path,
+    compute: Arc<dyn ComputeService>,
+    rest: impl Fn() + Send + Sync + Clone + 'static,
+) -> Result<()> {
     detach();
     let started = async {
         let spec = load_spec(dir)?;
@@ -61,13 +66,15 @@ pub async fn serve(dir: &Path, compute: Arc<dyn ComputeService>) -> Result<()> {
     let outcome = started.await;
     report(&outcome);
     let (sandbox, mut listener) = outcome?;
+    let (finished, tracker) = (CancellationToken::new(), TaskTracker::new());
     let server = Arc::new(Server {
         sandbox,
-        finished: CancellationToken::new(),
+        calm: Calm::begin(rest, &tracker, finished.clone()),
+        finished,
         daemons: AtomicUsize::new(0),
         heard: Mutex::default(),
         changes: Arc::default(),
-        tracker: TaskTracker::new(),
+        tracker,
     });
     let leaving = server.tracker.spawn(Arc::clone(&server).leave());
     loop {
@@ -112,6 +119,7 @@ fn report<T>(outcome: &Result<T>) {
 
 struct Server {
     sandbox: LocalSandbox,
+    calm: Calm,
     /// The process can end.
     finished: CancellationToken,
     /// Connections that carry calls.
@@ -142,6 +150,7 @@ impl Server {
     }
 
     async fn connection(self: Arc<Self>, connection: Connection) {
+        self.calm.stir();
         let (read, write) = tokio::io::split(connection);
         let mut reader = BufReader::with_capacity(BUFFER, read);
         // A connection begins with a call; the first decides what it is.
@@ -179,6 +188,15 @@ impl Server {
                     Ok((Some(pid), streams.ok_or_else(missing)?))
                 });
                 stream(id, opened, reader, write).await
+            }
+            Request::Call {
+                id,
+                call: Call::Files { id: task, exec, spec },
+            } => {
+                let change = self.changes.read().await;
+                let opened = self.sandbox.files(&task, &exec, *spec).await;
+                drop(change);
+                stream(id, opened.map(|streams| (None, streams)), reader, write).await
             }
             first => {
                 let heard = self.take_over().await;
@@ -228,6 +246,7 @@ impl Server {
             let running = Running::default();
             let mut next = Some(first);
             while let Some(request) = next {
+                self.calm.stir();
                 match request {
                     Request::Cancel { id, .. } => {
                         let token = running.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
@@ -302,8 +321,8 @@ impl Server {
                 height,
                 width,
             } => serde_json::to_value(sandbox.resize(id, exec.as_deref(), *height, *width).await?),
-            Call::Attach { .. } => {
-                let text = "attach needs a connection of its own";
+            Call::Attach { .. } | Call::Files { .. } => {
+                let text = "a call that opens streams needs a connection of its own";
                 return Err(TaskError::new(ErrorKind::Shim, text));
             }
             Call::Wait { id, exec } => serde_json::to_value(sandbox.wait(id, exec.as_deref()).await?),

@@ -271,6 +271,19 @@ fn a_container_is_created_as_recorded() {
 }
 
 #[test]
+fn limits_are_changed_as_recorded() {
+    let mut recorded = scenario("lcow-container-update")["steps"][0]["calls"][0]["document"].take();
+    // An artefact of the reference runtime's encoder: a Linux guest is not told about Windows.
+    let settings = recorded["Settings"].as_object_mut().unwrap();
+    assert_eq!(settings.remove("Windows"), Some(json!({})));
+    let resources = settings["Linux"].clone();
+    assert_eq!(
+        guest_request("c1", guest::constrain(resources))["Request"],
+        recorded
+    );
+}
+
+#[test]
 fn processes_have_the_recorded_parameters() {
     let recorded: Vec<Value> = requests("lcow-container", "ExecuteProcess")
         .iter()

@@ -107,6 +107,8 @@ impl Containers for Daemon {
 
 impl Images for Daemon {}
 
+impl crate::Machines for Daemon {}
+
 struct Setup {
     client: Client,
     cancelled: mpsc::UnboundedReceiver<()>,
@@ -119,7 +121,8 @@ async fn setup() -> Setup {
     let services = Services {
         system: daemon.clone(),
         containers: daemon.clone(),
-        images: daemon,
+        images: daemon.clone(),
+        machines: daemon,
     };
     let (listener, connector) = memory();
     let stop = CancellationToken::new();

@@ -124,6 +124,8 @@ impl Containers for Script {
 
 impl Images for Script {}
 
+impl crate::Machines for Script {}
+
 pub(super) struct House {
     pub(super) connector: Connector,
     pub(super) stop: CancellationToken,
@@ -142,6 +144,7 @@ pub(super) fn house(limits: Limits) -> House {
         system: script.clone(),
         containers: script.clone(),
         images: script.clone(),
+        machines: script.clone(),
     };
     let (listener, connector) = memory();
     let stop = CancellationToken::new();

@@ -2,6 +2,7 @@
 //! becomes of streams and exits.
 
 mod endings;
+mod files;
 mod lifecycle;
 mod streams;
 

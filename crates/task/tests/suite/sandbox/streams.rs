@@ -23,6 +23,16 @@ async fn exit_codes_and_both_streams_come_out() {
 }
 
 #[tokio::test]
+async fn a_guest_that_dials_a_stream_again_is_heard_on_the_last_connection() {
+    let bench = Bench::new().await;
+    let (code, out, err) = bench.run(bench.task("c1", &["again", "both"])).await;
+    assert_eq!(
+        (code, out.as_str(), err.as_str()),
+        (0, "to stdout\n", "to stderr\n")
+    );
+}
+
+#[tokio::test]
 async fn a_terminal_has_one_stream_and_takes_its_size() {
     let bench = Bench::new().await;
     let spec = task::TaskSpec {
