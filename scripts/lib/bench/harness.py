@@ -136,8 +136,8 @@ class Daemon:
         self.process.wait()
 
 
-def processes(word):
-    """Processes whose command line has this word and belongs to this bench."""
+def processes(word, mark=args.state):
+    """Processes whose command line has this word, and the mark of this bench or of one machine."""
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
             continue
@@ -145,7 +145,7 @@ def processes(word):
             line = open(f"/proc/{entry}/cmdline").read().replace("\0", " ")
         except OSError:
             continue
-        if word in line and args.state in line:
+        if word in line and mark in line:
             yield int(entry)
 
 

@@ -57,6 +57,12 @@ def answered(house):
     return float(found.group(1))
 
 
+def qemu(house):
+    """The process of a daemon's only machine."""
+    machine = run(ours("system", "vm", "ls", "-q", "--no-trunc"), house.env).split()[0]
+    return next(processes("qemu-system", machine))
+
+
 def wait_for_pool(house):
     """Until a machine is ready and the host is quiet again."""
     for _ in range(600):
@@ -98,7 +104,7 @@ def measure(port, names):
     for _ in range(ROUNDS):
         run(isolated, plain.env)
         add(BOOT, "start to negotiated protocol", answered(plain), "ms")
-        line = line or kernel_line(next(processes("qemu-system")))
+        line = line or kernel_line(qemu(plain))
         run(ours("rm", "-f", "isolated"), plain.env)
         wait_for_no_machine(plain)
         add(BOOT, "the same kernel, prints and powers off", milliseconds(bare_kernel(line, initrd)), "ms")
@@ -135,8 +141,7 @@ def measure(port, names):
     # Memory, after what was freed went back to the host.
     def memory(count):
         time.sleep(8)
-        qemu = next(processes("qemu-system"))
-        add(MEMORY, f"host, {count}", resident(qemu)["Rss"] / 1024, "MiB")
+        add(MEMORY, f"host, {count}", resident(qemu(shared))["Rss"] / 1024, "MiB")
         rows = run(ours("system", "vm", "shell", "bench", "free", "-k"), shared.env).splitlines()
         add(MEMORY, f"used in the guest, {count}", int(rows[1].split()[2]) / 1024, "MiB")
         status = run(ours("system", "vm", "shell", "bench", "grep", "VmRSS", "/proc/1/status"), shared.env)
