@@ -97,6 +97,36 @@ pub enum LayerError {
         /// Where.
         place: Box<Place>,
     },
+    /// Two entries of a Windows layer claim one name.
+    #[error("it collides with \"{other}\", which Windows takes for the same name ({place})")]
+    Collision {
+        /// The escaped name that was there first.
+        other: String,
+        /// Where.
+        place: Box<Place>,
+    },
+    /// The side file of a Windows layer is damaged.
+    #[error("bad side file of a Windows layer: {problem} (record {record})")]
+    BadSideFile {
+        /// What is wrong.
+        problem: &'static str,
+        /// Number of the record, from one; zero before the first.
+        record: u64,
+        /// The rule that a record breaks.
+        #[source]
+        source: Option<Box<Self>>,
+    },
+    /// The host's file system refused an object of a Windows layer, or holds something else than the side file says.
+    #[error("cannot {operation} \"{path}\" of a Windows layer")]
+    Tree {
+        /// What was tried.
+        operation: &'static str,
+        /// The escaped path within the layer.
+        path: String,
+        /// What the file system said.
+        #[source]
+        source: io::Error,
+    },
     /// Something we know of and do not implement.
     #[error("{what} is not supported ({place})")]
     Unsupported {
@@ -169,6 +199,9 @@ impl LayerError {
             Self::BadLink { .. } => "bad-link",
             Self::BadWhiteout { .. } => "bad-whiteout",
             Self::BadAttribute { .. } => "bad-attribute",
+            Self::Collision { .. } => "collision",
+            Self::BadSideFile { .. } => "bad-side-file",
+            Self::Tree { .. } => "bad-tree",
             Self::Unsupported { .. } => "unsupported",
             Self::Truncated { .. } => "truncated",
             Self::Limit { .. } => "limit",
@@ -189,6 +222,7 @@ impl LayerError {
             | Self::BadLink { place, .. }
             | Self::BadWhiteout { place, .. }
             | Self::BadAttribute { place, .. }
+            | Self::Collision { place, .. }
             | Self::Unsupported { place, .. }
             | Self::Truncated { place, .. }
             | Self::Limit { place, .. } => Some(place),

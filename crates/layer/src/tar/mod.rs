@@ -68,6 +68,8 @@ pub struct Entry {
     pub device: (i64, i64),
     /// Extended attributes, each name once.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Records for Windows, `MSWINDOWS.*` and `LIBARCHIVE.creationtime`, each key once.
+    pub windows: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Entry {

@@ -19,6 +19,8 @@ pub(super) struct Records {
     pub(super) ctime: Option<Timestamp>,
     /// Extended attributes in the order of the records, without the `SCHILY.xattr.` prefix, each name once.
     pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Records for Windows in their order: `MSWINDOWS.*` and `LIBARCHIVE.creationtime`, whole keys, each once.
+    pub(super) windows: Vec<(Vec<u8>, Vec<u8>)>,
     pub(super) sparse: Option<Sparse>,
 }
 
@@ -125,6 +127,11 @@ pub(super) fn local(payload: &[u8]) -> Result<Records, Problem> {
                     }
                 } else if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
                     sparse(records.sparse.get_or_insert_default(), key, value)?;
+                } else if key.starts_with(b"MSWINDOWS.") || key == b"LIBARCHIVE.creationtime" {
+                    records.windows.retain(|(other, _)| other != key);
+                    if present {
+                        records.windows.push((key.to_vec(), value.to_vec()));
+                    }
                 }
             }
         }

@@ -356,6 +356,7 @@ impl<R: BufRead> Reader<R> {
             ctime: pax.ctime,
             device,
             xattrs: pax.xattrs,
+            windows: pax.windows,
         })
     }
 

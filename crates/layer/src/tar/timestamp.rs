@@ -15,7 +15,7 @@ pub struct Timestamp {
 impl Timestamp {
     /// Reads a PAX time: a decimal number with an optional minus and fraction. Digits below the nanosecond are
     /// dropped, values that exceed 64 bits saturate.
-    pub(super) fn parse(text: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         let (negative, text) = match text {
             [b'-', rest @ ..] => (true, rest),
             _ => (false, text),

@@ -1,4 +1,5 @@
-//! The suites of the room, in one program because each costs a link: archives, acceptance rules, images, hostile input.
+//! The suites of the room, in one program because each costs a link: archives, acceptance rules, images, Windows
+//! layers, hostile input.
 #![allow(
     clippy::unwrap_used,
     clippy::cast_possible_truncation,
@@ -14,3 +15,4 @@ mod kit;
 mod model;
 #[cfg(target_os = "linux")]
 mod rules;
+mod windows;
