@@ -512,7 +512,7 @@ fn a_commit_that_was_pushed_and_pulled_has_the_same_content() {
 
     let script = "rm -r /srv/old /opt/gone; mkdir /srv/old; echo new > /srv/old/new; \
         echo same > /srv/a; ln /srv/a /srv/b; ln -s /srv/a /srv/link; mkfifo /srv/pipe; chmod 4755 /srv/a; chown -h 7:8 /srv/link; \
-        rm /etc/passwd; touch -d @1000000000 /srv/old/new";
+        touch -d @1000000000 /srv/old/new; rm /etc/passwd";
     daemon
         .cli([
             "run",
