@@ -21,6 +21,11 @@ pub struct ApplyRequest {
     pub expected_diff_id: Option<Digest>,
     /// Length of the blob, where it is known.
     pub size_hint: Option<u64>,
+    /// Keys of the layers below, the base first; empty where layers do not depend on each other.
+    pub parents: Vec<Digest>,
+    /// Key under which the layer is to be stored where layers depend on each other: the chain id. It follows from the
+    /// layers below and the diff id, and is checked against them. Others are stored by their diff id.
+    pub chain_id: Option<Digest>,
 }
 
 /// Somebody who unpacks layers.

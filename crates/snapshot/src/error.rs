@@ -40,6 +40,61 @@ pub enum SnapshotError {
         /// The layer's media type.
         media_type: String,
     },
+    /// A layer below is not there, or damaged; it must be unpacked first.
+    #[error("cannot unpack layer{}: the layer below it, {parent}, is not there", describe(expected.as_ref()))]
+    MissingParent {
+        /// The announced diff id.
+        expected: Option<Digest>,
+        /// Chain id of the layer below.
+        parent: Digest,
+    },
+    /// The key is not the one that follows from the layers below and the diff id.
+    #[error("chain id mismatch: expected {expected}, the layer has {actual}")]
+    ChainIdMismatch {
+        /// What was announced.
+        expected: Digest,
+        /// What follows.
+        actual: Digest,
+    },
+    /// The archive of a layer could not be written.
+    #[error("cannot write the layer")]
+    Export {
+        /// Why.
+        #[source]
+        source: LayerError,
+    },
+    /// Whoever reads the answer has gone.
+    #[error("cannot write the answer")]
+    Output {
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The directory of a layer is not one, or not as it was.
+    #[error("layer {} is damaged; it must be unpacked again", path.display())]
+    DamagedLayer {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: LayerError,
+    },
+    /// What this host cannot do.
+    #[error("{what} is not possible on this host: {reason}")]
+    Unsupported {
+        /// What was asked for.
+        what: &'static str,
+        /// Why, and what to do.
+        reason: &'static str,
+    },
+    /// Something a container has written has no form in a layer, or a layer below is not what it was.
+    #[error("cannot make a layer of what the container has written: {path} {problem}")]
+    NotALayer {
+        /// The path in the container.
+        path: String,
+        /// What is wrong with it, and what to do.
+        problem: String,
+    },
     /// An apply failed earlier, or the program is shutting down.
     #[error("unpacking was abandoned")]
     Abandoned,
@@ -109,7 +164,8 @@ impl SnapshotError {
         };
         match self {
             Self::Io { source, .. } => full(source),
-            Self::Layer { source, .. } => source.code() == "no-space",
+            Self::Output { source } => full(source),
+            Self::Layer { source, .. } | Self::Export { source } => source.code() == "no-space",
             Self::Store(source) => source.is_no_space(),
             _ => false,
         }
@@ -119,7 +175,10 @@ impl SnapshotError {
     #[must_use]
     pub fn is_data_loss(&self) -> bool {
         match self {
-            Self::DiffIdMismatch { .. } | Self::ScratchDamaged { .. } => true,
+            Self::DiffIdMismatch { .. }
+            | Self::ChainIdMismatch { .. }
+            | Self::DamagedLayer { .. }
+            | Self::ScratchDamaged { .. } => true,
             Self::Store(source) => source.is_data_loss(),
             _ => false,
         }

@@ -65,6 +65,7 @@ impl Layers {
         let reason = match (disk::examine_vhd(&path)?, known) {
             (Some(Ok(metadata)), Some(known)) if known.size == metadata.len() => {
                 return Ok(Some(LayerInfo {
+                    key: diff_id.clone(),
                     diff_id: diff_id.clone(),
                     path,
                     size: metadata.len(),

@@ -46,7 +46,7 @@ fn effective_size(wanted: u64) -> Result<u64> {
 }
 
 /// Ids become directory names, on every host.
-fn check_id(id: &str) -> Result<()> {
+pub(crate) fn check_id(id: &str) -> Result<()> {
     let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
     if id.is_empty() || id.len() > 128 || id.starts_with('.') || id.ends_with('.') || !id.bytes().all(good) {
         return Err(SnapshotError::InvalidId {

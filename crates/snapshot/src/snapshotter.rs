@@ -32,11 +32,13 @@ impl fmt::Display for MountType {
 /// An unpacked layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LayerInfo {
+    /// What it is stored under: the diff id, or the chain id where layers depend on those below.
+    pub key: Digest,
     /// Digest of the uncompressed archive.
     pub diff_id: Digest,
     /// What to attach.
     pub path: PathBuf,
-    /// Length of the disk file.
+    /// Length of the disk file, or of all files in it.
     pub size: u64,
     /// Bytes it takes on the host's disk.
     pub allocated_bytes: u64,
@@ -65,14 +67,14 @@ pub trait Snapshotter: Send + Sync {
     /// Which mounts its disks are for.
     fn mount_type(&self) -> MountType;
 
-    /// The layer, if it is there and whole.
-    async fn layer(&self, diff_id: &Digest) -> Result<Option<LayerInfo>>;
+    /// The layer with this key, if it is there and whole.
+    async fn layer(&self, key: &Digest) -> Result<Option<LayerInfo>>;
 
-    /// All layers, by diff id.
+    /// All layers, by key.
     async fn layers(&self) -> Result<Vec<LayerInfo>>;
 
     /// Removes a layer; the answer is the number of bytes freed. A missing one is success.
-    async fn remove_layer(&self, diff_id: &Digest) -> Result<u64>;
+    async fn remove_layer(&self, key: &Digest) -> Result<u64>;
 
     /// Makes an empty writable disk of at least `size` bytes (default: configured). Whoever wants it to stay protects
     /// it in the store first.

@@ -45,7 +45,7 @@ pub use ingest::Ingest;
 pub use keyed::{KeyedGuard, KeyedLocks};
 pub use lease::{Lease, LeaseId, LeaseInfo};
 pub use records::{BlobInfo, Reference, Root};
-pub use resource::{CONTENT, LAYER, Labels, Resource};
+pub use resource::{CONTENT, LAYER, Labels, Resource, WINDOWS_LAYER};
 pub use store::Store;
 pub use table::{Table, Upgrade};
 pub use transaction::Transaction;

@@ -18,6 +18,8 @@ pub type Labels = BTreeMap<String, String>;
 pub const CONTENT: &str = "content";
 /// The kind of unpacked layers.
 pub const LAYER: &str = "layer";
+/// The kind of unpacked layers of Windows, which are known by the chain of layers up to them.
+pub const WINDOWS_LAYER: &str = "windows-layer";
 
 const EDGE: &str = "ctr.ref.";
 

@@ -12,7 +12,9 @@
 //! Everything blocks, is one pass, and keeps metadata in memory and content never. A refusal names entry and rule.
 //! After a failure what was written is of no use; removing it is up to the caller.
 //!
-//! Not here: import into Windows' own layer stores, whiteouts of overlay mounts, and comparing trees.
+//! Trees can be stacked by an overlay mount: deletions, links and directories made anew hide what is below them.
+//!
+//! Not here: import into Windows' own layer stores, mounting, and comparing trees.
 
 mod attributes;
 mod descriptor;
@@ -36,13 +38,14 @@ pub use attributes::Attributes;
 pub use descriptor::SecurityDescriptor;
 pub use entry::{Entry, Kind, Metadata, Times};
 pub use extended::ExtendedAttributes;
-pub use lower::{Lower, LowerKind, LowerTables, Parents};
+pub use lower::{Lower, LowerKind, LowerObject, LowerTables, Parents};
 pub use path::{Area, StreamName, WindowsPath};
 pub use reader::{WindowsLimits, WindowsReader};
 pub use reparse::{LinkKind, Reparse};
 pub use side::{read_side_file, write_side_file};
-pub use table::Table;
+pub use table::{Spelling, Table};
 pub use time::FileTime;
 #[cfg(target_os = "linux")]
-pub use tree::{SIDE_FILE, Unpacked, WindowsTree, unpack_windows};
+pub use tree::{SIDE_FILE, Unpacked, WindowsTree, unpack_windows, unpack_windows_spelled};
+pub use upcase::folded;
 pub use writer::WindowsWriter;

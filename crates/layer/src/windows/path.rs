@@ -123,8 +123,13 @@ impl WindowsPath {
         folded(&self.0) == folded(&other.0)
     }
 
+    /// What has this name in the directory that this path names. The error says which rule it breaks.
+    pub fn join(&self, name: &str) -> Result<Self, Problem> {
+        Self::new(&format!("{}/{name}", self.0))
+    }
+
     /// The order of entries in an archive: by components, parents first.
-    pub(super) fn order(&self, other: &Self) -> std::cmp::Ordering {
+    pub fn order(&self, other: &Self) -> std::cmp::Ordering {
         self.components().cmp(other.components())
     }
 

@@ -5,7 +5,7 @@ use std::io::BufRead;
 use super::path::{self, Name, NameError};
 use super::records::Descriptors;
 use super::table::{NodeId, ROOT, Table, TableLimits, bad_link, bad_name, limit};
-use super::{Area, Entry, FileTime, Kind, Parents, Reparse, WindowsPath};
+use super::{Area, Entry, FileTime, Kind, Parents, Reparse, Spelling, WindowsPath};
 use crate::tar::{self, Piece};
 use crate::{LayerError, Place};
 
@@ -76,6 +76,13 @@ impl<'a, R: BufRead> WindowsReader<'a, R> {
             node: ROOT,
             place: Box::default(),
         }
+    }
+
+    /// Lets the host have a spelling of its own.
+    #[must_use]
+    pub fn spelled(mut self, spelling: Spelling) -> Self {
+        self.table.spell(spelling);
+        self
     }
 
     /// The next entry, or `None` after the last.

@@ -4,8 +4,8 @@
 //! nothing that changes the length, nothing outside the basic plane. The mappings are Unicode's, apart from those that
 //! the table does not have.
 
-/// A name as it is compared: its UTF-16 units in upper case.
-pub(super) fn folded(name: &str) -> Box<[u16]> {
+/// A name as Windows compares it: its UTF-16 units in upper case. Names that fold to the same are the same.
+pub fn folded(name: &str) -> Box<[u16]> {
     name.encode_utf16().map(upper).collect()
 }
 

@@ -75,6 +75,8 @@ pub(crate) fn request(media_type: &str, expected: Option<&Digest>) -> ApplyReque
         media_type: media_type.into(),
         expected_diff_id: expected.cloned(),
         size_hint: None,
+        parents: Vec::new(),
+        chain_id: None,
     }
 }
 

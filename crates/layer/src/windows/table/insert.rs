@@ -262,8 +262,15 @@ impl Table {
             || lower
                 .as_ref()
                 .is_some_and(|lower| lower.kind == LowerKind::Directory);
-        let host = lower.map_or_else(|| fitting(name), |lower| Some(lower.name));
+        let host = lower.map_or_else(|| self.spelled(name, path), |lower| Some(lower.name));
         self.add(parent, name, host.filter(|host| **host != *name), in_lower, here)
+    }
+
+    /// A name that the host has to spell otherwise.
+    fn spelled(&self, name: &str, path: &str) -> Option<Box<str>> {
+        let spelled = self.spelling.and_then(|spelling| spelling(path));
+        let spelled = spelled.filter(|spelled| folded(spelled) == folded(name));
+        spelled.map_or_else(|| fitting(name), |spelled| Some(spelled.into()))
     }
 
     /// Adds a name that does not exist.

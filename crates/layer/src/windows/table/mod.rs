@@ -15,6 +15,10 @@ use super::lower::Walk;
 use super::upcase::folded;
 use super::{Area, FileTime, Metadata, Reparse, StreamName, WindowsPath};
 
+/// How hosts spell the names of a path that no layer has yet, relative to the layer and in the layer's own spelling;
+/// `None` keeps that. The answer is the last component, and differs from it in case only.
+pub type Spelling = fn(path: &str) -> Option<String>;
+
 /// Limits of a table.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TableLimits {
@@ -104,6 +108,7 @@ pub struct Table {
     recent: Option<(Box<str>, NodeId)>,
     bytes: u64,
     limits: TableLimits,
+    spelling: Option<Spelling>,
 }
 
 impl Table {
@@ -117,6 +122,7 @@ impl Table {
             recent: None,
             bytes: 0,
             limits,
+            spelling: None,
         };
         let object = table.object(
             Metadata::default_for(true, FileTime::default()),
@@ -135,6 +141,22 @@ impl Table {
             in_lower: true,
         });
         table
+    }
+
+    /// Lets the host have a spelling of its own.
+    pub(super) fn spell(&mut self, spelling: Spelling) {
+        self.spelling = Some(spelling);
+    }
+
+    /// The names in a directory, in no order.
+    pub(super) fn children(&self, directory: NodeId) -> impl Iterator<Item = NodeId> {
+        let children = (0..).zip(&self.nodes).skip(1);
+        children.filter_map(move |(number, node)| (node.parent == directory).then_some(NodeId(number)))
+    }
+
+    /// What has this name in a directory.
+    pub(super) fn child(&self, directory: NodeId, name: &str) -> Option<NodeId> {
+        self.lookup.get(&(directory, folded(name))).copied()
     }
 
     /// Says where the content of the stream begins that was added last.

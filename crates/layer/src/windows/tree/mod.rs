@@ -1,24 +1,25 @@
 //! A layer on a host whose file system is not NTFS: plain files and directories, and a side file for the rest.
 //!
 //! `Files`, `Hives` and `UtilityVM` hold directories and the content of files, under the names that the side file says.
-//! Links have nothing there, streams neither. Every object is opened below the descriptor of its directory, one
+//! Links have nothing there, streams neither; where the layer hides something there may be a mark for overlay mounts. Every object is opened below the descriptor of its directory, one
 //! component at a time, without following links, and created only where nothing is; so nothing that an archive, or
 //! somebody in the tree, can say leads out of it.
 
 mod host;
 mod unpack;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rustix::fs::Dir;
+use rustix::fs::{AtFlags, Dir, FileType, statat};
 use rustix::io::Errno;
 
-pub use unpack::{Unpacked, unpack_windows};
+pub use unpack::{Unpacked, unpack_windows, unpack_windows_spelled};
 
 use self::host::{Host, failed, open_directory, open_file, open_root};
 use super::side::read_side_file;
@@ -119,17 +120,20 @@ impl WindowsTree {
         writer.finish()
     }
 
-    /// The names that each directory of the host must hold, and no others.
-    fn held(&self) -> HashSet<(NodeId, &[u8])> {
+    /// The names that each directory of the host may hold, and whether they are things or only hide some.
+    fn held(&self) -> HashMap<(NodeId, &[u8]), bool> {
         let order = self.table.order();
-        let present = |node: NodeId| match self.table.what(node) {
+        let is_thing = |node: NodeId| match self.table.what(node) {
             What::Directory { .. } | What::Lower(_) => true,
             What::Object(_) => self.table.reparse(node).is_none(),
             What::Gone => false,
         };
-        let names = order.into_iter().filter(|(node, _)| present(*node));
+        let names = order.into_iter();
         names
-            .map(|(node, _)| (self.table.parent(node), self.table.host_name(node).as_bytes()))
+            .map(|(node, _)| {
+                let name = (self.table.parent(node), self.table.host_name(node).as_bytes());
+                (name, is_thing(node))
+            })
             .collect()
     }
 
@@ -139,13 +143,19 @@ impl WindowsTree {
         directory: BorrowedFd<'_>,
         node: NodeId,
         path: &str,
-        held: &HashSet<(NodeId, &[u8])>,
+        held: &HashMap<(NodeId, &[u8]), bool>,
     ) -> Result<(), LayerError> {
         let fail = |error: Errno| failed("list", path, error.into());
         for found in Dir::read_from(directory).map_err(fail)? {
             let found = found.map_err(fail)?;
             let name = found.file_name().to_bytes();
-            if !matches!(name, b"." | b"..") && !held.contains(&(node, name)) {
+            let known = match held.get(&(node, name)) {
+                _ if matches!(name, b"." | b"..") => true,
+                Some(true) => true,
+                Some(false) => is_whiteout(directory, found.file_name()).map_err(fail)?,
+                None => false,
+            };
+            if !known {
                 let path = format!("{path}/{}", String::from_utf8_lossy(name));
                 let source = io::Error::other("the side file does not have it");
                 return Err(failed("export", &path, source));
@@ -166,6 +176,12 @@ impl WindowsTree {
             _ => Ok(file),
         }
     }
+}
+
+/// Whether a name only hides what the layers below have.
+fn is_whiteout(directory: BorrowedFd<'_>, name: &CStr) -> Result<bool, Errno> {
+    let found = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(FileType::from_raw_mode(found.st_mode) == FileType::CharacterDevice && found.st_rdev == 0)
 }
 
 /// A part of a file.

@@ -6,7 +6,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::thread;
 
-use rustix::fs::{AtFlags, Mode, Timespec, Timestamps, fchmod, fstat, futimens, linkat, unlinkat};
+use rustix::fs::{
+    AtFlags, FileType, Mode, Timespec, Timestamps, XattrFlags, fchmod, fsetxattr, fstat, futimens, linkat,
+    mknodat, unlinkat,
+};
 use rustix::io::Errno;
 
 use super::host::{Host, create, failed, open_directory, open_file, open_root};
@@ -17,9 +20,14 @@ use crate::tar::{Piece, Timestamp};
 use crate::windows::side::write_side_file;
 use crate::windows::table::{NodeId, Table, What};
 use crate::windows::{
-    Attributes, Entry, Kind, LowerTables, Metadata, Parents, WindowsLimits, WindowsPath, WindowsReader,
+    Attributes, Entry, Kind, LowerTables, Metadata, Parents, Spelling, WindowsLimits, WindowsPath,
+    WindowsReader,
 };
 
+/// By this attribute a directory of an overlay shows nothing of those below.
+const OPAQUE: &str = "trusted.overlay.opaque";
+/// Where Wine keeps attributes.
+const DOS_ATTRIBUTES: &str = "user.DOSATTRIB";
 /// Where streams wait for the side file. The name is gone as soon as the file is open.
 const SPOOL: &str = ".streams";
 
@@ -39,11 +47,35 @@ pub struct Unpacked {
 ///
 /// A layer without `parents` is a base layer; otherwise they are the layers below, the nearest first. Files there which
 /// hard links name are linked, or copied where the host cannot link. Nothing is synced, nor removed on failure.
+///
+/// Where the layer hides something that the layers below have on the host, it gets the mark by which overlay mounts know
+/// that: a character device 0/0, or an attribute of a directory that was made anew.
 pub fn unpack_windows(
     tar: impl Read,
     directory: &Path,
     parents: Option<&[&WindowsTree]>,
     limits: &WindowsLimits,
+) -> Result<Unpacked, LayerError> {
+    unpack(tar, directory, parents, limits, None)
+}
+
+/// The same with a spelling that the host prefers.
+pub fn unpack_windows_spelled(
+    tar: impl Read,
+    directory: &Path,
+    parents: Option<&[&WindowsTree]>,
+    limits: &WindowsLimits,
+    spelling: Spelling,
+) -> Result<Unpacked, LayerError> {
+    unpack(tar, directory, parents, limits, Some(spelling))
+}
+
+fn unpack(
+    tar: impl Read,
+    directory: &Path,
+    parents: Option<&[&WindowsTree]>,
+    limits: &WindowsLimits,
+    spelling: Option<Spelling>,
 ) -> Result<Unpacked, LayerError> {
     let root = open_root(directory)?;
     let (input, hasher) = HashedInput::new(tar, limits.max_tar_bytes);
@@ -55,8 +87,13 @@ pub fn unpack_windows(
             .spawn_scoped(scope, || hasher.run())
             .map_err(|source| LayerError::Read { source })?;
         let known: Option<&dyn Parents> = parents.map(|_| &lower as &dyn Parents);
+        let reader = WindowsReader::new(input, known, limits);
+        let reader = match spelling {
+            Some(spelling) => reader.spelled(spelling),
+            None => reader,
+        };
         let mut unpacking = Unpacking {
-            reader: WindowsReader::new(input, known, limits),
+            reader,
             spool: spool(&root)?,
             spooled: 0,
             host: Host::new(root),
@@ -74,7 +111,7 @@ pub fn unpack_windows(
         let (input, table) = reader.into_parts();
         let tar_bytes = input.drain().map_err(LayerError::read)?;
         let diff_id = hashing.join().expect("hashing does not panic");
-        finish_directories(&mut host, &table)?;
+        finish_directories(&mut host, &table, &lower)?;
         let side =
             create(host.root.as_fd(), SIDE_FILE).map_err(|source| failed("create", SIDE_FILE, source))?;
         write_side_file(&table, &mut spool, BufWriter::new(side))?;
@@ -140,6 +177,7 @@ impl<R: Read> Unpacking<'_, R> {
         if file.stream_position().map_err(write)? > file.metadata().map_err(write)?.len() {
             file.set_len(entry.size()).map_err(write)?;
         }
+        keep_attributes(&file, metadata).map_err(|error| write(error.into()))?;
         let read_only = metadata.attributes.has(Attributes::READ_ONLY);
         let mode = if read_only { 0o444 } else { 0o644 };
         fchmod(&file, Mode::from_raw_mode(mode)).map_err(|error| write(error.into()))?;
@@ -212,8 +250,9 @@ impl<R: Read> Unpacking<'_, R> {
     }
 }
 
-/// Makes the directories that only deletions and links name, and gives all their times, children first.
-fn finish_directories(host: &mut Host, table: &Table) -> Result<(), LayerError> {
+/// Makes the directories that only deletions and links name, hides what the layer hides, and gives all directories their
+/// times, children first.
+fn finish_directories(host: &mut Host, table: &Table, lower: &LowerTables<'_>) -> Result<(), LayerError> {
     let order = table.order();
     let directories = || {
         let directory = |node: &&(NodeId, usize)| matches!(table.what(node.0), What::Directory { .. });
@@ -223,15 +262,58 @@ fn finish_directories(host: &mut Host, table: &Table) -> Result<(), LayerError> 
         let made = host.directory(table, node, true);
         made.map_err(|source| failed("create", table.path(node).as_str(), source))?;
     }
+    for (node, _) in &order {
+        hide(host, table, *node, lower)?;
+    }
     for node in directories().rev() {
         let directory = host.directory(table, node, false);
         let directory = directory.map_err(|source| failed("open", table.path(node).as_str(), source))?;
         if let Some(metadata) = table.metadata(node) {
+            keep_attributes(directory, metadata)
+                .map_err(|error| failed("set the attributes of", table.path(node).as_str(), error.into()))?;
             futimens(directory, &times(metadata))
                 .map_err(|error| failed("set the times of", table.path(node).as_str(), error.into()))?;
         }
     }
     Ok(())
+}
+
+/// Marks a name for overlay mounts, if it hides something that the layers below have.
+fn hide(host: &mut Host, table: &Table, node: NodeId, lower: &LowerTables<'_>) -> Result<(), LayerError> {
+    let opaque = match table.what(node) {
+        What::Directory { .. } if table.is_tombstoned(node) => true,
+        What::Gone => false,
+        What::Object(_) if table.reparse(node).is_some() => false,
+        What::Directory { .. } | What::Object(_) | What::Lower(_) => return Ok(()),
+    };
+    let path = table.path(node);
+    let fail = |source| failed("hide what is below", path.as_str(), source);
+    if lower.locate(&path).is_none() {
+        return Ok(());
+    }
+    let marked = if opaque {
+        let directory = host.directory(table, node, false).map_err(fail)?;
+        fsetxattr(directory, OPAQUE, b"y", XattrFlags::empty())
+    } else {
+        let name = table.host_name(node).to_owned();
+        let directory = host.directory(table, table.parent(node), true).map_err(fail)?;
+        mknodat(directory, &*name, FileType::CharacterDevice, Mode::empty(), 0)
+    };
+    marked.map_err(|error| fail(error.into()))
+}
+
+/// Tells Wine, which keeps them as Samba does, of the attributes that the host has no permissions for.
+fn keep_attributes(object: impl AsFd, metadata: &Metadata) -> Result<(), Errno> {
+    let bits = metadata.attributes.bits() & (Attributes::HIDDEN | Attributes::SYSTEM);
+    if bits == 0 {
+        return Ok(());
+    }
+    let text = format!("{bits:#x}");
+    match fsetxattr(object, DOS_ATTRIBUTES, text.as_bytes(), XattrFlags::empty()) {
+        // The side file has them; a file system without such attributes only hides them from Wine.
+        Ok(()) | Err(Errno::OPNOTSUPP) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// A file without a name.
