@@ -118,15 +118,22 @@ impl Inner {
             let (_, config) = self.parts(&digest).await?;
             available.push((digest, config.platform.clone()));
         }
-        let matcher = match platform {
+        let plain = match platform {
             Some(platform) => Matcher::new(platform),
             None => Matcher::any_os(&Platform::host_default()),
         };
-        let ranked = available
-            .iter()
-            .filter_map(|(d, p)| matcher.rank(p).map(|rank| (rank, d)));
-        if let Some((_, best)) = ranked.min_by_key(|(rank, _)| *rank) {
-            return Ok(best.clone());
+        let of_host = self.host.get().map(|host| match platform {
+            Some(platform) => Matcher::new(&host.specific(platform)),
+            None => host.matcher(&Platform::host_default()),
+        });
+        // What is here can be looked at, saved and pushed also where it does not run.
+        for matcher in of_host.iter().chain([&plain]) {
+            let ranked = available
+                .iter()
+                .filter_map(|(d, p)| matcher.rank(p).map(|rank| (rank, d)));
+            if let Some((_, best)) = ranked.min_by_key(|(rank, _)| *rank) {
+                return Ok(best.clone());
+            }
         }
         match (platform, available.first()) {
             (Some(wanted), Some(_)) => Err(ImageError::PlatformMismatch {

@@ -19,7 +19,7 @@ use tokio::{io::AsyncRead, sync::mpsc};
 use tokio_util::io::SyncIoBridge;
 
 use crate::{
-    content::manifest_labels,
+    content::{manifest_labels, unpacked_forms},
     document::{Config, Document, Manifest, media},
     error::{ImageError, Result},
     images::Images,
@@ -150,7 +150,7 @@ impl Images {
         };
         let mut diff_ids = config.diff_ids.clone();
         diff_ids.push(diff_id);
-        let labels = manifest_labels(&parsed, &diff_ids);
+        let labels = manifest_labels(&parsed, &config.platform, &diff_ids);
         let target = content.put(lease.id(), manifest, labels).await?;
         match &spec.name {
             Some(name) => {
@@ -174,7 +174,7 @@ impl Images {
         let needed = std::iter::once(&manifest.config)
             .chain(&manifest.layers)
             .map(|blob| Resource::content(&blob.digest))
-            .chain(config.diff_ids.iter().map(Resource::layer));
+            .chain(unpacked_forms(&config.platform, &config.diff_ids));
         lease.protect_all(needed.collect()).await?;
         Ok((manifest.clone(), config))
     }

@@ -11,13 +11,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use store::{Digest, Hasher, Labels, LeaseId, Resource, Store};
+use store::{Digest, Hasher, Labels, LeaseId, Resource, Store, WINDOWS_LAYER};
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{
     document::{Config, Document, Manifest, media},
     error::{ImageError, Result},
     image::Layer,
+    platform::Platform,
     registry::Limits,
 };
 
@@ -130,8 +131,33 @@ pub(crate) fn child_labels(labels: &Labels) -> Vec<Digest> {
         .collect()
 }
 
+/// The chain id of each layer, as the OCI image specification defines it: what identifies a layer together with those
+/// below it.
+pub(crate) fn chain_ids(diff_ids: &[Digest]) -> Vec<Digest> {
+    let mut chain: Vec<Digest> = Vec::with_capacity(diff_ids.len());
+    for diff_id in diff_ids {
+        let id = match chain.last() {
+            None => diff_id.clone(),
+            Some(below) => Digest::of(format!("{below} {diff_id}")),
+        };
+        chain.push(id);
+    }
+    chain
+}
+
+/// The unpacked forms of an image's layers. Those of Windows depend on the layers below.
+pub(crate) fn unpacked_forms(platform: &Platform, diff_ids: &[Digest]) -> Vec<Resource> {
+    if platform.is_windows() {
+        let chain = chain_ids(diff_ids).into_iter();
+        return chain
+            .map(|id| Resource::new(WINDOWS_LAYER, String::from(id)))
+            .collect();
+    }
+    diff_ids.iter().map(Resource::layer).collect()
+}
+
 /// Keeps the configuration, the layers and their unpacked forms alive.
-pub(crate) fn manifest_labels(manifest: &Manifest, diff_ids: &[Digest]) -> Labels {
+pub(crate) fn manifest_labels(manifest: &Manifest, platform: &Platform, diff_ids: &[Digest]) -> Labels {
     let mut labels = Labels::from([Resource::content(&manifest.config.digest).label("config")]);
     labels.extend(
         manifest
@@ -141,10 +167,10 @@ pub(crate) fn manifest_labels(manifest: &Manifest, diff_ids: &[Digest]) -> Label
             .map(|(n, layer)| Resource::content(&layer.digest).label(format!("l.{n}"))),
     );
     labels.extend(
-        diff_ids
+        unpacked_forms(platform, diff_ids)
             .iter()
             .enumerate()
-            .map(|(n, diff_id)| Resource::layer(diff_id).label(n)),
+            .map(|(n, form)| form.label(n)),
     );
     labels
 }
@@ -193,15 +219,19 @@ pub(crate) fn is_dangling(name: &str) -> bool {
 
 /// The layers of an image, lowest first.
 pub(crate) fn layers(manifest: &Manifest, diff_ids: &[Digest]) -> Vec<Layer> {
+    let chain = chain_ids(diff_ids);
     manifest
         .layers
         .iter()
         .zip(diff_ids)
-        .map(|(blob, diff_id)| Layer {
+        .enumerate()
+        .map(|(n, (blob, diff_id))| Layer {
             digest: blob.digest.clone(),
             size: blob.size,
             media_type: blob.media_type.clone(),
             diff_id: diff_id.clone(),
+            chain_id: chain[n].clone(),
+            parents: chain[..n].to_vec(),
             urls: if media::is_foreign(&blob.media_type) {
                 blob.urls.clone()
             } else {

@@ -9,7 +9,10 @@ use std::io;
 
 use store::{Digest, StoreError};
 
-use crate::{platform::Platform, registry::SafeUrl};
+use crate::{
+    platform::{Platform, host::Refusal},
+    registry::SafeUrl,
+};
 
 /// Result of this crate.
 pub type Result<T, E = ImageError> = std::result::Result<T, E>;
@@ -69,6 +72,16 @@ pub enum ImageError {
         wanted: Box<Platform>,
         /// What exists.
         available: Vec<Platform>,
+    },
+    /// The image is for a Windows that this host cannot run.
+    #[error("{reference} does not run here: {refusal}")]
+    Incompatible {
+        /// The image.
+        reference: String,
+        /// The image without tag and digest.
+        name: String,
+        /// Why not, and what would run.
+        refusal: Box<Refusal>,
     },
     /// The registry wants (other) credentials. Wording fixed.
     #[error("access denied for {repository}: repository does not exist or may require a login: {message}")]
@@ -234,6 +247,7 @@ impl ImageError {
             Self::PlatformMismatch { available, .. } if !available.is_empty() => {
                 Some(format!("choose one with --platform {}", available[0]))
             }
+            Self::Incompatible { name, refusal, .. } => Some(refusal.way_out(name)),
             Self::Ambiguous { .. } => Some("give more digits of the id".to_owned()),
             Self::Transport { url, .. } if url.is_https() => Some(
                 "a registry without TLS must be listed as insecure in the daemon's settings; check proxy and DNS"

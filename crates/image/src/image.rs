@@ -18,8 +18,23 @@ pub struct Layer {
     pub media_type: String,
     /// Digest of the uncompressed archive.
     pub diff_id: Digest,
+    /// Identifies the layer together with those below it.
+    pub chain_id: Digest,
+    /// Chain ids of the layers below it, lowest first.
+    pub parents: Vec<Digest>,
     /// Other places to fetch the blob from (foreign layers of old Windows images).
     pub urls: Vec<String>,
+}
+
+impl Layer {
+    /// What its unpacked form is stored under in an image of this platform.
+    #[must_use]
+    pub fn key(&self, platform: &Platform) -> &Digest {
+        match platform.is_windows() {
+            true => &self.chain_id,
+            false => &self.diff_id,
+        }
+    }
 }
 
 /// An image of one platform in the local store.
@@ -62,5 +77,15 @@ impl Image {
     #[must_use]
     pub fn id(&self) -> &Digest {
         &self.config_digest
+    }
+
+    /// What each layer's unpacked form is stored under, lowest first: its diff id, or for Windows, where it depends on
+    /// the layers below, its chain id.
+    #[must_use]
+    pub fn layer_keys(&self) -> Vec<Digest> {
+        self.layers
+            .iter()
+            .map(|layer| layer.key(&self.platform).clone())
+            .collect()
     }
 }

@@ -1,6 +1,6 @@
 //! The façade: everything that can be done with images.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use store::{Digest, Resource, Store};
 use tokio::{
@@ -11,10 +11,13 @@ use tokio::{
 
 use crate::{
     archive,
-    content::Content,
-    error::Result,
+    content::{Content, unpacked_forms},
+    error::{ImageError, Result},
     image::Image,
-    platform::Platform,
+    platform::{
+        Platform,
+        host::{Host, Isolation},
+    },
     progress::ProgressSink,
     pull, push,
     reference::Reference,
@@ -30,6 +33,8 @@ pub struct PullOptions {
     pub platform: Platform,
     /// Whether the user named the platform. If not, an image that exists only for the other operating system is taken.
     pub platform_explicit: bool,
+    /// How a container of the image is to be kept apart, if the user said so; see [`Images::set_host`].
+    pub isolation: Option<Isolation>,
     /// Credentials for the registry.
     pub auth: Option<Auth>,
 }
@@ -41,6 +46,7 @@ impl PullOptions {
         Self {
             platform,
             platform_explicit: false,
+            isolation: None,
             auth: None,
         }
     }
@@ -53,8 +59,8 @@ pub struct PushOptions {
     pub platform: Option<Platform>,
     /// Credentials for the registry.
     pub auth: Option<Auth>,
-    /// Upload layers that are marked as not distributable.
-    pub foreign_layers: bool,
+    /// Leave out layers that registries were asked not to distribute. Their descriptors are pushed nevertheless.
+    pub skip_foreign_layers: bool,
 }
 
 /// What [`Images::remove`] did.
@@ -87,6 +93,8 @@ pub(crate) struct Inner {
     pub(crate) transport: Arc<Transport>,
     /// Bounds the layers that are moved at the same time, over all operations.
     pub(crate) permits: Arc<Semaphore>,
+    /// The machine that containers are to run on.
+    pub(crate) host: OnceLock<Host>,
 }
 
 impl Images {
@@ -103,7 +111,40 @@ impl Images {
                 content,
                 transport,
                 permits,
+                host: OnceLock::new(),
             }),
+        })
+    }
+
+    /// Says on which machine containers are to run: which variant of an image is preferred, and that a pull on Windows
+    /// refuses, before it fetches layers, what the machine cannot run. Said once, at the start; without it every image
+    /// is taken.
+    pub fn set_host(&self, host: Host) {
+        if let Err(other) = self.inner.host.set(host) {
+            tracing::warn!(host = %other, "the host of images is known already");
+        }
+    }
+
+    /// How a container of an image runs on the host that was set: for a Windows image, whose version decides. None for
+    /// other images, and without a host.
+    ///
+    /// # Errors
+    /// `Incompatible`.
+    pub fn isolation(&self, image: &Image, requested: Option<Isolation>) -> Result<Option<Isolation>> {
+        let Some(host) = self.inner.host.get().filter(|_| image.platform.is_windows()) else {
+            return Ok(None);
+        };
+        let found = host.isolation(image.platform.windows_version(), requested);
+        found.map(Some).map_err(|refusal| ImageError::Incompatible {
+            reference: image
+                .reference
+                .as_ref()
+                .map_or_else(|| image.id().to_string(), Reference::familiar),
+            name: image
+                .reference
+                .as_ref()
+                .map_or_else(|| image.id().to_string(), Reference::familiar_name),
+            refusal: Box::new(refusal),
         })
     }
 
@@ -179,11 +220,10 @@ impl Images {
         progress: ProgressSink,
     ) -> Result<()> {
         let lease = self.inner.content.store.lease().await?;
-        let resources = image
-            .layers
-            .iter()
-            .flat_map(|l| [Resource::content(&l.digest), Resource::layer(&l.diff_id)]);
-        lease.protect_all(resources.collect()).await?;
+        let diff_ids: Vec<_> = image.layers.iter().map(|layer| layer.diff_id.clone()).collect();
+        let mut resources = unpacked_forms(&image.platform, &diff_ids);
+        resources.extend(image.layers.iter().map(|layer| Resource::content(&layer.digest)));
+        lease.protect_all(resources).await?;
         let feeder = Feeder {
             content: self.inner.content.clone(),
             unpacker: Some(unpacker),
@@ -191,12 +231,19 @@ impl Images {
             permits: Arc::clone(&self.inner.permits),
             progress,
         };
-        let mut tasks = JoinSet::new();
-        for layer in pull::distinct(&image.layers) {
-            let (feeder, layer) = (feeder.clone(), layer.clone());
-            tasks.spawn(async move { feeder.layer(&layer).await });
+        if image.platform.is_windows() {
+            // Each stands on the one below.
+            for layer in &image.layers {
+                feeder.layer(layer).await?;
+            }
+        } else {
+            let mut tasks = JoinSet::new();
+            for layer in pull::distinct(&image.layers) {
+                let (feeder, layer) = (feeder.clone(), layer.clone());
+                tasks.spawn(async move { feeder.layer(&layer).await });
+            }
+            pull::wait_all(tasks).await?;
         }
-        pull::wait_all(tasks).await?;
         Ok(lease.release().await?)
     }
 

@@ -41,6 +41,7 @@ pub use image::{Image, Layer};
 pub use images::{Images, Loaded, PullOptions, PushOptions, Removed};
 pub use oci_spec::image::ImageConfiguration;
 pub use platform::Platform;
+pub use platform::host::{Edition, Host, Isolation, Refusal};
 pub use progress::{Progress, ProgressSink, Status, silent};
 pub use reference::Reference;
 pub use registry::{Auth, RegistryConfig};

@@ -4,8 +4,9 @@
 //! platforms compare equal. Text is `os[/arch[/variant]]`, `arch` alone, and `windows(10.0.20348.1)/amd64` for a version
 //! of Windows. [`Matcher`] orders the entries of an index by how well they fit.
 //!
-//! The rules for Windows versions are in [`windows`].
+//! The rules for Windows versions are in [`windows`], which host runs which image in [`host`].
 
+pub mod host;
 pub mod windows;
 
 use std::{cmp::Reverse, fmt, str::FromStr};
@@ -69,6 +70,13 @@ impl Platform {
     #[must_use]
     pub fn is_windows(&self) -> bool {
         self.os == "windows"
+    }
+
+    /// The version of Windows, where it is stated and can be read.
+    #[must_use]
+    pub fn windows_version(&self) -> Option<WindowsVersion> {
+        let version = self.os_version.as_deref().filter(|_| self.is_windows())?;
+        version.parse().ok()
     }
 }
 
@@ -239,27 +247,30 @@ pub struct Rank {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 struct VersionRank {
     other_build: bool,
+    needs_hypervisor: bool,
     version: Reverse<WindowsVersion>,
 }
 
-/// The exact build first, then the newest; never a build newer than the host's.
+/// The exact build first, then what process isolation runs, then the newest; never a build newer than the host's.
 fn windows_rank(wanted: Option<&str>, candidate: Option<&str>) -> Option<VersionRank> {
     let version: Option<WindowsVersion> = candidate.and_then(|text| text.parse().ok());
     let Some(host) = wanted.and_then(|text| text.parse::<WindowsVersion>().ok()) else {
         return Some(VersionRank {
-            other_build: false,
             version: Reverse(version.unwrap_or_default()),
+            ..VersionRank::default()
         });
     };
     let Some(version) = version else {
         // An entry that does not state its version is tried last: nothing says that it cannot run.
         return Some(VersionRank {
             other_build: true,
+            needs_hypervisor: true,
             version: Reverse(WindowsVersion::default()),
         });
     };
     windows::hypervisor_compatible(host, version).then_some(VersionRank {
         other_build: version.build != host.build,
+        needs_hypervisor: !windows::process_compatible(host, version),
         version: Reverse(version),
     })
 }

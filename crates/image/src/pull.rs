@@ -5,18 +5,21 @@
 //! a collection in between takes nothing. Whatever is here already is not fetched; an image asked for by digest that is
 //! complete needs no network.
 
+mod choice;
+
 use std::sync::Arc;
 
 use store::{Digest, Labels, Lease, Resource};
 use tokio::task::JoinSet;
 
+use self::choice::choose;
 use crate::{
-    content::{index_labels, layers, manifest_labels, source_label},
-    document::{Blob, Config, Document, Entry, Index, Manifest},
+    content::{index_labels, layers, manifest_labels, source_label, unpacked_forms},
+    document::{Blob, Config, Document, Manifest},
     error::{ImageError, Result},
     image::{Image, Layer},
     images::{Inner, PullOptions},
-    platform::{Matcher, Platform},
+    platform::Platform,
     progress::{ProgressSink, message},
     reference::Reference,
     registry::Repository,
@@ -114,13 +117,11 @@ impl Pull<'_> {
 
     /// Follows the name to a manifest for the platform and its configuration.
     async fn plan(&self) -> Result<Plan> {
-        let matcher = if self.options.platform_explicit {
-            Matcher::new(&self.options.platform)
-        } else {
-            Matcher::any_os(&self.options.platform)
-        };
+        let matcher = self.matcher();
         let mut indexes = Vec::new();
         let mut claimed = None;
+        // The entries beside the one that was chosen last.
+        let mut others = Vec::new();
         let mut current = self.root().await?;
         let (manifest_bytes, manifest_digest, manifest) = loop {
             let index = match current.document {
@@ -131,17 +132,23 @@ impl Pull<'_> {
                 let reason = format!("indexes are nested deeper than {NESTING_MAX}");
                 return Err(ImageError::invalid(format!("index of {}", self.what()), reason));
             }
-            let entry = choose(&index, &matcher).ok_or_else(|| self.mismatch(offered(&index)))?;
+            let entry = choose(&index, &matcher).ok_or_else(|| self.nothing_fits(&index))?;
+            if let Some(platform) = &entry.platform {
+                self.check_host(platform, &index.entries)?;
+            }
             claimed.clone_from(&entry.platform);
-            let next = self.child(&entry.blob).await?;
+            let child = entry.blob.clone();
+            others = index.entries;
+            let next = self.child(&child).await?;
             indexes.push(Step {
                 digest: current.digest,
                 bytes: current.bytes,
-                child: entry.blob.digest.clone(),
+                child: child.digest,
             });
             current = next;
         };
         let (config, config_bytes) = self.config(&manifest).await?;
+        self.check_host(&config.platform, &others)?;
         if claimed.is_none() && matcher.rank(&config.platform).is_none() {
             if self.options.platform_explicit {
                 return Err(self.mismatch(vec![config.platform]));
@@ -160,14 +167,6 @@ impl Pull<'_> {
             config_bytes,
             config,
         })
-    }
-
-    fn mismatch(&self, available: Vec<Platform>) -> ImageError {
-        ImageError::PlatformMismatch {
-            reference: self.what(),
-            wanted: Box::new(self.options.platform.clone()),
-            available,
-        }
     }
 
     /// What the name points to.
@@ -316,11 +315,8 @@ impl Pull<'_> {
     async fn protect(&self, plan: &Plan, layers: &[Layer]) -> Result<()> {
         let mut resources = vec![Resource::content(&plan.manifest_digest)];
         resources.extend(plan.indexes.iter().map(|index| Resource::content(&index.digest)));
-        resources.extend(
-            layers
-                .iter()
-                .flat_map(|l| [Resource::content(&l.digest), Resource::layer(&l.diff_id)]),
-        );
+        resources.extend(layers.iter().map(|layer| Resource::content(&layer.digest)));
+        resources.extend(unpacked_forms(&plan.config.platform, &plan.config.diff_ids));
         Ok(self.lease.protect_all(resources).await?)
     }
 
@@ -330,7 +326,7 @@ impl Pull<'_> {
         if let Some(bytes) = &plan.config_bytes {
             content.put(self.lease.id(), bytes.clone(), self.source()).await?;
         }
-        let mut labels = manifest_labels(&plan.manifest, &plan.config.diff_ids);
+        let mut labels = manifest_labels(&plan.manifest, &plan.config.platform, &plan.config.diff_ids);
         labels.extend(self.source());
         content
             .put(self.lease.id(), plan.manifest_bytes.clone(), labels)
@@ -403,28 +399,6 @@ impl Pull<'_> {
         );
         Ok(image)
     }
-}
-
-/// The best entry for a platform; one that does not say its platform is better than none.
-fn choose<'a>(index: &'a Index, matcher: &Matcher) -> Option<&'a Entry> {
-    let images = || index.entries.iter().filter(|e| e.is_image);
-    images()
-        .filter_map(|e| Some((matcher.rank(e.platform.as_ref()?)?, e)))
-        .min_by_key(|(rank, _)| *rank)
-        .map(|(_, e)| e)
-        .or_else(|| images().find(|e| e.platform.is_none()))
-}
-
-fn offered(index: &Index) -> Vec<Platform> {
-    let mut all: Vec<_> = index
-        .entries
-        .iter()
-        .filter(|e| e.is_image)
-        .filter_map(|e| e.platform.clone())
-        .collect();
-    all.sort();
-    all.dedup();
-    all
 }
 
 /// Layers without repetitions: an image may use one several times.

@@ -26,7 +26,7 @@ struct Upload {
     permits: Arc<tokio::sync::Semaphore>,
     repository: Arc<Repository>,
     progress: ProgressSink,
-    foreign_layers: bool,
+    skip_foreign_layers: bool,
 }
 
 pub(crate) async fn push(
@@ -71,7 +71,7 @@ pub(crate) async fn push(
         permits: Arc::clone(&inner.permits),
         repository: Arc::clone(&repository),
         progress: progress.clone(),
-        foreign_layers: options.foreign_layers,
+        skip_foreign_layers: options.skip_foreign_layers,
     };
     let mut blobs: Vec<Blob> = Vec::new();
     for (_, document) in &documents {
@@ -137,7 +137,7 @@ async fn remember(content: &crate::content::Content, repository: &Repository, di
 impl Upload {
     async fn blob(&self, blob: &Blob) -> Result<()> {
         let mut reporter = Reporter::new(&self.progress, blob.digest.short(), blob.size);
-        if media::is_foreign(&blob.media_type) && !self.foreign_layers {
+        if media::is_foreign(&blob.media_type) && self.skip_foreign_layers {
             reporter.state(Status::Skipped);
             return Ok(());
         }

@@ -38,6 +38,17 @@ struct DockerEntry {
     config: String,
     repo_tags: Option<Vec<String>>,
     layers: Option<Vec<String>>,
+    /// By diff id: where else a layer can be had.
+    layer_sources: Option<BTreeMap<String, LayerSource>>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LayerSource {
+    media_type: String,
+    digest: String,
+    #[serde(default)]
+    urls: Vec<String>,
 }
 
 impl Assembly<'_> {
@@ -183,7 +194,10 @@ impl Assembly<'_> {
                 self.check_plain_layers(manifest, &config)?;
                 content
                     .store
-                    .label_blob(digest, manifest_labels(manifest, &config.diff_ids))
+                    .label_blob(
+                        digest,
+                        manifest_labels(manifest, &config.platform, &config.diff_ids),
+                    )
                     .await?;
                 Ok(vec![manifest.config.digest.clone()])
             }
@@ -275,7 +289,17 @@ impl Assembly<'_> {
                     });
                 }
             };
-            layers.push(json!({"mediaType": media_type, "digest": stored.digest, "size": stored.size}));
+            let mut layer = json!({"mediaType": media_type, "digest": stored.digest, "size": stored.size});
+            let sources = entry.layer_sources.as_ref();
+            let source = sources.and_then(|sources| sources.get(diff_id.as_str()));
+            // It tells something of this layer only if the bytes are the same, which an unpacked one does not have.
+            if let Some(source) = source.filter(|source| {
+                source.digest == stored.digest.as_str() && media::is_foreign(&source.media_type)
+            }) {
+                layer["mediaType"] = json!(source.media_type);
+                layer["urls"] = json!(source.urls);
+            }
+            layers.push(layer);
         }
         let text = json!({
             "schemaVersion": 2,
@@ -289,7 +313,7 @@ impl Assembly<'_> {
             return Err(ImageError::archive("manifest.json", "it describes no image"));
         };
         content.put(self.lease.id(), config_bytes, Labels::new()).await?;
-        let labels = manifest_labels(&manifest, &config.diff_ids);
+        let labels = manifest_labels(&manifest, &config.platform, &config.diff_ids);
         let target = content.put(self.lease.id(), bytes, labels).await?;
         Ok((target, config_digest))
     }

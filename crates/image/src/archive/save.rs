@@ -14,6 +14,7 @@ use crate::{
     content::read_file,
     document::Document,
     error::{ImageError, Result},
+    image::{Image, Layer},
     images::Inner,
     platform::Platform,
     reference::Reference,
@@ -31,7 +32,7 @@ struct Plan {
 struct DockerEntry {
     manifest: Digest,
     config: Digest,
-    layers: Vec<Digest>,
+    layers: Vec<Layer>,
     tags: Vec<String>,
 }
 
@@ -87,11 +88,21 @@ impl DockerEntry {
         } else {
             json!(self.tags)
         };
-        json!({
+        let mut entry = json!({
             "Config": path(&self.config),
             "RepoTags": tags,
-            "Layers": self.layers.iter().map(path).collect::<Vec<_>>(),
-        })
+            "Layers": self.layers.iter().map(|layer| path(&layer.digest)).collect::<Vec<_>>(),
+        });
+        // Where else a layer can be had, for those that read this list only.
+        for layer in self.layers.iter().filter(|layer| !layer.urls.is_empty()) {
+            entry["LayerSources"][layer.diff_id.as_str()] = json!({
+                "mediaType": layer.media_type,
+                "size": layer.size,
+                "digest": layer.digest,
+                "urls": layer.urls,
+            });
+        }
+        entry
     }
 }
 
@@ -122,7 +133,7 @@ impl Plan {
         let size = inner.content.store.blob(&root).await?.map_or(0, |b| b.size);
         let mut descriptor = json!({"mediaType": document.media_type(), "digest": root, "size": size});
         if let Document::Manifest(_) = &*document {
-            descriptor["platform"] = platform_json(&image.platform);
+            descriptor["platform"] = platform_json(&image);
         }
         if let Some(tag) = &tag {
             descriptor["annotations"] = json!({
@@ -141,7 +152,7 @@ impl Plan {
                 self.docker.push(DockerEntry {
                     manifest: image.manifest.clone(),
                     config: image.config_digest.clone(),
-                    layers: image.layers.iter().map(|l| l.digest.clone()).collect(),
+                    layers: image.layers.clone(),
                     tags: Vec::new(),
                 });
                 self.docker.len() - 1
@@ -189,13 +200,17 @@ impl Plan {
     }
 }
 
-fn platform_json(platform: &Platform) -> Value {
+fn platform_json(image: &Image) -> Value {
+    let platform = &image.platform;
     let mut value = json!({"architecture": platform.architecture, "os": platform.os});
     if let Some(variant) = &platform.variant {
         value["variant"] = json!(variant);
     }
     if let Some(version) = &platform.os_version {
         value["os.version"] = json!(version);
+    }
+    if let Some(features) = image.config.os_features().as_ref().filter(|f| !f.is_empty()) {
+        value["os.features"] = json!(features);
     }
     value
 }

@@ -184,7 +184,7 @@ async fn a_multi_platform_image_goes_up_whole_when_it_is_here_whole() {
     let options = PullOptions {
         platform: "windows/amd64".parse().unwrap(),
         platform_explicit: true,
-        auth: None,
+        ..World::options()
     };
     world.images.pull(&from, options, None, silent()).await.unwrap();
     assert_eq!(push(&world, &name).await, index_digest);

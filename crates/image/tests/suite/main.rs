@@ -9,3 +9,4 @@ mod hostile;
 mod kit;
 mod names;
 mod pulling;
+mod windows;

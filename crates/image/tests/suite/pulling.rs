@@ -40,7 +40,7 @@ fn for_platform(text: &str) -> PullOptions {
     PullOptions {
         platform: text.parse().unwrap(),
         platform_explicit: true,
-        auth: None,
+        ..World::options()
     }
 }
 

@@ -12,7 +12,7 @@ use store::Digest;
 use crate::kit::*;
 
 /// A world with one pulled image, under the short name `mine:1`.
-async fn world_with(image: &TestImage) -> World {
+pub(crate) async fn world_with(image: &TestImage) -> World {
     let server = Server::start(Content::default().image("t", image), |_, _| None).await;
     let world = World::new().await;
     let from = server.reference("x:t");
@@ -30,14 +30,14 @@ async fn world_with(image: &TestImage) -> World {
     world
 }
 
-async fn save(world: &World, names: &[&str]) -> Vec<u8> {
+pub(crate) async fn save(world: &World, names: &[&str]) -> Vec<u8> {
     let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
     let mut bytes = Vec::new();
     world.images.save(&names, None, &mut bytes).await.unwrap();
     bytes
 }
 
-async fn load(world: &World, bytes: Vec<u8>) -> image::Result<Vec<Loaded>> {
+pub(crate) async fn load(world: &World, bytes: Vec<u8>) -> image::Result<Vec<Loaded>> {
     world
         .images
         .load(std::io::Cursor::new(bytes), world.progress())
