@@ -53,6 +53,7 @@ pub(crate) fn tool(rooms: &Rooms<'_>, place: Place, work: &FileWork) -> ProcessP
         FileWork::Export => ("export", json!({"root": guest::rootfs(rooms.id)}), json!({})),
         FileWork::Changes => ("changes", rooms.layers(), json!({})),
         FileWork::Layer => ("layer", rooms.layers(), json!({})),
+        FileWork::Processes => ("processes", json!({"pid": rooms.pid}), json!({})),
     };
     if let (Value::Object(object), Value::Object(details)) = (&mut object, details) {
         object.extend(details);
@@ -111,6 +112,12 @@ mod tests {
                 "lower": ["/run/mounts/scsi/m2", "/run/mounts/scsi/m0"],
             })
         );
+    }
+
+    #[test]
+    fn processes_are_those_of_the_first_one() {
+        let (verb, object) = arguments(Some(7), Place::Root, &FileWork::Processes);
+        assert_eq!((verb.as_str(), object), ("processes", json!({"pid": 7})));
     }
 
     #[test]

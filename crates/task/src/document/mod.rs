@@ -4,7 +4,7 @@
 //!
 //! [`machine`] has what the compute service gets: the utility VM, disks and shares hot-added to it. [`guest`] has what
 //! the agent gets: mounts, the overlay, the container. A change has two halves, the host's and the guest's: when
-//! adding the host's comes first, when removing the guest's.
+//! adding the host's comes first, when removing the guest's. [`windows`] has the documents of Windows containers.
 //!
 //! A test compares every document with what Microsoft's runtime was recorded to send for the same input and lists
 //! the differences with their reasons.
@@ -12,6 +12,7 @@
 mod files;
 pub mod guest;
 pub mod machine;
+pub mod windows;
 
 pub(crate) use files::{Rooms, tool};
 

@@ -8,3 +8,4 @@ mod golden;
 mod sandbox;
 #[path = "../support/mod.rs"]
 mod support;
+mod windows;
