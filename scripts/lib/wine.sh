@@ -19,8 +19,22 @@ prepare_wine() {
         wineserver --wait
         if [ ! -f "$WINEPREFIX/drive_c/windows/system32/bcryptprimitives.dll" ]; then
             x86_64-w64-mingw32-gcc -O2 -shared -o "$WINEPREFIX/drive_c/windows/system32/bcryptprimitives.dll" \
-                "$repo/tests/wine/bcryptprimitives.c" -ladvapi32
+                "$repo/crates/wineinit/src/bcryptprimitives.c" -ladvapi32
         fi
         touch "$WINEPREFIX/ready"
     fi
+}
+
+# Makes a second prefix, with the doubles of the tests in its system directory, and the program that runs in their containers.
+# Needs prepare_wine before. Sets CTR_LIKE_DOUBLES and CTR_LIKE_TEST_PROGRAM.
+prepare_doubles() {
+    local built=$repo/target/x86_64-pc-windows-gnu/debug
+    export CTR_LIKE_DOUBLES=$WINEPREFIX-doubles
+    if [ ! -f "$CTR_LIKE_DOUBLES/ready" ]; then
+        rm -rf "$CTR_LIKE_DOUBLES"
+        cp -a "$WINEPREFIX" "$CTR_LIKE_DOUBLES"
+    fi
+    install -m 644 "$built/computecore.dll" "$CTR_LIKE_DOUBLES/drive_c/windows/system32/"
+    x86_64-w64-mingw32-gcc -O1 -o "$CTR_LIKE_DOUBLES/drive_c/program.exe" "$repo/crates/emulator/tests/wine/program.c"
+    export CTR_LIKE_TEST_PROGRAM='C:\program.exe'
 }

@@ -14,6 +14,8 @@
 //! Not here: how documents are built (`task`), and the guest protocol (`gcs`).
 
 mod error;
+#[cfg(windows)]
+pub mod hcs;
 mod process;
 mod service;
 pub mod state;

@@ -41,9 +41,14 @@ pub trait Harness: Send + Sync {
     /// A service without systems.
     async fn service(&self) -> Arc<dyn ComputeService>;
 
-    /// A document of a virtual machine that, once started, runs until it is stopped. The suite sets the owner and
-    /// whether it ends with its last handle.
+    /// A document of a virtual machine, or of a container where the service runs those, that once started runs until it is
+    /// stopped. The suite sets the owner and whether it ends with its last handle.
     fn machine(&self) -> hcs::ComputeSystem;
+
+    /// What [`Harness::machine`] describes.
+    fn kind(&self) -> hcs::SystemType {
+        hcs::SystemType::VirtualMachine
+    }
 
     /// A change that a running machine accepts, and the one that undoes it; different for every number below 8.
     fn change(&self, number: u32) -> Change;
@@ -57,6 +62,11 @@ pub trait Harness: Send + Sync {
 
     /// Whether machines can be paused.
     fn can_pause(&self) -> bool {
+        true
+    }
+
+    /// Whether guests can connect to ports of the host.
+    fn can_listen(&self) -> bool {
         true
     }
 

@@ -12,11 +12,11 @@ use std::os::windows::io::{AsRawHandle, BorrowedHandle};
 use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::Globalization::CP_UTF8;
 use windows_sys::Win32::System::Console::{
-    CONSOLE_MODE, CONSOLE_SCREEN_BUFFER_INFO, DISABLE_NEWLINE_AUTO_RETURN, ENABLE_ECHO_INPUT,
+    CONSOLE_MODE, CONSOLE_SCREEN_BUFFER_INFO, COORD, DISABLE_NEWLINE_AUTO_RETURN, ENABLE_ECHO_INPUT,
     ENABLE_LINE_INPUT, ENABLE_PROCESSED_INPUT, ENABLE_PROCESSED_OUTPUT, ENABLE_VIRTUAL_TERMINAL_INPUT,
     ENABLE_VIRTUAL_TERMINAL_PROCESSING, GetConsoleMode, GetConsoleOutputCP, GetConsoleScreenBufferInfo,
-    GetStdHandle, STD_ERROR_HANDLE, STD_HANDLE, STD_INPUT_HANDLE, STD_OUTPUT_HANDLE, SetConsoleMode,
-    SetConsoleOutputCP,
+    GetStdHandle, SMALL_RECT, STD_ERROR_HANDLE, STD_HANDLE, STD_INPUT_HANDLE, STD_OUTPUT_HANDLE,
+    SetConsoleMode, SetConsoleOutputCP, SetConsoleScreenBufferSize, SetConsoleWindowInfo,
 };
 
 use crate::handle::check;
@@ -168,6 +168,32 @@ fn std_handle(stream: STD_HANDLE) -> io::Result<BorrowedHandle<'static>> {
 
 fn not_a_console(error: io::Error) -> io::Error {
     io::Error::new(io::ErrorKind::Unsupported, error)
+}
+
+/// Gives the console of this process a new size: window and buffer alike, in columns and lines.
+pub fn resize(columns: u16, lines: u16) -> io::Result<()> {
+    let axis = |size: u16| i16::try_from(size.max(1)).unwrap_or(i16::MAX);
+    let (columns, lines) = (axis(columns), axis(lines));
+    let output = std::fs::File::options().read(true).write(true).open("CONOUT$")?;
+    let output = output.as_raw_handle();
+    let window = |right: i16, bottom: i16| SMALL_RECT {
+        Left: 0,
+        Top: 0,
+        Right: right - 1,
+        Bottom: bottom - 1,
+    };
+    let mut now = CONSOLE_SCREEN_BUFFER_INFO::default();
+    // SAFETY: the handle is open for as long as the file lives, and `now` is a place for the answer.
+    check(unsafe { GetConsoleScreenBufferInfo(output, &raw mut now) })?;
+    // The window must fit into the buffer at every step.
+    let small = window(columns.min(now.dwSize.X), lines.min(now.dwSize.Y));
+    // SAFETY: as above; the rectangle outlives the call.
+    check(unsafe { SetConsoleWindowInfo(output, 1, &raw const small) })?;
+    // SAFETY: as above; the size is a plain value.
+    check(unsafe { SetConsoleScreenBufferSize(output, COORD { X: columns, Y: lines }) })?;
+    let full = window(columns, lines);
+    // SAFETY: as above.
+    check(unsafe { SetConsoleWindowInfo(output, 1, &raw const full) })
 }
 
 #[cfg(test)]

@@ -109,6 +109,7 @@ const NEEDS: &[Need] = &[
         exports: &[
             "HcsCreateOperation",
             "HcsCloseOperation",
+            "HcsGetOperationResult",
             "HcsWaitForOperationResult",
             "HcsWaitForOperationResultAndProcessInfo",
             "HcsEnumerateComputeSystems",
@@ -134,6 +135,7 @@ const NEEDS: &[Need] = &[
             "HcsModifyProcess",
             "HcsSetProcessCallback",
             "HcsGetServiceProperties",
+            "HcsModifyServiceSettings",
         ],
     },
     Need {

@@ -1,7 +1,7 @@
 //! The one home of unsafe code for Windows.
 //!
 //! `api` takes its named pipe from here, `daemon` its service facts and the presence of the Host Compute Service, `cli` the
-//! console. Nothing here knows containers.
+//! console, `wineinit` processes, jobs and the registry. Nothing here knows containers.
 //!
 //! One file per facility. Each wraps raw handles and strings in types that release them, and offers safe functions only; an
 //! `unsafe` block never leaves its file and carries the reason why it is sound. Constants come from `windows-sys`.
@@ -19,11 +19,19 @@
 mod presence;
 
 #[cfg(windows)]
+pub mod child;
+#[cfg(windows)]
 pub mod console;
+#[cfg(windows)]
+pub mod control_event;
 #[cfg(windows)]
 pub mod dynamic;
 #[cfg(windows)]
 mod handle;
+#[cfg(windows)]
+pub mod hcs;
+#[cfg(windows)]
+pub mod job;
 #[cfg(windows)]
 pub mod memory;
 #[cfg(windows)]
@@ -31,7 +39,13 @@ pub mod pipe;
 #[cfg(windows)]
 pub mod process;
 #[cfg(windows)]
+pub mod processes;
+#[cfg(windows)]
+pub mod registry;
+#[cfg(windows)]
 pub mod security;
+#[cfg(windows)]
+pub mod system_event;
 #[cfg(windows)]
 pub mod version;
 

@@ -35,6 +35,8 @@ pub(super) async fn an_unknown_field_is_named_in_the_result(session: &Session<'_
         "/VirtualMachine",
         "/VirtualMachine/Devices",
         "/VirtualMachine/ComputeTopology/Memory",
+        "/Container",
+        "/Container/Storage",
     ] {
         let mut document = session.machine().to_value();
         let Some(place) = document.pointer_mut(pointer) else {
@@ -73,11 +75,13 @@ pub(super) async fn a_malformed_document_leaves_nothing_behind(session: &Session
 
 pub(super) async fn an_ambiguous_document_is_rejected(session: &Session<'_>) -> Outcome {
     let both = hcs::ComputeSystem {
+        virtual_machine: Some(Box::default()),
         container: Some(hcs::Container::default()),
         ..session.machine()
     };
     let neither = hcs::ComputeSystem {
         virtual_machine: None,
+        container: None,
         ..session.machine()
     };
     for (what, document) in [

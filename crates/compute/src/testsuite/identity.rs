@@ -89,12 +89,16 @@ pub(super) async fn enumeration_filters_by_owner_id_and_type(session: &Session<'
         "of this id are {found:?} and not {}",
         other.id()
     );
-    let containers = SystemQuery {
-        types: vec![SystemType::Container],
+    let others = match session.harness.kind() {
+        SystemType::Container => SystemType::VirtualMachine,
+        _ => SystemType::Container,
+    };
+    let of_others = SystemQuery {
+        types: vec![others],
         ..by_id
     };
-    let found = listed(session, &containers.to_json()).await?;
-    ensure!(found.is_empty(), "among containers is a machine: {found:?}");
+    let found = listed(session, &of_others.to_json()).await?;
+    ensure!(found.is_empty(), "among systems of another type is {found:?}");
     fails("a query with an unknown field", HResult::INVALID_JSON, {
         session.service.enumerate(r#"{"Colours":["red"]}"#).await
     })

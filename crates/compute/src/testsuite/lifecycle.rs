@@ -1,6 +1,6 @@
 //! Start, pause, stop, and which operation is legal when.
 
-use hcs::{Document, ExitType, HResult, ModifySettingRequest, SystemState, SystemType};
+use hcs::{Document, ExitType, HResult, ModifySettingRequest, SystemState};
 
 use super::session::{Session, Stop, ensure, exit, fails, in_state, ok, properties, published_exit};
 use crate::ComputeSystem;
@@ -28,7 +28,7 @@ pub(super) async fn a_created_system_is_there_and_does_not_run(session: &Session
         known.state
     );
     ensure!(
-        known.system_type == Some(SystemType::VirtualMachine),
+        known.system_type == Some(session.harness.kind()),
         "the type is {:?}",
         known.system_type
     );

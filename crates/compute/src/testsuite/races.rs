@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Waker};
 
-use hcs::{Document, HResult, SystemState};
+use hcs::{Document, HResult, RequestType, SystemState};
 use tokio::task::JoinSet;
 
 use super::session::{Session, Stop, ensure, fails, in_state, ok, published_exit};
@@ -111,7 +111,7 @@ pub(super) async fn concurrent_changes_all_happen(session: &Session<'_>) -> Outc
             let modified = modified.map_err(|error| Stop::Violated(format!("a change panicked: {error}")))?;
             ok(half, modified)?;
         }
-        if half == "add" {
+        if half == "add" && changes[0].add.request_type == Some(RequestType::Add) {
             let again = system.modify(&changes[0].add.to_json()).await;
             ensure!(again.is_err(), "what was added could be added again");
         }

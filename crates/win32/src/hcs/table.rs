@@ -1,0 +1,76 @@
+//! The functions of computecore.dll, by name and type. Nothing else knows them.
+
+use std::ffi::c_void;
+
+use windows_sys::Win32::Foundation::HANDLE;
+use windows_sys::Win32::System::HostComputeSystem::{
+    HCS_EVENT_CALLBACK, HCS_EVENT_OPTIONS, HCS_OPERATION, HCS_OPERATION_COMPLETION, HCS_PROCESS,
+    HCS_PROCESS_INFORMATION, HCS_SYSTEM,
+};
+use windows_sys::core::{HRESULT, PCWSTR, PWSTR};
+
+use crate::dynamic::Library;
+use crate::presence::FeatureMissing;
+
+/// Declares the table: field, export, type.
+macro_rules! functions {
+    ($($field:ident = $export:literal: fn($($argument:ty),*) $(-> $result:ty)?;)+) => {
+        /// The resolved functions.
+        pub(super) struct Table {
+            $(pub(super) $field: unsafe extern "system" fn($($argument),*) $(-> $result)?,)+
+            // Keeps the functions valid.
+            _library: Library,
+        }
+
+        impl Table {
+            /// Loads the DLL and resolves every function.
+            pub(super) fn load() -> Result<Self, FeatureMissing> {
+                let library = Library::load("computecore.dll")?;
+                Ok(Self {
+                    $(
+                        // SAFETY: the type is the documented signature, and the library lives as long as the pointer.
+                        $field: unsafe { library.symbol($export) }?,
+                    )+
+                    _library: library,
+                })
+            }
+        }
+    };
+}
+
+functions! {
+    create_operation = "HcsCreateOperation": fn(*const c_void, HCS_OPERATION_COMPLETION) -> HCS_OPERATION;
+    close_operation = "HcsCloseOperation": fn(HCS_OPERATION);
+    get_operation_result = "HcsGetOperationResult": fn(HCS_OPERATION, *mut PWSTR) -> HRESULT;
+    wait_for_operation_result = "HcsWaitForOperationResult": fn(HCS_OPERATION, u32, *mut PWSTR) -> HRESULT;
+    wait_for_operation_result_and_process_info = "HcsWaitForOperationResultAndProcessInfo":
+        fn(HCS_OPERATION, u32, *mut HCS_PROCESS_INFORMATION, *mut PWSTR) -> HRESULT;
+    enumerate_compute_systems = "HcsEnumerateComputeSystems": fn(PCWSTR, HCS_OPERATION) -> HRESULT;
+    create_compute_system = "HcsCreateComputeSystem":
+        fn(PCWSTR, PCWSTR, HCS_OPERATION, *const c_void, *mut HCS_SYSTEM) -> HRESULT;
+    open_compute_system = "HcsOpenComputeSystem": fn(PCWSTR, u32, *mut HCS_SYSTEM) -> HRESULT;
+    close_compute_system = "HcsCloseComputeSystem": fn(HCS_SYSTEM);
+    start_compute_system = "HcsStartComputeSystem": fn(HCS_SYSTEM, HCS_OPERATION, PCWSTR) -> HRESULT;
+    shut_down_compute_system = "HcsShutDownComputeSystem": fn(HCS_SYSTEM, HCS_OPERATION, PCWSTR) -> HRESULT;
+    terminate_compute_system = "HcsTerminateComputeSystem": fn(HCS_SYSTEM, HCS_OPERATION, PCWSTR) -> HRESULT;
+    pause_compute_system = "HcsPauseComputeSystem": fn(HCS_SYSTEM, HCS_OPERATION, PCWSTR) -> HRESULT;
+    resume_compute_system = "HcsResumeComputeSystem": fn(HCS_SYSTEM, HCS_OPERATION, PCWSTR) -> HRESULT;
+    save_compute_system = "HcsSaveComputeSystem": fn(HCS_SYSTEM, HCS_OPERATION, PCWSTR) -> HRESULT;
+    get_compute_system_properties = "HcsGetComputeSystemProperties": fn(HCS_SYSTEM, HCS_OPERATION, PCWSTR) -> HRESULT;
+    modify_compute_system = "HcsModifyComputeSystem": fn(HCS_SYSTEM, HCS_OPERATION, PCWSTR, HANDLE) -> HRESULT;
+    set_compute_system_callback = "HcsSetComputeSystemCallback":
+        fn(HCS_SYSTEM, HCS_EVENT_OPTIONS, *const c_void, HCS_EVENT_CALLBACK) -> HRESULT;
+    create_process = "HcsCreateProcess":
+        fn(HCS_SYSTEM, PCWSTR, HCS_OPERATION, *const c_void, *mut HCS_PROCESS) -> HRESULT;
+    open_process = "HcsOpenProcess": fn(HCS_SYSTEM, u32, u32, *mut HCS_PROCESS) -> HRESULT;
+    close_process = "HcsCloseProcess": fn(HCS_PROCESS);
+    terminate_process = "HcsTerminateProcess": fn(HCS_PROCESS, HCS_OPERATION, PCWSTR) -> HRESULT;
+    signal_process = "HcsSignalProcess": fn(HCS_PROCESS, HCS_OPERATION, PCWSTR) -> HRESULT;
+    get_process_info = "HcsGetProcessInfo": fn(HCS_PROCESS, HCS_OPERATION) -> HRESULT;
+    get_process_properties = "HcsGetProcessProperties": fn(HCS_PROCESS, HCS_OPERATION, PCWSTR) -> HRESULT;
+    modify_process = "HcsModifyProcess": fn(HCS_PROCESS, HCS_OPERATION, PCWSTR) -> HRESULT;
+    set_process_callback = "HcsSetProcessCallback":
+        fn(HCS_PROCESS, HCS_EVENT_OPTIONS, *const c_void, HCS_EVENT_CALLBACK) -> HRESULT;
+    get_service_properties = "HcsGetServiceProperties": fn(PCWSTR, *mut PWSTR) -> HRESULT;
+    modify_service_settings = "HcsModifyServiceSettings": fn(PCWSTR, *mut PWSTR) -> HRESULT;
+}

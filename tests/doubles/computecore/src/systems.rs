@@ -1,0 +1,255 @@
+//! Compute systems: state, handles, processes, the exit.
+
+use std::collections::{BTreeMap, HashMap};
+use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
+
+use compute::state::{Machine, Operation as Step};
+use hcs::{
+    Document, ExitType, HResult, ModifySettingRequest, Plan9Share, ProcessDetails, Properties, PropertyQuery,
+    PropertyType, RequestType, Resource, SystemExitStatus, SystemKind, SystemType,
+};
+use windows_sys::Win32::System::HostComputeSystem::{HcsEventServiceDisconnect, HcsEventSystemExited};
+use windows_sys::Win32::System::JobObjects::{CreateJobObjectW, TerminateJobObject};
+
+use crate::events::Listener;
+use crate::operations::Fault;
+use crate::orders::{Order, orders};
+use crate::processes::{Process, ProcessHandle};
+use crate::world::world;
+
+/// One handle of a system. A creation that failed leaves it without one.
+#[derive(Default)]
+pub(crate) struct SystemHandle {
+    pub(crate) system: OnceLock<Arc<System>>,
+    pub(crate) listener: Arc<Listener>,
+    /// Closed before its creation finished.
+    pub(crate) closed: AtomicBool,
+}
+
+pub(crate) struct System {
+    pub(crate) id: String,
+    owner: String,
+    runtime_id: String,
+    tied: bool,
+    shuts_down: bool,
+    orders: HashMap<String, Order>,
+    machine: Mutex<Machine>,
+    exit: Mutex<Option<ExitType>>,
+    ended: Mutex<bool>,
+    end: Condvar,
+    handles: Mutex<Vec<Arc<SystemHandle>>>,
+    pub(crate) process_handles: Mutex<Vec<Arc<ProcessHandle>>>,
+    pub(crate) processes: Mutex<BTreeMap<u32, Arc<Process>>>,
+    resources: Mutex<BTreeMap<String, ModifySettingRequest>>,
+    pub(crate) job: OwnedHandle,
+}
+
+impl System {
+    /// Creates a system and takes its id.
+    pub(crate) fn create(id: &str, text: &str) -> Result<Arc<Self>, Fault> {
+        let document = hcs::ComputeSystem::from_json(text)?;
+        let kind = document.kind().ok_or(HResult::INVALID_JSON)?;
+        // A container needs its files.
+        if let Some(container) = &document.container
+            && container
+                .storage
+                .as_ref()
+                .is_none_or(|storage| storage.path.is_empty())
+        {
+            return Err(HResult::INVALID_JSON.into());
+        }
+        let mut systems = world().systems.lock().unwrap();
+        if systems.contains_key(&id.to_lowercase()) {
+            return Err(HResult::SYSTEM_ALREADY_EXISTS.into());
+        }
+        // SAFETY: both arguments may be null; the handle is ours alone.
+        let job =
+            unsafe { OwnedHandle::from_raw_handle(CreateJobObjectW(std::ptr::null(), std::ptr::null())) };
+        let connected = document
+            .virtual_machine
+            .as_ref()
+            .is_none_or(|machine| machine.guest_connection.is_some());
+        let system = Arc::new(Self {
+            id: id.to_owned(),
+            runtime_id: uuid::Uuid::new_v4().to_string(),
+            tied: document.should_terminate_on_last_handle_closed,
+            shuts_down: connected,
+            orders: orders(&document.owner),
+            owner: document.owner,
+            machine: Mutex::new(Machine::new(kind)),
+            exit: Mutex::default(),
+            ended: Mutex::default(),
+            end: Condvar::new(),
+            handles: Mutex::default(),
+            process_handles: Mutex::default(),
+            processes: Mutex::default(),
+            resources: Mutex::default(),
+            job,
+        });
+        systems.insert(id.to_lowercase(), Arc::clone(&system));
+        Ok(system)
+    }
+
+    pub(crate) fn order(&self, function: &str) -> Option<Order> {
+        self.orders.get(function).copied()
+    }
+
+    /// Waits for the end.
+    pub(crate) fn wait(&self) {
+        let ended = self.ended.lock().unwrap();
+        drop(self.end.wait_while(ended, |ended| !*ended).unwrap());
+    }
+
+    pub(crate) fn begin(&self, step: Step) -> Result<(), HResult> {
+        self.machine.lock().unwrap().begin(step)
+    }
+
+    pub(crate) fn complete(&self, step: Step) -> Result<(), HResult> {
+        self.machine.lock().unwrap().complete(step)
+    }
+
+    pub(crate) fn shut_down(&self) -> Result<(), HResult> {
+        self.begin(Step::Shutdown)?;
+        if !self.shuts_down {
+            // Nobody in the machine to ask.
+            return Err(HResult::NOT_SUPPORTED);
+        }
+        self.end(ExitType::GracefulExit);
+        Ok(())
+    }
+
+    /// The system ends, if it has not.
+    pub(crate) fn end(&self, exit_type: ExitType) {
+        let handles = self.handles.lock().unwrap();
+        if !self.machine.lock().unwrap().exit() {
+            return;
+        }
+        *self.exit.lock().unwrap() = Some(exit_type);
+        *self.ended.lock().unwrap() = true;
+        self.end.notify_all();
+        // SAFETY: the job is open for as long as the system lives.
+        unsafe { TerminateJobObject(self.job.as_raw_handle(), HResult::TERMINATED.bits()) };
+        let status = SystemExitStatus::new(exit_type, HResult::OK).to_json();
+        for handle in handles.iter() {
+            handle.listener.end(HcsEventSystemExited, Some(status.clone()));
+        }
+        if handles.is_empty() {
+            self.free_id();
+        }
+    }
+
+    /// Frees the id, unless it is another's by now.
+    fn free_id(&self) {
+        let mut systems = world().systems.lock().unwrap();
+        let key = self.id.to_lowercase();
+        if systems
+            .get(&key)
+            .is_some_and(|system| std::ptr::eq(&raw const **system, self))
+        {
+            systems.remove(&key);
+        }
+    }
+
+    /// The service dies, as all handles see it.
+    pub(crate) fn disconnect(&self) {
+        for handle in self.handles.lock().unwrap().iter() {
+            handle.listener.kill();
+            handle.listener.end(HcsEventServiceDisconnect, None);
+        }
+        for handle in self.process_handles.lock().unwrap().iter() {
+            handle.listener.kill();
+            handle.listener.end(HcsEventServiceDisconnect, None);
+        }
+    }
+
+    pub(crate) fn attach(self: &Arc<Self>, handle: &Arc<SystemHandle>) {
+        let mut handles = self.handles.lock().unwrap();
+        assert!(handle.system.set(Arc::clone(self)).is_ok(), "a new handle");
+        handles.push(Arc::clone(handle));
+    }
+
+    /// A handle was closed.
+    pub(crate) fn detach(&self, handle: &Arc<SystemHandle>) {
+        let last = {
+            let mut handles = self.handles.lock().unwrap();
+            handles.retain(|other| !Arc::ptr_eq(other, handle));
+            handles.is_empty()
+        };
+        if last && self.tied {
+            self.end(ExitType::ForcedExit);
+        }
+        let stopped = self.machine.lock().unwrap().is_stopped();
+        if last && stopped {
+            self.free_id();
+        }
+    }
+
+    pub(crate) fn properties(&self, query: Option<&str>) -> Result<Properties, Fault> {
+        let query = query.map_or_else(|| Ok(PropertyQuery::default()), PropertyQuery::from_json)?;
+        let machine = self.machine.lock().unwrap().clone();
+        let processes = self.processes.lock().unwrap();
+        let list = processes.values().filter(|process| process.exit().is_none());
+        Ok(Properties {
+            id: self.id.clone(),
+            name: self.id.clone(),
+            owner: self.owner.clone(),
+            system_type: Some(match machine.kind() {
+                SystemKind::VirtualMachine => SystemType::VirtualMachine,
+                SystemKind::Container | SystemKind::HostedSystem => SystemType::Container,
+            }),
+            runtime_id: self.runtime_id.clone(),
+            state: Some(machine.state().reported()),
+            stopped: machine.is_stopped(),
+            exit_type: *self.exit.lock().unwrap(),
+            process_list: if query.property_types.contains(&PropertyType::ProcessList) {
+                list.map(|process| ProcessDetails {
+                    process_id: process.pid,
+                    ..Default::default()
+                })
+                .collect()
+            } else {
+                Vec::new()
+            },
+            ..Default::default()
+        })
+    }
+
+    pub(crate) fn modify(&self, text: &str) -> Result<(), Fault> {
+        self.begin(Step::Modify)?;
+        let request = ModifySettingRequest::from_json(text)?;
+        let resource: Resource = request.resource_path.parse().map_err(|_| HResult::INVALID_JSON)?;
+        let kind = request.request_type.ok_or(HResult::E_INVALIDARG)?;
+        if !resource.allows(kind) {
+            return Err(HResult::E_INVALIDARG.into());
+        }
+        let mut key = resource.to_string();
+        let settings = request.settings.clone().unwrap_or_default();
+        match resource {
+            Resource::Plan9Shares => key = format!("{key}/{}", Plan9Share::from_value(&settings)?.name),
+            Resource::ContainerMemory if settings.as_u64().is_none() => {
+                return Err(HResult::INVALID_JSON.into());
+            }
+            _ => {}
+        }
+        let mut resources = self.resources.lock().unwrap();
+        let done = match kind {
+            RequestType::Add => !resources.contains_key(&key) && resources.insert(key, request).is_none(),
+            RequestType::Remove => resources.remove(&key).is_some(),
+            RequestType::Update => {
+                resources.insert(key, request);
+                true
+            }
+            RequestType::PreAdd => false,
+        };
+        drop(resources);
+        // What overtook the change wins.
+        self.machine.lock().unwrap().check(Step::Modify)?;
+        if done {
+            Ok(())
+        } else {
+            Err(HResult::E_INVALIDARG.into())
+        }
+    }
+}
