@@ -1,7 +1,7 @@
-//! What a back end does for the service: one virtual machine, real or pretended.
+//! What a back end does for the service: one virtual machine, real or pretended, or one Windows container.
 //!
 //! [`crate::system`] holds one back end per compute system, applies the state rules, validates documents and publishes events; a
-//! back end only acts. The namespace sandbox is one; a machine monitor and a Windows compatibility layer fit the same trait.
+//! back end only acts. What a container does not have, such as disks, its back end refuses.
 //!
 //! Order: `start` at most once, then any of the changes, then `kill`, and at the end `release`, which is always called and
 //! leaves nothing on the host. A start that succeeded is followed by exactly one call of the `ended` callback, on a thread of
@@ -13,10 +13,13 @@ use compute::GuestListener;
 use hcs::{Attachment, Plan9Share, SaveOptions, VirtualPMemDevice};
 use tokio::sync::watch;
 
+use std::sync::Arc;
+
 use crate::cgroup::{ProcessUsage, Usage};
 use crate::failure::Failure;
 use crate::launcher::Ended;
 use crate::machine::Processors;
+use crate::wine::Container;
 
 /// Told once when a started machine has ended.
 pub(crate) type OnEnd = Box<dyn FnOnce(Ended) + Send>;
@@ -73,6 +76,11 @@ pub(crate) trait Backend: Send {
 
     /// The processes, as far as the host sees them.
     fn processes(&self) -> Vec<ProcessUsage>;
+
+    /// The container, where that is what this is and it runs: processes can be started in it.
+    fn container(&self) -> Option<Arc<Container>> {
+        None
+    }
 
     /// Listens on a port for the guest. `stopped` turns true when nobody will connect any more.
     fn listen(

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use compute::state::Operation;
 use hcs::{
     Attachment, Document, HResult, HvSocketServiceConfig, ModifySettingRequest, Plan9Share, ProcessorLimits,
-    RequestType, Resource, VirtualPMemDevice, scsi,
+    RequestType, Resource, SystemKind, VirtualPMemDevice, scsi,
 };
 use serde_json::Value;
 
@@ -17,6 +17,7 @@ use crate::failure::{Failure, read};
 use crate::machine::{self, Processors};
 use crate::sockets;
 use crate::system::System;
+use crate::wine;
 
 /// A change that has been checked.
 enum Change {
@@ -37,6 +38,9 @@ enum Change {
 pub(crate) fn apply(system: &Arc<System>, request: &str) -> Result<(), Failure> {
     let request: ModifySettingRequest = read(request)?;
     system.check(Operation::Modify)?;
+    if system.kind() == SystemKind::Container {
+        return wine::apply(system, request);
+    }
     let change = check(&system.controllers, request)?;
     let mut backend = system.backend();
     match change {
@@ -179,12 +183,12 @@ fn slot(controllers: &[String], name: &str, lun: u32) -> Result<Slot, Failure> {
     Ok(Slot { controller, lun })
 }
 
-fn required<T: Document>(settings: Option<&Value>) -> Result<T, Failure> {
+pub(crate) fn required<T: Document>(settings: Option<&Value>) -> Result<T, Failure> {
     let settings = settings.ok_or_else(no_settings)?;
     T::from_value(settings).map_err(|invalid| Failure::json(format!("Settings: {invalid}")))
 }
 
-fn no_settings() -> Failure {
+pub(crate) fn no_settings() -> Failure {
     Failure::json("Settings is required")
 }
 

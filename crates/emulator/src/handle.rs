@@ -13,6 +13,7 @@ use tokio::sync::broadcast;
 
 use crate::failure::Failure;
 use crate::system::System;
+use crate::wine::{self, Container};
 use crate::{changes, properties};
 
 /// A handle of a compute system.
@@ -130,16 +131,21 @@ impl ComputeSystem for Handle {
             .await
     }
 
-    async fn create_process(&self, _parameters: &str) -> Result<Box<dyn Process>> {
-        self.run("create process", |system| {
-            no_process(system, Operation::CreateProcess)
+    async fn create_process(&self, parameters: &str) -> Result<Box<dyn Process>> {
+        let parameters = parameters.to_owned();
+        self.run("create process", move |system| {
+            let container = container(system, Operation::CreateProcess)?;
+            let process = wine::create_process(&system.id, &container, &parameters)?;
+            Ok(Box::new(process) as Box<dyn Process>)
         })
         .await
     }
 
-    async fn open_process(&self, _pid: u32) -> Result<Box<dyn Process>> {
-        self.run("open process", |system| {
-            no_process(system, Operation::OpenProcess)
+    async fn open_process(&self, pid: u32) -> Result<Box<dyn Process>> {
+        self.run("open process", move |system| {
+            let container = container(system, Operation::OpenProcess)?;
+            let process = wine::open_process(&system.id, &container, pid)?;
+            Ok(Box::new(process) as Box<dyn Process>)
         })
         .await
     }
@@ -192,11 +198,13 @@ impl Drop for Handle {
     }
 }
 
-/// Processes of a virtual machine need a connection to its guest, which this service never holds.
-fn no_process(system: &Arc<System>, operation: Operation) -> std::result::Result<Box<dyn Process>, Failure> {
+/// Where processes run. Those of a virtual machine need a connection to its guest, which this service never holds.
+fn container(system: &Arc<System>, operation: Operation) -> std::result::Result<Arc<Container>, Failure> {
     system.check(operation)?;
-    Err(Failure::new(
-        HResult::INVALID_STATE,
-        "the virtual machine has no guest connection: start processes through the guest protocol",
-    ))
+    system.container().ok_or_else(|| {
+        Failure::new(
+            HResult::INVALID_STATE,
+            "the virtual machine has no guest connection: start processes through the guest protocol",
+        )
+    })
 }

@@ -1,18 +1,18 @@
-//! The kernel calls that no safe crate offers: loop devices, mount attributes, memory advice, and what happens between fork
-//! and exec.
+//! The kernel calls that no safe crate offers: loop devices, mount attributes, memory advice, what happens between fork and
+//! exec, and a descriptor in the hands of the runtime.
 //!
 //! The one module of this crate with unsafe code. Every function here is safe to call with any argument: it takes open files
 //! and plain values and reports the kernel's answer as [`std::io::Error`].
 #![expect(
     unsafe_code,
-    reason = "ioctls of loop devices, mount_setattr, madvise and pre_exec have no safe wrapper in the crates we use"
+    reason = "ioctls of loop devices, mount_setattr, madvise, pre_exec and watching a descriptor have no safe wrapper"
 )]
 
 use std::fs::File;
 use std::io;
 use std::mem::size_of;
 use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -23,6 +23,7 @@ use linux_raw_sys::loop_device::{
     LO_FLAGS_AUTOCLEAR, LO_FLAGS_READ_ONLY, LOOP_CONFIGURE, LOOP_CTL_GET_FREE, loop_config, loop_info64,
 };
 use nix::libc;
+use tokio::io::unix::AsyncFd;
 
 mod raw {
     nix::ioctl_none_bad!(loop_ctl_get_free, super::LOOP_CTL_GET_FREE);
@@ -129,6 +130,12 @@ pub(crate) fn die_with_this_thread(command: &mut Command) {
     };
     // SAFETY: the closure makes two system calls and allocates nothing, which is allowed between fork and exec.
     unsafe { command.pre_exec(tie) };
+}
+
+/// Has the runtime watch a descriptor, which must not block.
+pub(crate) fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` is valid as long as it lives, and the `AsyncFd` owns it; nothing can replace it inside.
+    Ok(unsafe { AsyncFd::register(fd) }?)
 }
 
 /// Gives memory that the allocator holds free back to the kernel. Walks the heap, so it belongs on a thread that may block.

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
 
+use command_fds::{CommandFdExt, FdMapping};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -68,15 +69,25 @@ pub(crate) struct Launcher {
 }
 
 impl Launcher {
-    /// Starts the agent's `sandbox` command. `ended` is called once, on the watcher's thread.
+    /// Starts a command of the agent's that takes one argument. `inherited` are its descriptors from 3 on. `ended` is called once,
+    /// on the watcher's thread.
     pub(crate) fn start(
         agent: &Path,
+        command: &str,
         id: &str,
         parameters: &str,
+        inherited: Vec<OwnedFd>,
         ended: impl FnOnce(Ended) + Send + 'static,
     ) -> io::Result<Self> {
+        let words = [command, parameters];
         let mut command = Command::new(agent);
-        command.arg("sandbox").arg(parameters);
+        command.args(words);
+        let mappings = (3..)
+            .zip(inherited)
+            .map(|(child_fd, parent_fd)| FdMapping { parent_fd, child_fd });
+        command
+            .fd_mappings(mappings.collect())
+            .map_err(|_| io::Error::other("two descriptors have one number"))?;
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command.current_dir("/").stdin(Stdio::null());
         // Signals typed at the terminal of a foreground daemon are not for the sandbox.
@@ -223,7 +234,10 @@ mod tests {
         std::fs::write(&agent, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&agent, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let (send, receive) = mpsc::channel();
-        let _launcher = Launcher::start(&agent, "t", "{}", move |ended| send.send(ended).unwrap()).unwrap();
+        let _launcher = Launcher::start(&agent, "sandbox", "t", "{}", Vec::new(), move |ended| {
+            send.send(ended).unwrap()
+        })
+        .unwrap();
         receive.recv().unwrap()
     }
 
@@ -253,7 +267,15 @@ mod tests {
 
     #[test]
     fn a_missing_agent_is_an_error_of_the_start() {
-        let error = Launcher::start(Path::new("/no/such/agent"), "t", "{}", |_| {}).unwrap_err();
+        let error = Launcher::start(
+            Path::new("/no/such/agent"),
+            "sandbox",
+            "t",
+            "{}",
+            Vec::new(),
+            |_| {},
+        )
+        .unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 }

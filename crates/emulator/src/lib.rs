@@ -5,7 +5,8 @@
 //! [`compute::ComputeService`].
 //!
 //! A document is checked completely ([`machine`]), becomes a [`system`] under the state rules of [`compute::state`], and is
-//! carried out by a [`backend`]: the namespace [`sandbox`], which runs the guest agent without booting a kernel, or [`qemu`].
+//! carried out by a [`backend`]: the namespace [`sandbox`], which runs the guest agent without booting a kernel, [`qemu`], or for
+//! documents of Windows containers [`wine`].
 //!
 //! Errors are [`compute::ComputeError`] with HRESULT and result document. Operations run to completion on blocking threads.
 //! Nothing leaks: what a failed operation began is undone, what an ended system had is given back before its exit is published, and
@@ -32,10 +33,12 @@ mod service;
 mod sockets;
 mod system;
 mod vhd;
+mod wine;
 mod workspace;
 
-pub use config::{Accelerator, Config, Machine, QemuConfig};
+pub use config::{Accelerator, Config, Machine, QemuConfig, WineConfig};
 pub use service::Emulator;
+pub use wine::{PrefixError, prepare_prefix};
 pub use workspace::reap;
 
 /// Gives what this process does not need now back to the kernel: free memory, where the C library can, and code that it has

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use compute::state::Operation;
 use hcs::{
     Document, MemoryInformationForVm, MemoryStats, ProcessDetails, ProcessorStats, Properties, PropertyQuery,
-    PropertyType, RuntimeOsType, Statistics, StorageStats, SystemType, VirtualNodeInfo, VmMemory,
+    PropertyType, RuntimeOsType, Statistics, StorageStats, SystemKind, SystemType, VirtualNodeInfo, VmMemory,
 };
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -15,6 +15,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::cgroup::{ProcessUsage, Usage};
 use crate::failure::{Failure, read_optional};
 use crate::system::System;
+use crate::wine;
 
 /// Memory is counted in pages of this size, whatever the host uses.
 const PAGE: u64 = 4096;
@@ -24,11 +25,20 @@ const NORMAL: u64 = 8192;
 /// What every answer and enumeration contains.
 pub(crate) fn basics(system: &System) -> Properties {
     let status = system.status();
+    let container = status.machine.kind() == SystemKind::Container;
     Properties {
         id: system.id.clone(),
         name: system.id.clone(),
-        system_type: Some(SystemType::VirtualMachine),
-        runtime_os_type: Some(RuntimeOsType::Linux),
+        system_type: Some(if container {
+            SystemType::Container
+        } else {
+            SystemType::VirtualMachine
+        }),
+        runtime_os_type: Some(if container {
+            RuntimeOsType::Windows
+        } else {
+            RuntimeOsType::Linux
+        }),
         owner: system.owner.clone(),
         runtime_id: system.runtime_id.clone(),
         state: Some(status.machine.state().reported()),
@@ -58,10 +68,18 @@ pub(crate) fn answer(system: &Arc<System>, query: &str) -> Result<String, Failur
             PropertyType::SharedMemoryRegion => {}
             // The service does not hold one, and then there is nothing to tell.
             PropertyType::GuestConnection => {}
+            PropertyType::Memory if system.kind() == SystemKind::Container => {
+                return Err(Failure::unsupported(
+                    "Memory is a property of virtual machines, a container tells its own in Statistics",
+                ));
+            }
             PropertyType::Memory => properties.memory = Some(memory(system)),
             PropertyType::Statistics => properties.statistics = Some(statistics(system)),
             PropertyType::ProcessList => {
-                properties.process_list = system.backend().processes().iter().map(process).collect();
+                properties.process_list = match system.container() {
+                    Some(container) => wine::process_list(&container)?,
+                    None => system.backend().processes().iter().map(process).collect(),
+                };
             }
             PropertyType::GuestMemory | PropertyType::HeartbeatStatus => {
                 return Err(Failure::unsupported(format!(
@@ -167,7 +185,7 @@ fn boot_time() -> Option<SystemTime> {
     Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
-fn timestamp(at: SystemTime) -> String {
+pub(crate) fn timestamp(at: SystemTime) -> String {
     OffsetDateTime::from(at).format(&Rfc3339).unwrap_or_default()
 }
 

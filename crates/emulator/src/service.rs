@@ -15,7 +15,8 @@ use crate::machine::MachineSpec;
 use crate::qemu::Qemu;
 use crate::registry::Registry;
 use crate::sandbox::{LoopDevices, Sandbox, host_processors};
-use crate::system::System;
+use crate::system::{Identity, System};
+use crate::wine::{self, Wine};
 use crate::{machine, properties};
 
 /// Longest id: it names a directory and a cgroup.
@@ -44,8 +45,10 @@ impl Emulator {
     /// When a path of the configuration is not absolute: sandboxes start in another directory.
     pub fn new(config: Config) -> io::Result<Self> {
         let mut paths = vec![&config.run_dir, &config.agent];
-        if let Machine::Qemu(qemu) = &config.machine {
-            paths.push(&qemu.state_dir);
+        match &config.machine {
+            Machine::Sandbox => {}
+            Machine::Qemu(qemu) => paths.push(&qemu.state_dir),
+            Machine::Wine(wine) => paths.extend([&wine.prefix_dir, &wine.helper]),
         }
         for path in paths {
             if !path.is_absolute() {
@@ -62,9 +65,28 @@ impl Emulator {
         })
     }
 
+    /// Makes a system of a document, unless its id is taken.
+    fn make(&self, id: &str, document: &str) -> std::result::Result<Arc<System>, Failure> {
+        check_id(id)?;
+        if let Machine::Wine(config) = &self.config.machine {
+            let spec = wine::read(id, document)?;
+            return self.registry.insert(id, || {
+                let identity = Identity::from(&spec);
+                let backend = Wine::new(id, spec, Arc::clone(&self.config), config)?;
+                Ok(System::new(id, identity, Box::new(backend), &self.registry))
+            });
+        }
+        let spec = machine::read(document, host_processors())?;
+        self.registry.insert(id, || {
+            let backend = self.backend(id, &spec)?;
+            Ok(System::new(id, Identity::from(spec), backend, &self.registry))
+        })
+    }
+
     fn backend(&self, id: &str, spec: &MachineSpec) -> std::result::Result<Box<dyn Backend>, Failure> {
         let config = &self.config;
         Ok(match &config.machine {
+            Machine::Wine(_) => return Err(Failure::unsupported("Wine runs containers only")),
             Machine::Sandbox => {
                 let loops = Arc::clone(&self.loops);
                 Box::new(Sandbox::new(id, spec, Arc::clone(config), loops)?)
@@ -101,13 +123,7 @@ impl ComputeService for Emulator {
         let emulator = self.clone();
         let (name, document) = (id.to_owned(), document.to_owned());
         let handle = blocking("create", id, move || {
-            check_id(&name)?;
-            let spec = machine::read(&document, host_processors())?;
-            let system = emulator.registry.insert(&name, || {
-                let backend = emulator.backend(&name, &spec)?;
-                Ok(System::new(&name, spec, backend, &emulator.registry))
-            })?;
-            Ok(Handle::new(system))
+            Ok(Handle::new(emulator.make(&name, &document)?))
         });
         Ok(Arc::new(handle.await?))
     }

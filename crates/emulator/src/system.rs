@@ -27,6 +27,7 @@ use crate::failure::{Failure, read};
 use crate::launcher::{Ended, How};
 use crate::machine::{MachineSpec, Processors};
 use crate::registry::Registry;
+use crate::wine::{Container, Request};
 
 /// Events that a slow receiver may fall behind; a system has three in its life.
 const EVENTS: usize = 16;
@@ -47,6 +48,35 @@ pub(crate) struct System {
     status: Mutex<Status>,
     stopped: watch::Sender<bool>,
     registry: Weak<Registry>,
+}
+
+/// What a document says of a system, whatever back end carries it out.
+pub(crate) struct Identity {
+    pub(crate) kind: SystemKind,
+    pub(crate) owner: String,
+    pub(crate) terminate_with_last_handle: bool,
+    pub(crate) controllers: Vec<String>,
+    pub(crate) memory_mb: u64,
+    pub(crate) processors: Processors,
+    pub(crate) services: BTreeMap<u32, HvSocketServiceConfig>,
+}
+
+impl From<MachineSpec> for Identity {
+    fn from(spec: MachineSpec) -> Self {
+        Self {
+            kind: SystemKind::VirtualMachine,
+            owner: spec.owner,
+            terminate_with_last_handle: spec.terminate_with_last_handle,
+            controllers: spec
+                .controllers
+                .into_iter()
+                .map(|controller| controller.name)
+                .collect(),
+            memory_mb: spec.memory_mb,
+            processors: spec.processors,
+            services: spec.services,
+        }
+    }
 }
 
 /// What is known of a system, besides what never changes.
@@ -70,25 +100,16 @@ pub(crate) struct Status {
 }
 
 impl System {
-    pub(crate) fn new(
-        id: &str,
-        spec: MachineSpec,
-        backend: Box<dyn Backend>,
-        registry: &Arc<Registry>,
-    ) -> Self {
+    pub(crate) fn new(id: &str, spec: Identity, backend: Box<dyn Backend>, registry: &Arc<Registry>) -> Self {
         Self {
             id: id.to_owned(),
             runtime_id: Uuid::new_v4().to_string(),
             owner: spec.owner,
             terminate_with_last_handle: spec.terminate_with_last_handle,
-            controllers: spec
-                .controllers
-                .into_iter()
-                .map(|controller| controller.name)
-                .collect(),
+            controllers: spec.controllers,
             backend: Mutex::new(backend),
             status: Mutex::new(Status {
-                machine: Machine::new(SystemKind::VirtualMachine),
+                machine: Machine::new(spec.kind),
                 exit: None,
                 started: None,
                 memory_mb: spec.memory_mb,
@@ -171,7 +192,18 @@ impl System {
         }
     }
 
-    /// A graceful end needs a connection to the guest, which this service never holds.
+    /// The container, if this is one that runs.
+    pub(crate) fn container(&self) -> Option<Arc<Container>> {
+        self.backend().container()
+    }
+
+    /// The kind given at creation.
+    pub(crate) fn kind(&self) -> SystemKind {
+        self.status().machine.kind()
+    }
+
+    /// A container's programs are told. The graceful end of a machine needs a connection to the guest, which this service never
+    /// holds.
     pub(crate) fn shutdown(&self, options: &str) -> Result<(), Failure> {
         self.check(Operation::Shutdown)?;
         let _: serde_json::Value = match options.trim() {
@@ -179,6 +211,9 @@ impl System {
             text => serde_json::from_str(text)
                 .map_err(|error| Failure::json(format!("invalid ShutdownOptions document: {error}")))?,
         };
+        if let Some(container) = self.container() {
+            return container.send(&Request::Shutdown, &[]);
+        }
         Err(Failure::new(
             HResult::INVALID_STATE,
             "the virtual machine has no guest connection: end the guest through its protocol, then terminate",

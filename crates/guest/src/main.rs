@@ -1,10 +1,10 @@
 //! `ctr-like-guest`: init and guest agent of a Linux utility VM, and of the sandbox that stands in for one.
 //!
 //! One static program under several names: `/init`, `/bin/vsockexec`, `/bin/gcs` and, for the kernel, `modprobe` and
-//! `platform` in a virtual machine's root, and by its first argument `sandbox` (spawned by the emulator), `helper`,
-//! `console` and `ctr-like-files` (spawned by itself).
+//! `platform` in a virtual machine's root, `wine64-preloader` in the root of a Windows container, and by its first argument
+//! `sandbox` and `windows` (spawned by the emulator), `helper`, `console` and `ctr-like-files` (spawned by itself).
 //!
-//! `sandbox` and `init` prepare a machine, `foreign` prepares one for somebody else's init; `agent` serves the guest
+//! `sandbox` and `init` prepare a machine, `windows` a container for Wine, `foreign` prepares one for somebody else's init; `agent` serves the guest
 //! protocol in it; `helper` makes processes in containers with libcontainer, `files` reads and writes their files.
 //! `spec`, `cgroup`, `mounts`, `devices`, `rootfs` and `stdio` are what the agent is made of; `platform` brings up its
 //! devices with `modules`; `link` reaches the host.
@@ -32,6 +32,7 @@ mod sandbox;
 mod spec;
 mod stdio;
 mod sys;
+mod windows;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -51,11 +52,13 @@ fn main() -> ExitCode {
         "gcs" => return init::run_gcs(&text()),
         "modprobe" => return modules::run_modprobe(&text()),
         "platform" => return foreign::run(words),
+        windows::PRELOADER => return windows::preload(words),
         _ => {}
     }
     let command = words.next().unwrap_or_default();
     match command.to_str() {
         Some("sandbox") => sandbox::run(&words.next().unwrap_or_default().to_string_lossy()),
+        Some(windows::COMMAND) => windows::run(&words.next().unwrap_or_default().to_string_lossy()),
         Some(helper::COMMAND) => helper::run::run(&words.next().unwrap_or_default().to_string_lossy()),
         Some(console::COMMAND) => console::run(words),
         Some(files::COMMAND) => files::run(words),

@@ -21,6 +21,37 @@ pub(crate) fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     Ok(unsafe { AsyncFd::register(fd) }?)
 }
 
+/// Takes a descriptor over that this program was started with.
+pub(crate) fn inherited(number: i32) -> io::Result<OwnedFd> {
+    use std::os::fd::FromRawFd;
+
+    if number <= 2 || nix::fcntl::fcntl(borrow(number), nix::fcntl::FcntlArg::F_GETFD).is_err() {
+        return Err(io::Error::other(format!("descriptor {number} was not inherited")));
+    }
+    // SAFETY: the descriptor is open, and nothing in this process owns it: it was open when the program began and is asked
+    // for once, before anything else is opened.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// A look at a descriptor that may not be open.
+fn borrow<'a>(number: i32) -> BorrowedFd<'a> {
+    // SAFETY: used for a query that answers with an error when the descriptor is closed.
+    unsafe { BorrowedFd::borrow_raw(number) }
+}
+
+/// Makes the standard input of a program that is about to be spawned its controlling terminal, in a session of its own.
+pub(crate) fn lead_terminal(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+
+    let lead = || {
+        rustix::process::setsid()?;
+        rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
+        Ok(())
+    };
+    // SAFETY: the closure makes two system calls and allocates nothing, which is allowed between fork and exec.
+    unsafe { command.pre_exec(lead) };
+}
+
 /// Which side of [`fork`] this is.
 pub(crate) enum Fork {
     /// The original process, with the child's pid.

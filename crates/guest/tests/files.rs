@@ -14,3 +14,5 @@ mod hostile;
 mod layers;
 #[path = "files/machine.rs"]
 mod machine;
+#[path = "files/processes.rs"]
+mod processes;

@@ -166,9 +166,10 @@ impl Backend for Sandbox {
         let parameters = serde_json::to_string(&parameters)
             .map_err(|error| Failure::io("cannot write the sandbox parameters", error))?;
         let agent = &self.config.agent;
-        let launcher = Launcher::start(agent, &self.id, &parameters, ended).map_err(|error| {
-            Failure::io(format!("cannot start the guest agent {}", agent.display()), error)
-        })?;
+        let launcher =
+            Launcher::start(agent, "sandbox", &self.id, &parameters, Vec::new(), ended).map_err(|error| {
+                Failure::io(format!("cannot start the guest agent {}", agent.display()), error)
+            })?;
         self.launcher = Some(launcher);
         Ok(())
     }

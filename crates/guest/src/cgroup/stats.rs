@@ -23,6 +23,7 @@ pub(crate) fn read(hierarchies: &[Hierarchy], group: &str) -> Value {
         metrics.insert("pids".to_owned(), pids(&directory));
         metrics.insert("cpu".to_owned(), unified_cpu(&directory));
         unified_memory(&directory, &mut metrics);
+        metrics.insert("blkio".to_owned(), unified_blocks(&directory));
     } else {
         if let Some(directory) = place("pids") {
             metrics.insert("pids".to_owned(), pids(&directory));
@@ -31,8 +32,9 @@ pub(crate) fn read(hierarchies: &[Hierarchy], group: &str) -> Value {
         if let Some(directory) = place("memory") {
             memory(&directory, &mut metrics);
         }
+        let blocks = place("blkio").map_or_else(|| json!({}), |directory| blocks(&directory));
+        metrics.insert("blkio".to_owned(), blocks);
     }
-    metrics.insert("blkio".to_owned(), json!({}));
     Value::Object(metrics)
 }
 
@@ -146,6 +148,9 @@ fn memory(directory: &Path, metrics: &mut Map<String, Value>) {
         "inactive_file",
         "unevictable",
         "hierarchical_memory_limit",
+        "total_cache",
+        "total_rss",
+        "total_inactive_file",
     ] {
         match find(&stat, name) {
             0 => {}
@@ -208,6 +213,56 @@ fn unified_memory(directory: &Path, metrics: &mut Map<String, Value>) {
     );
 }
 
+/// Bytes that went to and from block devices, an entry for each device and direction.
+fn blocks(directory: &Path) -> Value {
+    let file = directory.join("blkio.throttle.io_service_bytes_recursive");
+    // Older kernels only count what the group itself did.
+    let text = fs::read_to_string(file)
+        .or_else(|_| fs::read_to_string(directory.join("blkio.throttle.io_service_bytes")))
+        .unwrap_or_default();
+    let entries = text.lines().filter_map(|line| {
+        let mut fields = line.split(' ');
+        let (device, op, value) = (fields.next()?, fields.next()?, fields.next()?);
+        matches!(op, "Read" | "Write")
+            .then(|| entry(device, op, value))
+            .flatten()
+    });
+    service_bytes(entries.collect())
+}
+
+fn unified_blocks(directory: &Path) -> Value {
+    let text = fs::read_to_string(directory.join("io.stat")).unwrap_or_default();
+    let mut entries = Vec::new();
+    for line in text.lines() {
+        let Some((device, rest)) = line.split_once(' ') else {
+            continue;
+        };
+        for field in rest.split(' ') {
+            let (op, value) = match field.split_once('=') {
+                Some(("rbytes", value)) => ("Read", value),
+                Some(("wbytes", value)) => ("Write", value),
+                _ => continue,
+            };
+            entries.extend(entry(device, op, value));
+        }
+    }
+    service_bytes(entries)
+}
+
+fn entry(device: &str, op: &str, value: &str) -> Option<Value> {
+    let (major, minor) = device.split_once(':')?;
+    let (major, minor): (u64, u64) = (major.parse().ok()?, minor.parse().ok()?);
+    let value: u64 = value.trim().parse().ok()?;
+    (value > 0).then(|| json!({"major": major, "minor": minor, "op": op, "value": value}))
+}
+
+fn service_bytes(entries: Vec<Value>) -> Value {
+    if entries.is_empty() {
+        return json!({});
+    }
+    json!({ "io_service_bytes_recursive": entries })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,7 +297,11 @@ mod tests {
         );
         write(at("cpuacct.usage"), "500\n");
         write(at("cpu.stat"), "nr_periods 4\nnr_throttled 0\nthrottled_time 9\n");
-        let hierarchies = [hierarchy(dir.path(), Some("cpu,cpuacct,memory,pids"))];
+        write(
+            at("blkio.throttle.io_service_bytes"),
+            "7:1 Read 4096\n7:1 Write 512\n7:1 Sync 4608\n7:1 Total 4608\n7:2 Write 0\nTotal 4608\n",
+        );
+        let hierarchies = [hierarchy(dir.path(), Some("blkio,cpu,cpuacct,memory,pids"))];
         let metrics = read(&hierarchies, "/pods/c");
         assert_eq!(metrics["pids"], json!({"current": 2, "limit": u64::MAX}));
         assert_eq!(
@@ -253,6 +312,16 @@ mod tests {
         assert_eq!(metrics["memory"]["cache"], 100);
         assert!(metrics["memory"].get("rss").is_none());
         assert_eq!(metrics["memory_oom_control"], json!({"oom_kill": 3}));
+        let moved = [("Read", 4096), ("Write", 512)]
+            .map(|(op, value)| json!({"major": 7, "minor": 1, "op": op, "value": value}));
+        assert_eq!(metrics["blkio"], json!({ "io_service_bytes_recursive": moved }));
+        // What counts groups below as well is preferred.
+        write(
+            at("blkio.throttle.io_service_bytes_recursive"),
+            "7:1 Read 8192\nTotal 8192\n",
+        );
+        let metrics = read(&hierarchies, "/pods/c");
+        assert_eq!(metrics["blkio"]["io_service_bytes_recursive"][0]["value"], 8192);
     }
 
     #[test]
@@ -265,6 +334,10 @@ mod tests {
         write(at("memory.max"), "max\n");
         write(at("memory.stat"), "anon 10\nfile 20\nkernel 5\n");
         write(at("memory.events"), "oom 1\noom_kill 1\nmax 2\n");
+        write(
+            at("io.stat"),
+            "8:0 rbytes=10 wbytes=0 rios=1 wios=0 dbytes=5 dios=1\n8:16 rbytes=\nx\n",
+        );
         let metrics = read(&[hierarchy(dir.path(), None)], "/pods/c");
         assert_eq!(
             metrics["cpu"]["usage"],
@@ -279,6 +352,10 @@ mod tests {
             (&json!(10), &json!(20))
         );
         assert_eq!(metrics["memory_oom_control"], json!({"oom_kill": 1}));
+        assert_eq!(
+            metrics["blkio"],
+            json!({"io_service_bytes_recursive": [{"major": 8, "minor": 0, "op": "Read", "value": 10}]})
+        );
     }
 
     #[test]

@@ -1,8 +1,10 @@
-//! `ctr-like-files <verb> <json>`: reads and writes files of containers for the host: copying, changes, layers.
+//! `ctr-like-files <verb> <json>`: reads and writes files of containers for the host: copying, changes, layers; and lists
+//! their processes.
 //!
 //! The host starts it as an external process; the agent answers the reserved name [`COMMAND`] with this program. One
 //! verb per process, one thread: `stat`, `archive` and `export` read a container's root, `extract` writes into it,
-//! `changes` and `layer` compare the two sides of an overlay. Archives are on standard input and output.
+//! `changes` and `layer` compare the two sides of an overlay, `processes` reads `/proc`. Archives are on standard input and
+//! output.
 //!
 //! Neither the container nor the archive is trusted. A path is resolved by the kernel with the container's root as the
 //! root (`openat2`), and everything after that goes through descriptors: what is exchanged meanwhile is not followed.
@@ -23,6 +25,7 @@ mod layer;
 mod node;
 mod overlay;
 mod pack;
+mod processes;
 mod remove;
 mod root;
 mod stat;
@@ -80,8 +83,9 @@ fn dispatch(words: &[OsString]) -> Result<(), FilesError> {
         "extract" => extract::run(&request(document)?, input()?),
         "changes" => changes::run(&request(document)?, output()?),
         "layer" => layer::run(&request(document)?, output()?),
+        "processes" => processes::run(&request(document)?, output()?),
         _ => Err(FilesError::invalid(format!(
-            "unknown verb {verb:?}; there are stat, archive, export, extract, changes and layer"
+            "unknown verb {verb:?}; there are stat, archive, export, extract, changes, layer and processes"
         ))),
     }
 }

@@ -22,6 +22,13 @@ pub(super) struct Target {
     pid: Option<u32>,
 }
 
+impl Target {
+    /// The process, when one is named.
+    pub(super) fn process(&self) -> Option<u32> {
+        self.pid
+    }
+}
+
 /// The root directory.
 #[derive(Debug)]
 pub(super) struct Root {

@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{PidfdFlags, getppid, pidfd_open, set_parent_process_death_signal};
 
 use super::{Config, SandboxError, root};
-use crate::cgroup::hierarchy;
+use crate::cgroup::hierarchy::{self, Hierarchy};
 use crate::cgroup::tree::Groups;
 use crate::sys::{self, Fork};
 
@@ -35,20 +35,36 @@ pub(crate) fn run(document: &str) -> ExitCode {
 
 fn launch(document: &str) -> Result<ExitCode, SandboxError> {
     let config = Config::parse(document)?;
+    guard(
+        &config.cgroup,
+        config.host_network,
+        Vec::new(),
+        |hierarchies, _| root::enter(&config, hierarchies).map(|()| crate::init::run_sandbox(&config)),
+    )
+}
+
+/// Makes the control groups and namespaces, runs `inside` as their pid 1, and watches over it. Returns in both processes.
+///
+/// `inherited` is for the inside alone: this process lets go of it, so that its ends are seen.
+pub(crate) fn guard(
+    cgroup: &str,
+    host_network: bool,
+    inherited: Vec<OwnedFd>,
+    inside: impl FnOnce(&[Hierarchy], Vec<OwnedFd>) -> Result<ExitCode, SandboxError>,
+) -> Result<ExitCode, SandboxError> {
     let parent = parent()?;
     let hierarchies = hierarchy::mounted().map_err(SandboxError::step("read control group hierarchies"))?;
-    let groups = Groups::create(&hierarchies, &config.cgroup).map_err(SandboxError::step(format!(
-        "create control groups {}",
-        config.cgroup
-    )))?;
-    let sandbox = start(&config, &groups).inspect_err(|_| {
+    let groups = Groups::create(&hierarchies, cgroup)
+        .map_err(SandboxError::step(format!("create control groups {cgroup}")))?;
+    let sandbox = start(cgroup, host_network, &groups).inspect_err(|_| {
         let _ = groups.destroy(RELEASE);
     })?;
     let Some(init) = sandbox else {
         // This is pid 1. The launcher's view of its own parent is not for us.
         drop(parent);
-        return root::enter(&config, &hierarchies).map(|()| crate::init::run_sandbox(&config));
+        return inside(&hierarchies, inherited);
     };
+    drop(inherited);
     let code = watch(parent.as_ref(), init);
     if let Err(error) = groups.destroy(RELEASE) {
         tracing::error!(%error, "control groups of the sandbox remain");
@@ -70,7 +86,7 @@ fn parent() -> Result<Option<OwnedFd>, SandboxError> {
 }
 
 /// Forks pid 1 of the new pid namespace. `None` in the child, once it is in its control groups.
-fn start(config: &Config, groups: &Groups) -> Result<Option<Pid>, SandboxError> {
+fn start(cgroup: &str, host_network: bool, groups: &Groups) -> Result<Option<Pid>, SandboxError> {
     let (mut ready, mut release) = io::pipe().map_err(SandboxError::step("create a pipe"))?;
     unshare(CloneFlags::CLONE_NEWPID).map_err(SandboxError::step("create a pid namespace"))?;
     match sys::fork().map_err(SandboxError::step("fork the sandbox's init"))? {
@@ -81,7 +97,7 @@ fn start(config: &Config, groups: &Groups) -> Result<Option<Pid>, SandboxError> 
                 let _ = kill(init, Signal::SIGKILL);
                 let _ = waitpid(init, None);
                 return Err(SandboxError::Step {
-                    step: format!("enter control groups {}", config.cgroup),
+                    step: format!("enter control groups {cgroup}"),
                     source,
                 });
             }
@@ -100,7 +116,7 @@ fn start(config: &Config, groups: &Groups) -> Result<Option<Pid>, SandboxError> 
                 | CloneFlags::CLONE_NEWUTS
                 | CloneFlags::CLONE_NEWIPC
                 | CloneFlags::CLONE_NEWCGROUP;
-            if !config.host_network {
+            if !host_network {
                 namespaces |= CloneFlags::CLONE_NEWNET;
             }
             unshare(namespaces).map_err(SandboxError::step("create namespaces"))?;

@@ -19,7 +19,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-pub(crate) use launcher::run;
+pub(crate) use launcher::{guard, run};
+pub(crate) use root::pivot;
 
 /// What the emulator passes as the only argument.
 #[derive(Debug, Deserialize)]
@@ -76,7 +77,7 @@ pub(crate) enum SandboxError {
 }
 
 impl SandboxError {
-    fn step<E: Into<std::io::Error>>(step: impl Into<String>) -> impl FnOnce(E) -> Self {
+    pub(crate) fn step<E: Into<std::io::Error>>(step: impl Into<String>) -> impl FnOnce(E) -> Self {
         let step = step.into();
         move |source| Self::Step {
             step,

@@ -145,7 +145,7 @@ fn control_groups(root: &Path, hierarchies: &[Hierarchy]) -> Result<(), SandboxE
 }
 
 /// Makes `root` the root and lets go of the old one.
-fn pivot(root: &Path) -> Result<(), SandboxError> {
+pub(crate) fn pivot(root: &Path) -> Result<(), SandboxError> {
     chdir(root).map_err(SandboxError::step("enter the root file system"))?;
     // With both arguments the same the old root ends up on top of the new one, from where it is detached.
     pivot_root(".", ".").map_err(SandboxError::step("pivot into the root file system"))?;

@@ -1,5 +1,5 @@
 /* bcryptprimitives.dll for Wine before 9, which lacks it: Rust's standard library takes its random numbers from ProcessPrng.
- * For tests only; Windows and newer Wine have the real one. RtlGenRandom is exported as SystemFunction036. */
+ * Windows and newer Wine have the real one. RtlGenRandom is exported as SystemFunction036. */
 #include <windows.h>
 
 BOOLEAN NTAPI SystemFunction036(PVOID buffer, ULONG length);
