@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use compute::ComputeService;
-use emulator::{Config, Emulator, Machine, QemuConfig};
+use emulator::{Config, Emulator, Machine, QemuConfig, WineConfig};
 use task::SandboxSpec;
+use task::local::{LocalConfig, WindowsBase};
 
 use crate::accelerator::Accelerator;
 
@@ -18,8 +19,11 @@ pub(crate) fn compute(
     spec: &SandboxSpec,
     agent: &Path,
     accelerator: Accelerator,
+    wine_prefix: &Path,
 ) -> Result<Arc<dyn ComputeService>> {
-    let machine = if spec.virtual_machine {
+    let machine = if spec.windows {
+        Machine::Wine(WineConfig::new(wine_prefix, agent))
+    } else if spec.virtual_machine {
         Machine::Qemu(QemuConfig {
             accelerator: accelerator.into(),
             ..QemuConfig::new(spec.consoles())
@@ -35,4 +39,15 @@ pub(crate) fn compute(
     };
     let emulator = Emulator::new(config).context("cannot set up the compute service")?;
     Ok(Arc::new(emulator))
+}
+
+/// How sandboxes behave on this system: Windows containers stand on what Wine needs.
+pub(crate) fn local_config(agent: &Path, wine_prefix: &Path) -> LocalConfig {
+    let wine = WineConfig::new(wine_prefix, agent);
+    LocalConfig {
+        windows_base: Some(WindowsBase::new(move || {
+            emulator::prepare_prefix(&wine).map_err(std::io::Error::other)
+        })),
+        ..LocalConfig::default()
+    }
 }

@@ -51,6 +51,9 @@ pub(crate) struct Flags {
     /// How processors of virtual machines are made: auto, kvm or tcg
     #[arg(long, env = "CTR_LIKE_UVM_ACCELERATOR", value_name = "KIND")]
     uvm_accelerator: Option<Accelerator>,
+    /// Directory of what Wine needs for Windows containers, made when missing; default: prefix in the root directory
+    #[arg(long, env = "CTR_LIKE_WINE_PREFIX", value_name = "DIR")]
+    wine_prefix: Option<PathBuf>,
 }
 
 /// The settings file.
@@ -69,6 +72,7 @@ struct File {
     memory_mb: Option<u64>,
     processors: Option<u32>,
     scratch_size_gb: Option<u64>,
+    wine_prefix: Option<PathBuf>,
     uvm: UvmFile,
 }
 
@@ -148,6 +152,8 @@ pub(crate) struct Settings {
     pub(crate) processors: u32,
     /// Size of a writable layer in GiB.
     pub(crate) scratch_size_gb: u64,
+    /// What Wine needs for Windows containers.
+    pub(crate) wine_prefix: PathBuf,
     /// Utility VMs.
     pub(crate) uvm: Uvm,
 }
@@ -165,6 +171,7 @@ impl Settings {
         let root = absolute(flags.root.or(file.root).unwrap_or_else(default_root))?;
         let uvm_dir = absolute(flags.uvm_dir.or(file.uvm.dir).unwrap_or_else(|| root.join("uvm")))?;
         let uvm_initrd = flags.uvm_initrd.or(file.uvm.initrd);
+        let wine_prefix = flags.wine_prefix.or(file.wine_prefix);
         Ok(Self {
             uvm: Uvm {
                 initrd: absolute(uvm_initrd.unwrap_or_else(|| uvm_dir.join("initrd.img")))?,
@@ -177,6 +184,7 @@ impl Settings {
                 service: file.uvm.service.unwrap_or_default(),
                 accelerator: flags.uvm_accelerator.or(file.uvm.accelerator).unwrap_or_default(),
             },
+            wine_prefix: absolute(wine_prefix.unwrap_or_else(|| root.join("prefix")))?,
             root,
             host: flags.host.or(file.host).unwrap_or_else(|| default_host(&run_dir)),
             run_dir: absolute(run_dir)?,

@@ -28,6 +28,9 @@ struct Arguments {
     /// How processors of virtual machines are made
     #[arg(long, value_name = "KIND", default_value = "auto")]
     accelerator: accelerator::Accelerator,
+    /// Directory of what Wine needs for Windows containers
+    #[arg(long, value_name = "DIR")]
+    wine_prefix: PathBuf,
     /// What to log
     #[arg(long, value_name = "FILTER", default_value = "info")]
     log: String,
@@ -57,8 +60,10 @@ fn run(arguments: &Arguments) -> Result<()> {
         .build()?;
     runtime.block_on(async move {
         let spec = task::shim::load_spec(&arguments.dir)?;
-        let compute = backend::compute(&spec, &arguments.guest_agent, arguments.accelerator)?;
-        task::shim::serve(&arguments.dir, compute, emulator::release_memory).await?;
+        let (agent, prefix) = (&arguments.guest_agent, &arguments.wine_prefix);
+        let compute = backend::compute(&spec, agent, arguments.accelerator, prefix)?;
+        let config = backend::local_config(agent, prefix);
+        task::shim::serve(&arguments.dir, compute, config, emulator::release_memory).await?;
         Ok(())
     })
 }
@@ -67,9 +72,10 @@ fn run(arguments: &Arguments) -> Result<()> {
 fn run(arguments: &Arguments) -> Result<()> {
     log::start(&arguments.log)?;
     anyhow::bail!(
-        "this build has no compute service for the sandbox in {} (agent {}, accelerator {:?})",
+        "this build has no compute service for the sandbox in {} (agent {}, accelerator {:?}, prefix {})",
         arguments.dir.display(),
         arguments.guest_agent.display(),
-        arguments.accelerator
+        arguments.accelerator,
+        arguments.wine_prefix.display()
     )
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use engine::{Engine, Parts, SandboxConfig, ServiceMode, VmConfig};
 use image::{Images, RegistryConfig};
+use snapshot::windows::{WindowsConfig, WindowsLayers};
 use snapshot::{Differs, LcowConfig, LcowLayers};
 use store::Store;
 
@@ -23,6 +24,8 @@ pub(crate) async fn engine(settings: &Settings) -> Result<Engine> {
         ..RegistryConfig::default()
     };
     let images = Images::new(store.clone(), registries).context("cannot set up the registry client")?;
+    #[cfg(not(windows))]
+    images.set_host(image::Host::linux_with_wine());
     let lcow = LcowConfig {
         scratch_size_bytes: settings.scratch_size_gb << 30,
         ..LcowConfig::default()
@@ -30,9 +33,12 @@ pub(crate) async fn engine(settings: &Settings) -> Result<Engine> {
     let layers = LcowLayers::open(&store, lcow)
         .await
         .context("cannot open the layers")?;
+    let windows = WindowsLayers::open(&store, WindowsConfig::default())
+        .await
+        .context("cannot open the layers of Windows images")?;
     let parts = Parts {
-        snapshotter: layers.clone(),
-        differs: Arc::new(Differs::new(vec![layers])),
+        snapshotters: vec![layers.clone(), windows.clone()],
+        differs: Arc::new(Differs::new(vec![layers, windows])),
         runtime: runtime(settings)?,
         sandbox: SandboxConfig {
             owner: "ctr-like".to_owned(),
@@ -40,6 +46,9 @@ pub(crate) async fn engine(settings: &Settings) -> Result<Engine> {
             processors: settings.processors,
             run_dir: settings.run_dir.clone(),
             shared_in_vm: settings.uvm.shared,
+            wine: cfg!(not(windows)),
+            host_processors: std::thread::available_parallelism()
+                .map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX)),
             service: match settings.uvm.service {
                 Service::Global => ServiceMode::Global,
                 Service::PerInstance => ServiceMode::PerInstance,
@@ -71,7 +80,7 @@ mod linux {
 
     use anyhow::Result;
     use async_trait::async_trait;
-    use task::local::{LocalConfig, LocalRuntime};
+    use task::local::LocalRuntime;
     use task::shim::{ShimConfig, ShimRuntime};
     use task::{Runtime, Sandbox, SandboxSpec};
 
@@ -85,21 +94,31 @@ mod linux {
 
     pub(super) fn runtime(settings: &Settings) -> Result<Arc<dyn Runtime>> {
         if settings.local {
-            let local = |host_network, virtual_machine| -> Result<LocalRuntime> {
+            let (agent, prefix) = (&settings.guest_agent, &settings.wine_prefix);
+            let local = |like: SandboxSpec| -> Result<LocalRuntime> {
                 let like = SandboxSpec {
                     run_dir: settings.run_dir.clone(),
-                    host_network,
-                    virtual_machine,
-                    ..SandboxSpec::default()
+                    ..like
                 };
-                let compute =
-                    crate::backend::compute(&like, &settings.guest_agent, settings.uvm.accelerator)?;
-                Ok(LocalRuntime::new(compute, LocalConfig::default()))
+                let compute = crate::backend::compute(&like, agent, settings.uvm.accelerator, prefix)?;
+                let config = crate::backend::local_config(agent, prefix);
+                Ok(LocalRuntime::new(compute, config))
             };
+            let own = SandboxSpec::default();
             return Ok(Arc::new(Local {
-                own: local(false, false)?,
-                host: local(true, false)?,
-                machines: local(false, true)?,
+                host: local(SandboxSpec {
+                    host_network: true,
+                    ..own.clone()
+                })?,
+                machines: local(SandboxSpec {
+                    virtual_machine: true,
+                    ..own.clone()
+                })?,
+                windows: local(SandboxSpec {
+                    windows: true,
+                    ..own.clone()
+                })?,
+                own: local(own)?,
             }));
         }
         let run_dir = settings.run_dir.clone();
@@ -108,6 +127,8 @@ mod linux {
             settings.guest_agent.clone().into(),
             "--accelerator".into(),
             settings.uvm.accelerator.word().into(),
+            "--wine-prefix".into(),
+            settings.wine_prefix.clone().into(),
             "--log".into(),
             settings.log.clone().into(),
         ];
@@ -131,15 +152,20 @@ mod linux {
         own: LocalRuntime,
         host: LocalRuntime,
         machines: LocalRuntime,
+        windows: LocalRuntime,
     }
 
     #[async_trait]
     impl Runtime for Local {
         async fn create_sandbox(&self, spec: SandboxSpec) -> task::Result<Arc<dyn Sandbox>> {
-            let runtime = match (spec.virtual_machine, spec.host_network) {
-                (true, _) => &self.machines,
-                (false, true) => &self.host,
-                (false, false) => &self.own,
+            let runtime = if spec.windows {
+                &self.windows
+            } else if spec.virtual_machine {
+                &self.machines
+            } else if spec.host_network {
+                &self.host
+            } else {
+                &self.own
             };
             runtime.create_sandbox(spec).await
         }
@@ -148,6 +174,7 @@ mod linux {
             let mut found = self.own.recover().await?;
             found.extend(self.host.recover().await?);
             found.extend(self.machines.recover().await?);
+            found.extend(self.windows.recover().await?);
             Ok(found)
         }
     }
@@ -172,7 +199,7 @@ mod windows {
     pub(crate) const CAN_RUN: bool = false;
 
     pub(super) fn runtime(settings: &Settings) -> Result<Arc<dyn Runtime>> {
-        tracing::debug!(guest_agent = %settings.guest_agent.display(), shim = %settings.shim.display(), accelerator = settings.uvm.accelerator.word(), "no compute service is driven on this host");
+        tracing::debug!(guest_agent = %settings.guest_agent.display(), shim = %settings.shim.display(), accelerator = settings.uvm.accelerator.word(), wine_prefix = %settings.wine_prefix.display(), "no compute service is driven on this host");
         Ok(Arc::new(Absent))
     }
 

@@ -36,6 +36,16 @@ impl<'a> Side<'a> {
     }
 }
 
+/// A path in a container, with slashes. Back-slashes are part of names on Linux, so only a path that begins as those of
+/// Windows do is changed.
+pub(crate) fn in_container(path: &str) -> String {
+    let drive = matches!(path.as_bytes(), [letter, b':', ..] if letter.is_ascii_alphabetic());
+    if drive || path.starts_with('\\') {
+        return path.replace('\\', "/");
+    }
+    path.to_owned()
+}
+
 /// What is known of a destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Destination {
@@ -128,6 +138,14 @@ mod tests {
     use super::*;
 
     const SLASH: fn(char) -> bool = |letter| letter == '/';
+
+    #[test]
+    fn back_slashes_separate_only_in_paths_of_windows() {
+        assert_eq!(in_container(r"C:\docs\a.txt"), "C:/docs/a.txt");
+        assert_eq!(in_container(r"\docs"), "/docs");
+        assert_eq!(in_container(r"/odd\name"), r"/odd\name");
+        assert_eq!(in_container(r"odd\name"), r"odd\name");
+    }
 
     fn planned(
         source: &str,

@@ -57,25 +57,38 @@ fn duration(seconds: i64) -> String {
 
 /// `1.23MB`: decimal units, three digits.
 pub(crate) fn size(bytes: u64) -> String {
-    const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
-    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+    digits(bytes, 1000.0, ["B", "kB", "MB", "GB", "TB", "PB", "EB"], 3)
+}
+
+/// `20.54MiB`: binary units, four digits.
+pub(crate) fn binary(bytes: u64) -> String {
+    digits(bytes, 1024.0, ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"], 4)
+}
+
+fn digits(bytes: u64, base: f64, units: [&str; 7], digits: usize) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "a few digits are shown")]
     let mut number = bytes as f64;
     let mut unit = 0;
-    while number >= 1000.0 && unit + 1 < UNITS.len() {
-        number /= 1000.0;
+    while number >= base && unit + 1 < units.len() {
+        number /= base;
         unit += 1;
     }
-    let digits = match number {
-        _ if unit == 0 => 0,
-        ..10.0 => 2,
-        ..100.0 => 1,
-        _ => 0,
+    let before = match number {
+        ..10.0 => 1,
+        ..100.0 => 2,
+        ..1000.0 => 3,
+        _ => 4,
     };
-    let mut text = format!("{number:.digits$}");
+    let after = if unit == 0 {
+        0
+    } else {
+        digits.saturating_sub(before)
+    };
+    let mut text = format!("{number:.after$}");
     if text.contains('.') {
         text.truncate(text.trim_end_matches('0').trim_end_matches('.').len());
     }
-    format!("{text}{}", UNITS[unit])
+    format!("{text}{}", units[unit])
 }
 
 /// `512MiB`: binary units, as memory is counted.
@@ -153,6 +166,21 @@ mod tests {
             (1_000_000_000, "1GB"),
         ] {
             assert_eq!(size(bytes), text, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn memory_has_four_digits() {
+        for (bytes, text) in [
+            (0, "0B"),
+            (1023, "1023B"),
+            (1024, "1KiB"),
+            (1500, "1.465KiB"),
+            (21_495_808, "20.5MiB"),
+            (1023 << 20, "1023MiB"),
+            (123 << 30, "123GiB"),
+        ] {
+            assert_eq!(binary(bytes), text, "{bytes}");
         }
     }
 

@@ -1,9 +1,10 @@
 //! The user's terminal: its size, and raw keys while a container owns it.
 //!
-//! [`Raw`] is a guard; what it found is restored when it is dropped, and by a panic hook where panics do not unwind.
+//! [`Screen`] shows a text that changes. [`Raw`] is a guard; what it found is restored when it is dropped, and by a panic hook where panics do not unwind.
 
 use api::message::TerminalSize;
 
+mod screen;
 #[cfg(unix)]
 mod unix;
 #[cfg(windows)]
@@ -14,6 +15,7 @@ use unix as system;
 #[cfg(windows)]
 use windows as system;
 
+pub(crate) use screen::Screen;
 pub(crate) use system::Raw;
 
 /// The size of the terminal that we write to; `None` when there is none.

@@ -10,6 +10,17 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// What to restore; read by the panic hook.
 static SAVED: Mutex<Option<Termios>> = Mutex::new(None);
 
+/// Output may hold escape sequences; it always may.
+#[derive(Debug)]
+pub(super) struct Sequences;
+
+impl Sequences {
+    #[expect(clippy::unnecessary_wraps, reason = "consoles of Windows may refuse")]
+    pub(super) fn enable() -> io::Result<Self> {
+        Ok(Self)
+    }
+}
+
 /// Keys arrive one by one and are not interpreted, while this lives.
 #[derive(Debug)]
 pub(crate) struct Raw;

@@ -24,6 +24,20 @@ impl Raw {
     }
 }
 
+/// Output may hold escape sequences while this lives.
+#[derive(Debug)]
+pub(super) struct Sequences {
+    _output: VirtualTerminal,
+}
+
+impl Sequences {
+    pub(super) fn enable() -> io::Result<Self> {
+        Ok(Self {
+            _output: VirtualTerminal::enable(Output::Stdout)?,
+        })
+    }
+}
+
 pub(super) fn size() -> Option<TerminalSize> {
     let (width, height) = window_size(Output::Stdout).ok()?;
     Some(TerminalSize { height, width })

@@ -67,14 +67,17 @@ impl Cp {
             }
             (Side::Container { container, path }, Side::Local("-")) => {
                 let client = session.connect().await?;
-                download::receive(self.get(&client, container, path).await?, tokio::io::stdout()).await?;
+                let path = names::in_container(path);
+                download::receive(self.get(&client, container, &path).await?, tokio::io::stdout()).await?;
                 Ok(0)
             }
             (Side::Container { container, path }, Side::Local(local)) => {
-                self.copy_out(session, container, path, local).await
+                self.copy_out(session, container, &names::in_container(path), local)
+                    .await
             }
             (Side::Local(local), Side::Container { container, path }) => {
-                self.copy_in(session, local, container, path).await
+                self.copy_in(session, local, container, &names::in_container(path))
+                    .await
             }
         }
     }

@@ -17,6 +17,9 @@ pub(crate) struct Push {
     /// Only this platform, of several
     #[arg(long, value_name = "OS[/ARCH[/VARIANT]]")]
     platform: Option<String>,
+    /// Leave out layers that registries were asked not to distribute (of old Windows images)
+    #[arg(long)]
+    skip_foreign_layers: bool,
     /// Image
     #[arg(value_name = "NAME[:TAG]")]
     image: String,
@@ -30,6 +33,7 @@ impl Push {
             reference: self.image,
             platform: self.platform,
             auth,
+            skip_foreign_layers: self.skip_foreign_layers,
         };
         let pushed = pull::transfer(client.push(Context::new(), request).await?, self.quiet).await?;
         render::line(&pushed.reference)?;

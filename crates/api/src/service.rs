@@ -270,6 +270,10 @@ services! {
         wait exec_wait = "ExecWait" (ExecId) -> Exited;
         /// Gives the terminal of a container or an exec another size.
         unary resize = "Resize" (ResizeTerminal) -> Empty;
+        /// The processes of one that runs.
+        unary top = "Top" (TopContainer) -> ProcessTable;
+        /// What containers use, a round each second until the call is cancelled or none is left of those that were named.
+        stream stats = "Stats" (WatchStats) -> StatsRound;
         /// What is at a path of one, in any state.
         unary stat_path = "StatPath" (StatPath) -> PathStat;
         /// Writes a tar of a path to channel 1; a failure on the way is a control error.

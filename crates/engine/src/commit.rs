@@ -111,6 +111,7 @@ impl Engine {
                 .map_err(convert::image),
             Err(error) => Err(error),
         };
+        let mut warnings = std::mem::take(&mut reach.warnings);
         // Until here: a container that does not run keeps its image, and is kept.
         reach.close().await;
         let id = id?;
@@ -126,10 +127,8 @@ impl Engine {
                 record.name
             )
         };
-        Ok(Committed {
-            id,
-            warnings: running.then(caught).into_iter().collect(),
-        })
+        warnings.extend(running.then(caught));
+        Ok(Committed { id, warnings })
     }
 
     /// The configuration of a container's image. The container keeps it, also when nothing else does.

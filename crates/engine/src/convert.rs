@@ -26,7 +26,7 @@ pub(crate) fn image(error: ImageError) -> Error {
         ImageError::DigestMismatch { .. } | ImageError::SizeMismatch { .. } => Kind::DataLoss,
         ImageError::Schema1 { .. } | ImageError::Unsupported { .. } => Kind::Unimplemented,
         ImageError::LimitExceeded { .. } => Kind::ResourceExhausted,
-        ImageError::Conflict { .. } => Kind::FailedPrecondition,
+        ImageError::Conflict { .. } | ImageError::Incompatible { .. } => Kind::FailedPrecondition,
         ImageError::Registry {
             status: 429 | 500..=599,
             ..
@@ -41,9 +41,9 @@ pub(crate) fn image(error: ImageError) -> Error {
     let message = error.to_string();
     let subject = match &error {
         ImageError::NotFound { name } => Some(name.clone()),
-        ImageError::ManifestUnknown { reference } | ImageError::PlatformMismatch { reference, .. } => {
-            Some(reference.clone())
-        }
+        ImageError::ManifestUnknown { reference }
+        | ImageError::PlatformMismatch { reference, .. }
+        | ImageError::Incompatible { reference, .. } => Some(reference.clone()),
         _ => None,
     };
     let mut converted = with_causes(Error::new(kind, message), error);
@@ -134,12 +134,13 @@ pub(crate) fn command(error: TaskError, container: &str, program: Option<&String
         "not executable",
     ];
     let about_program = error.kind == ErrorKind::Guest && program.is_some();
-    let kind = if about_program && missing.iter().any(|words| text.contains(words)) {
-        Kind::NotFound
-    } else if about_program && forbidden.iter().any(|words| text.contains(words)) {
-        Kind::PermissionDenied
-    } else {
-        return task(error, container);
+    let of_windows = win32_error(&error).filter(|_| error.kind == ErrorKind::Compute && program.is_some());
+    let kind = match of_windows {
+        Some(FILE_NOT_FOUND | PATH_NOT_FOUND) => Kind::NotFound,
+        Some(ACCESS_DENIED | BAD_EXE_FORMAT | EXE_MACHINE_TYPE_MISMATCH) => Kind::PermissionDenied,
+        _ if about_program && missing.iter().any(|words| text.contains(words)) => Kind::NotFound,
+        _ if about_program && forbidden.iter().any(|words| text.contains(words)) => Kind::PermissionDenied,
+        _ => return task(error, container),
     };
     let program = program.map_or("", String::as_str);
     let why = match kind {
@@ -158,6 +159,19 @@ pub(crate) fn command(error: TaskError, container: &str, program: Option<&String
     .hint(hint)
 }
 
+const FILE_NOT_FOUND: u32 = 2;
+const PATH_NOT_FOUND: u32 = 3;
+const ACCESS_DENIED: u32 = 5;
+const BAD_EXE_FORMAT: u32 = 193;
+const EXE_MACHINE_TYPE_MISMATCH: u32 = 216;
+
+/// The error of Windows that is inside an HRESULT.
+fn win32_error(error: &TaskError) -> Option<u32> {
+    const FACILITY: u32 = 0x8007_0000;
+    let bits = error.hresult?.cast_unsigned();
+    (bits & 0xFFFF_0000 == FACILITY).then_some(bits & 0xFFFF)
+}
+
 fn causes_of(error: &TaskError) -> String {
     let mut text = String::new();
     let mut next = std::error::Error::source(error);
@@ -171,4 +185,23 @@ fn causes_of(error: &TaskError) -> String {
 /// Keeps what `error` stands on; its own text is the message already.
 fn with_causes(converted: Error, error: impl std::error::Error + Send + Sync + 'static) -> Error {
     converted.because(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_of_windows_tell_a_missing_program_from_one_that_cannot_be_executed() {
+        let program = "tool.exe".to_owned();
+        let failed = |code: u32| {
+            let mut error = TaskError::new(ErrorKind::Compute, "create process failed");
+            error.hresult = Some(code.cast_signed());
+            command(error, "box", Some(&program))
+        };
+        assert_eq!(failed(0x8007_0002).kind(), Kind::NotFound);
+        assert_eq!(failed(0x8007_00C1).kind(), Kind::PermissionDenied);
+        assert_eq!(failed(0x8007_0002).subject().unwrap().kind, "command");
+        assert_eq!(failed(0x8037_0110).kind(), Kind::Internal);
+    }
 }

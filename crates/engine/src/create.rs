@@ -9,18 +9,21 @@ use image::Image;
 use crate::clock;
 use crate::error::{Error, Kind, Result};
 use crate::record::{ContainerRecord, CreateOptions, State};
-use crate::spec::{check_target, merge_env, with_default};
+use crate::spec::{check_target, merge_env, windows, with_default};
 use crate::{names, signal};
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// The least memory a container can be limited to; docker's own floor.
 const LEAST_MEMORY: u64 = 6 << 20;
 
-/// Refuses what we cannot do, naming the alternative; nothing is ignored silently.
+/// Refuses what no container can have here, naming the alternative; nothing is ignored silently.
 ///
 /// # Errors
 /// The first option that is wrong or unsupported.
 pub(crate) fn check(options: &CreateOptions) -> Result<()> {
+    if options.memory > 0 && options.memory < LEAST_MEMORY {
+        return Err(Error::invalid("Minimum memory limit allowed is 6MB").hint("use --memory 6m or more"));
+    }
     match options.network.as_deref() {
         None | Some("" | "default" | "none" | "host") => {}
         Some(other) => {
@@ -31,6 +34,14 @@ pub(crate) fn check(options: &CreateOptions) -> Result<()> {
             .about("network", other));
         }
     }
+    Ok(())
+}
+
+/// Refuses what a Linux container cannot have.
+///
+/// # Errors
+/// The first option that is wrong or unsupported.
+pub(crate) fn check_linux(options: &CreateOptions) -> Result<()> {
     match options.isolation.as_deref() {
         None | Some("" | "default" | "sandbox") => {}
         Some("hyperv") => {
@@ -49,9 +60,6 @@ pub(crate) fn check(options: &CreateOptions) -> Result<()> {
             )
             .about("isolation", other));
         }
-    }
-    if options.memory > 0 && options.memory < LEAST_MEMORY {
-        return Err(Error::invalid("Minimum memory limit allowed is 6MB").hint("use --memory 6m or more"));
     }
     for bind in &options.mounts {
         check_target(&bind.target)?;
@@ -77,46 +85,33 @@ pub(crate) fn record(
     containers: &Path,
 ) -> Result<ContainerRecord> {
     let id = names::new_id();
+    let windows = image.platform.is_windows();
     let config = image.config.config().clone().unwrap_or_default();
-    let entrypoint = match &options.entrypoint {
-        Some(given) => given.iter().filter(|word| !word.is_empty()).cloned().collect(),
-        None => config.entrypoint().clone().unwrap_or_default(),
-    };
-    let command = if !options.command.is_empty() || options.entrypoint.is_some() {
-        options.command.clone()
-    } else {
-        config.cmd().clone().unwrap_or_default()
-    };
-    let args: Vec<String> = entrypoint.into_iter().chain(command).collect();
+    let (args, args_escaped) = windows::arguments(&options, image);
     if args.is_empty() {
         return Err(Error::invalid("no command specified")
             .about("image", &options.image)
             .hint("the image names no command; write one after the image"));
     }
 
-    let image_env = with_default(config.env().clone().unwrap_or_default(), "PATH", DEFAULT_PATH);
     let hostname = options.hostname.clone().unwrap_or_else(|| id[..12].to_owned());
-    let mut env = with_default(merge_env(&image_env, &options.env), "HOSTNAME", &hostname);
-    if options.tty {
-        env = with_default(env, "TERM", "xterm");
-    }
+    let image_env = config.env().clone().unwrap_or_default();
+    let env = match windows {
+        true => windows::environment(&image_env, &options.env),
+        false => linux_environment(image_env, &options, &hostname),
+    };
 
     let given_dir = options
         .working_dir
         .clone()
         .or_else(|| config.working_dir().clone())
         .unwrap_or_default();
-    let working_dir = if given_dir.is_empty() {
-        "/".to_owned()
-    } else {
-        given_dir
+    let working_dir = match windows {
+        true => windows::working_dir(&given_dir)?,
+        false => linux_working_dir(given_dir)?,
     };
-    if !working_dir.starts_with('/') {
-        return Err(Error::invalid(format!(
-            "the working directory '{working_dir}' is invalid, it needs to be an absolute path"
-        )));
-    }
     let stop_signal = match options.stop_signal.as_deref().or(config.stop_signal().as_deref()) {
+        Some(text) if !text.is_empty() && windows => windows::signal(text)?,
         Some(text) if !text.is_empty() => signal::parse(text)?,
         _ => signal::TERM,
     };
@@ -134,8 +129,9 @@ pub(crate) fn record(
         image_id: image.config_digest.clone(),
         manifest: image.manifest.clone(),
         platform: image.platform.to_string(),
-        layers: image.layers.iter().map(|layer| layer.diff_id.clone()).collect(),
+        layers: image.layer_keys(),
         args,
+        args_escaped: args_escaped && windows,
         env,
         working_dir,
         user: options
@@ -149,6 +145,28 @@ pub(crate) fn record(
         state: State::default(),
         id,
     })
+}
+
+/// The environment of a Linux container: the image's, what docker's users rely on, and what was asked for.
+fn linux_environment(image: Vec<String>, options: &CreateOptions, hostname: &str) -> Vec<String> {
+    let image = with_default(image, "PATH", DEFAULT_PATH);
+    let env = with_default(merge_env(&image, &options.env), "HOSTNAME", hostname);
+    match options.tty {
+        true => with_default(env, "TERM", "xterm"),
+        false => env,
+    }
+}
+
+fn linux_working_dir(given: String) -> Result<String> {
+    if given.is_empty() {
+        return Ok("/".to_owned());
+    }
+    if !given.starts_with('/') {
+        return Err(Error::invalid(format!(
+            "the working directory '{given}' is invalid, it needs to be an absolute path"
+        )));
+    }
+    Ok(given)
 }
 
 /// Makes sure that every bind source exists, creating directories where `-v` asks for it.
@@ -204,11 +222,11 @@ mod tests {
             ..CreateOptions::default()
         };
         for options in [network, isolation, volume] {
-            let error = check(&options).unwrap_err();
+            let error = check(&options).and_then(|()| check_linux(&options)).unwrap_err();
             assert_eq!(error.kind(), Kind::Unimplemented);
             assert!(!error.hints().is_empty());
         }
-        assert!(check(&CreateOptions::default()).is_ok());
+        assert!(check(&CreateOptions::default()).is_ok() && check_linux(&CreateOptions::default()).is_ok());
     }
 
     #[test]

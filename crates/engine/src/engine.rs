@@ -20,6 +20,8 @@ use crate::logs::{self, LogLine, LogOptions};
 use crate::names;
 use crate::record::{ContainerRecord, CreateOptions, Status};
 use crate::sandboxes::{SandboxConfig, Sandboxes, Scope};
+use crate::snapshots::Snapshots;
+use crate::spec;
 
 /// What the daemon injects.
 pub struct Parts {
@@ -27,8 +29,8 @@ pub struct Parts {
     pub store: Store,
     /// Images over the same store.
     pub images: Images,
-    /// Layers and scratches of Linux containers.
-    pub snapshotter: Arc<dyn Snapshotter>,
+    /// Layers and scratches, one store for each operating system.
+    pub snapshotters: Vec<Arc<dyn Snapshotter>>,
     /// Who unpacks which layers.
     pub differs: Arc<Differs>,
     /// Where sandboxes run.
@@ -51,7 +53,7 @@ pub struct Engine(pub(crate) Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) store: Store,
     pub(crate) images: Images,
-    pub(crate) snapshotter: Arc<dyn Snapshotter>,
+    pub(crate) snapshots: Snapshots,
     pub(crate) differs: Arc<Differs>,
     pub(crate) sandboxes: Sandboxes,
     pub(crate) table: Table<ContainerRecord>,
@@ -78,7 +80,7 @@ impl Engine {
             sandboxes: Sandboxes::new(parts.runtime, parts.sandbox),
             store: parts.store,
             images: parts.images,
-            snapshotter: parts.snapshotter,
+            snapshots: Snapshots::new(parts.snapshotters),
             differs: parts.differs,
             table,
             containers: RwLock::default(),
@@ -154,12 +156,20 @@ impl Engine {
             .resolve(&options.image, platform.as_ref())
             .await
             .map_err(convert::image)?;
-        if image.platform.os != "linux" {
-            return Err(Error::unimplemented(
-                format!("cannot run an image for {} here", image.platform),
-                "pull a linux image, or choose one with --platform linux/amd64",
-            )
-            .about("image", &options.image));
+        match image.platform.os.as_str() {
+            "linux" => create::check_linux(&options)?,
+            "windows" => {
+                spec::windows::check(&options, self.0.sandboxes.wine())?;
+                let wanted = spec::windows::isolation(&options)?;
+                self.0.images.isolation(&image, wanted).map_err(convert::image)?;
+            }
+            _ => {
+                return Err(Error::unimplemented(
+                    format!("cannot run an image for {} here", image.platform),
+                    "pull a linux image, or choose one with --platform linux/amd64",
+                )
+                .about("image", &options.image));
+            }
         }
         create::prepare_sources(&options)?;
         self.unpack(&image).await?;
@@ -191,32 +201,25 @@ impl Engine {
     }
 
     async fn store_new(&self, record: &ContainerRecord, target: &store::Digest) -> Result<()> {
-        let mut resources = vec![
-            Resource::content(target),
-            Resource::content(&record.manifest),
-            Resource::new("scratch", record.id.clone()),
-        ];
-        resources.extend(record.layers.iter().map(Resource::layer));
+        let mut resources = vec![Resource::content(target), Resource::content(&record.manifest)];
+        resources.extend(Snapshots::resources(record));
         let store = &self.0.store;
         let root = root_name(&record.id);
         store
             .transaction_with(Durability::Eventual, move |txn| txn.put_root(&root, resources))
             .await
             .map_err(convert::store)?;
-        let scratch = self
-            .0
-            .snapshotter
+        let snapshotter = self.0.snapshots.of(record.is_windows())?;
+        snapshotter
             .create_scratch(&record.id, record.options.storage_size)
-            .await;
-        scratch.map_err(convert::snapshot)?;
+            .await
+            .map_err(convert::snapshot)?;
         self.0.table.put(&record.id, record).await.map_err(convert::store)
     }
 
     /// Takes away a container's files; failures are logged, and the next start of the daemon tries again.
     pub(crate) async fn dispose(&self, id: &str) {
-        if let Err(error) = self.0.snapshotter.remove_scratch(id).await {
-            tracing::warn!(container = id, %error, "scratch not removed");
-        }
+        self.0.snapshots.remove_scratch(id).await;
         let folder = self.0.store.root().join("containers").join(id);
         if let Err(error) = std::fs::remove_dir_all(&folder)
             && error.kind() != std::io::ErrorKind::NotFound
@@ -354,21 +357,11 @@ impl Engine {
     /// The store cannot be read.
     pub async fn container_sizes(&self, name: &str) -> Result<(u64, u64)> {
         let record = self.inspect(name)?;
-        let scratch = self
-            .0
-            .snapshotter
-            .scratch(&record.id)
-            .await
-            .map_err(convert::snapshot)?;
+        let scratch = self.0.snapshots.scratch(&record).await?;
         let own = scratch.map_or(0, |scratch| scratch.allocated_bytes);
         let mut all = own;
         for diff_id in &record.layers {
-            let layer = self
-                .0
-                .snapshotter
-                .layer(diff_id)
-                .await
-                .map_err(convert::snapshot)?;
+            let layer = self.0.snapshots.layer(&record, diff_id).await?;
             all += layer.map_or(0, |layer| layer.allocated_bytes);
         }
         Ok((own, all))

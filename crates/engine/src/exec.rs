@@ -13,6 +13,7 @@ use crate::container::{Attachment, Container};
 use crate::convert;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
+use crate::lifecycle::signal_of;
 use crate::names;
 use crate::record::{ContainerRecord, Status};
 use crate::spec::{self, ExecOptions};
@@ -133,7 +134,7 @@ impl Engine {
         let container = self.find(name)?;
         let record = container.snapshot();
         running(&record.state.status, name, &record.id)?;
-        spec::exec_process(&record, &options)?;
+        process_of(&record, &options)?;
         let id = names::new_id();
         self.0.execs.insert(ExecRecord {
             id: id.clone(),
@@ -201,7 +202,7 @@ impl Engine {
         }
         let process = ProcessSpec {
             oci_process: match &place.record {
-                Some(record) => spec::exec_process(record, &exec.options)?,
+                Some(record) => process_of(record, &exec.options)?,
                 None => spec::machine_process(&exec.options),
             },
             terminal: exec.options.tty,
@@ -314,9 +315,12 @@ impl Engine {
     /// # Errors
     /// It does not run.
     pub async fn exec_kill(&self, id: &str, signal_name: &str) -> Result<()> {
-        let number = crate::signal::parse(signal_name)?;
         let exec = self.exec_inspect(id)?;
         let place = self.place(&exec).await?;
+        let number = match &place.record {
+            Some(record) => signal_of(record, signal_name)?,
+            None => crate::signal::parse(signal_name)?,
+        };
         let sent = place.sandbox.signal(&exec.container, Some(id), number);
         sent.await.map_err(|error| convert::task(error, &place.name))
     }
@@ -325,6 +329,14 @@ impl Engine {
     #[must_use]
     pub fn execs_of(&self, container_id: &str) -> Vec<String> {
         self.0.execs.of_container(container_id)
+    }
+}
+
+/// The OCI process of an exec in a container.
+fn process_of(record: &ContainerRecord, options: &ExecOptions) -> Result<serde_json::Value> {
+    match record.is_windows() {
+        true => spec::windows::windows_exec_process(record, options),
+        false => spec::exec_process(record, options),
     }
 }
 

@@ -8,8 +8,10 @@
 //!
 //! Not here: packing and unpacking (the guest's tools and the client), and what `cp` makes of names (the client).
 
+mod target;
+
 use serde::Deserialize;
-use task::{FileWork, FilesSpec, Place, Share};
+use task::{FileWork, FilesSpec, Place};
 use tokio::io::AsyncWrite;
 use tokio::sync::{mpsc, oneshot};
 
@@ -17,8 +19,9 @@ use crate::container::Container;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::reach::{Input, Reach};
-use crate::record::{ContainerRecord, Status};
-use crate::spec;
+use crate::record::ContainerRecord;
+
+use self::target::{Target, name_of, target, writable};
 
 /// What is known of a path in a container.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -49,16 +52,6 @@ pub struct Change {
 const CHANGES: usize = 256;
 /// The longest line about a change: a path and its escapes.
 const LINE: usize = 64 << 10;
-
-/// A path in a container and where it is taken from.
-#[derive(Debug, PartialEq, Eq)]
-struct Target {
-    place: Place,
-    path: String,
-    share: Option<Share>,
-    /// The mount that is the path itself.
-    exact: bool,
-}
 
 impl Engine {
     /// What is at a path; links in it are followed, but not the last part.
@@ -278,207 +271,4 @@ fn missing(error: Error, path: &str, record: &ContainerRecord) -> Error {
     )
     .about("path", path)
     .because(error)
-}
-
-/// The parts of a path that mean something; `..` does not leave the root.
-fn parts(path: &str) -> Vec<&str> {
-    let mut parts = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    parts
-}
-
-fn name_of(path: &str) -> String {
-    parts(path)
-        .last()
-        .map_or_else(|| "/".to_owned(), |name| (*name).to_owned())
-}
-
-/// An absolute path with the parts; what the given one ends with, a slash or a dot, is kept because it means something.
-fn joined(parts: &[&str], given: &str) -> String {
-    let mut path = format!("/{}", parts.join("/"));
-    let ending = match given {
-        "." => "/.",
-        given if given.ends_with("/.") => "/.",
-        given if given.ends_with('/') && !parts.is_empty() => "/",
-        _ => return path,
-    };
-    if path == "/" {
-        path.clear();
-    }
-    path.push_str(ending);
-    path
-}
-
-/// Where a path of a container is taken from.
-fn target(container: &Container, path: &str) -> Result<Target> {
-    if path.contains('\0') {
-        return Err(Error::invalid("a path cannot contain a zero byte"));
-    }
-    let record = container.snapshot();
-    if matches!(record.state.status, Status::Running | Status::Paused) {
-        return Ok(Target {
-            place: Place::Root,
-            path: absolute(path),
-            share: None,
-            exact: false,
-        });
-    }
-    stopped_target(&record, path)
-}
-
-/// A path as it was given, from the root on.
-fn absolute(path: &str) -> String {
-    if path.starts_with('/') {
-        path.to_owned()
-    } else {
-        format!("/{path}")
-    }
-}
-
-fn stopped_target(record: &ContainerRecord, path: &str) -> Result<Target> {
-    let wanted = parts(path);
-    let below = |target: &str| wanted.starts_with(&parts(target));
-    let tmpfs = record.options.tmpfs.keys().filter(|target| below(target));
-    let tmpfs = tmpfs.map(|target| parts(target).len()).max().unwrap_or(0);
-    let (_, binds) = spec::linux(record)?;
-    let mounts = record.options.mounts.iter().zip(binds);
-    let bind = mounts
-        .filter(|(mount, _)| below(&mount.target))
-        .max_by_key(|(mount, _)| parts(&mount.target).len());
-    let depth = bind.as_ref().map_or(0, |(mount, _)| parts(&mount.target).len());
-    if tmpfs > depth {
-        return Err(unreachable(
-            path,
-            "is in a tmpfs, which exists only while the container runs",
-        ));
-    }
-    let Some((mount, bind)) = bind else {
-        return Ok(Target {
-            place: Place::Root,
-            path: absolute(path),
-            share: None,
-            exact: false,
-        });
-    };
-    if !mount.source.is_dir() {
-        let text = format!(
-            "is the host's {}, mounted only while the container runs",
-            mount.source.display()
-        );
-        return Err(unreachable(path, &text));
-    }
-    let rest = &wanted[depth..];
-    Ok(Target {
-        place: Place::Share(bind.mount_index),
-        path: joined(rest, path),
-        exact: rest.is_empty(),
-        share: Some(Share {
-            source: bind.source,
-            read_only: bind.read_only,
-            mount_index: bind.mount_index,
-        }),
-    })
-}
-
-fn unreachable(path: &str, why: &str) -> Error {
-    Error::new(Kind::FailedPrecondition, format!("{path} {why}"))
-        .about("path", path)
-        .hint("start the container first")
-}
-
-/// Refuses what the container itself could not write.
-fn writable(record: &ContainerRecord, path: &str) -> Result<()> {
-    let wanted = parts(path);
-    let below = |target: &str| wanted.starts_with(&parts(target));
-    let mount = record
-        .options
-        .mounts
-        .iter()
-        .filter(|mount| below(&mount.target))
-        .max_by_key(|mount| parts(&mount.target).len());
-    let refused = match mount {
-        Some(mount) if mount.read_only => "mounted volume is marked read-only",
-        None if record.options.read_only && !record.options.tmpfs.keys().any(|target| below(target)) => {
-            "container rootfs is marked read-only"
-        }
-        _ => return Ok(()),
-    };
-    Err(Error::new(Kind::PermissionDenied, refused).about("container", &record.name))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::record::MountOption;
-    use crate::tests::running;
-
-    fn record(folder: &std::path::Path) -> ContainerRecord {
-        let mut record = running("s");
-        let mount = |target: &str, source: std::path::PathBuf, read_only| MountOption {
-            source,
-            target: target.to_owned(),
-            read_only,
-            create_source: false,
-        };
-        std::fs::write(folder.join("file"), "x").unwrap();
-        record.options.mounts = vec![
-            mount("/data", folder.to_owned(), false),
-            mount("/data/deep/", folder.to_owned(), true),
-            mount("/etc/one", folder.join("file"), false),
-        ];
-        record.options.tmpfs.insert("/tmp".to_owned(), String::new());
-        record
-    }
-
-    #[test]
-    fn paths_of_a_stopped_container_are_taken_from_where_its_processes_would_find_them() {
-        let folder = tempfile::tempdir().unwrap();
-        let record = record(folder.path());
-        let look = |path: &str| stopped_target(&record, path).unwrap();
-        assert_eq!(look("etc/passwd").path, "/etc/passwd");
-        assert_eq!(look("/").place, Place::Root);
-        assert_eq!(look("/database").place, Place::Root);
-        let data = look("/x/../data/a//b/");
-        assert_eq!(data.path, "/a/b/");
-        assert!(matches!(data.place, Place::Share(_)) && !data.exact);
-        let deep = look("/data/deep/.");
-        assert_eq!((deep.path.as_str(), deep.exact), ("/.", true));
-        assert!(deep.share.unwrap().read_only && deep.place != data.place);
-        for path in ["/tmp/x", "/etc/one"] {
-            let refused = stopped_target(&record, path).unwrap_err();
-            assert_eq!(refused.kind(), Kind::FailedPrecondition, "{path}");
-        }
-    }
-
-    #[test]
-    fn what_is_read_only_for_the_container_is_so_for_a_copy() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut record = record(folder.path());
-        assert!(writable(&record, "/x").is_ok());
-        record.options.read_only = true;
-        let refused = |path: &str| writable(&record, path).map_err(|error| error.to_string());
-        assert_eq!(refused("/x").unwrap_err(), "container rootfs is marked read-only");
-        assert_eq!(
-            refused("/data/deep/y").unwrap_err(),
-            "mounted volume is marked read-only"
-        );
-        assert!(refused("/data/y").is_ok() && refused("/tmp/y").is_ok());
-    }
-
-    #[test]
-    fn the_end_of_a_path_is_kept_because_it_means_something() {
-        assert_eq!(joined(&[], "/data"), "/");
-        assert_eq!(joined(&[], "/data/"), "/");
-        assert_eq!(joined(&[], "/data/."), "/.");
-        assert_eq!(joined(&["a"], "/data/a/."), "/a/.");
-        assert_eq!(joined(&["a"], "/data/a/"), "/a/");
-        assert_eq!(name_of("/a/b/"), "b");
-        assert_eq!(name_of("/"), "/");
-    }
 }

@@ -66,11 +66,14 @@ impl Engine {
             .pull(&reference, options, unpacker, progress)
             .await
             .map_err(convert::image)?;
+        // Layers of Windows that came before those they stand on.
+        self.unpack(&image).await?;
         self.publish_image("pull", &reference.familiar());
         Ok(image)
     }
 
-    /// Pushes an image to the registry that its name says.
+    /// Pushes an image to the registry that its name says; with `skip_foreign_layers` without the layers that registries
+    /// were asked not to distribute.
     ///
     /// # Errors
     /// The image does not exist here or the registry refuses.
@@ -79,13 +82,14 @@ impl Engine {
         name: &str,
         platform: Option<&str>,
         auth: Option<Auth>,
+        skip_foreign_layers: bool,
         progress: ProgressSink,
     ) -> Result<Digest> {
         let reference = parse_reference(name)?;
         let options = PushOptions {
             platform: parse_platform(platform)?,
             auth,
-            ..PushOptions::default()
+            skip_foreign_layers,
         };
         let digest = self
             .0
@@ -120,15 +124,10 @@ impl Engine {
 
     /// Unpacks what is missing of an image whose blobs are here.
     pub(crate) async fn unpack(&self, image: &Image) -> Result<()> {
-        for layer in &image.layers {
-            if self
-                .0
-                .snapshotter
-                .layer(&layer.diff_id)
-                .await
-                .map_err(convert::snapshot)?
-                .is_none()
-            {
+        let snapshotter = self.0.snapshots.of(image.platform.is_windows())?;
+        for key in image.layer_keys() {
+            let stored = snapshotter.layer(&key).await.map_err(convert::snapshot)?;
+            if stored.is_none() {
                 let silent: ProgressSink = Arc::new(|_| {});
                 return self
                     .0
@@ -144,7 +143,7 @@ impl Engine {
     fn unpacker(&self) -> Arc<dyn LayerUnpacker> {
         Arc::new(Unpacker {
             differs: self.0.differs.clone(),
-            snapshotter: self.0.snapshotter.clone(),
+            snapshotters: self.0.snapshots.all().cloned().collect(),
         })
     }
 
@@ -280,17 +279,13 @@ impl Engine {
             .iter()
             .map(|blob| blob.size)
             .sum();
-        let layers = self
-            .0
-            .snapshotter
-            .layers()
-            .await
-            .map_err(convert::snapshot)?
-            .iter()
-            .map(|layer| layer.allocated_bytes)
-            .sum();
-        let scratches = self.0.snapshotter.scratches().await.map_err(convert::snapshot)?;
-        let scratches = scratches.iter().map(|scratch| scratch.allocated_bytes).sum();
+        let (mut layers, mut scratches) = (0, 0);
+        for snapshotter in self.0.snapshots.all() {
+            let known = snapshotter.layers().await.map_err(convert::snapshot)?;
+            layers += known.iter().map(|layer| layer.allocated_bytes).sum::<u64>();
+            let known = snapshotter.scratches().await.map_err(convert::snapshot)?;
+            scratches += known.iter().map(|scratch| scratch.allocated_bytes).sum::<u64>();
+        }
         Ok(DiskUsage {
             images,
             blobs,

@@ -33,9 +33,12 @@ mod record;
 mod recover;
 mod sandboxes;
 mod signal;
+mod snapshots;
 mod spec;
+mod stats;
 #[cfg(test)]
 mod tests;
+mod top;
 mod unpack;
 
 pub use clock::{now_ns, parse_rfc3339, rfc3339};
@@ -52,3 +55,7 @@ pub use machines::Machine;
 pub use record::{ContainerRecord, CreateOptions, MountOption, State, Status, Ulimit};
 pub use sandboxes::{Role, SandboxConfig, ServiceMode, VmConfig};
 pub use spec::ExecOptions;
+pub use stats::{
+    ContainerStats, CpuFigures, DiskFigures, Figures, HostFigures, MemoryFigures, StatsOptions, StatsWatch,
+};
+pub use top::ProcessTable;

@@ -18,6 +18,8 @@ use crate::{signal, spec};
 
 /// How long `stop` waits before it kills, unless the container says otherwise.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same for Windows, whose programs take longer to end.
+const STOP_TIMEOUT_WINDOWS: Duration = Duration::from_secs(30);
 /// Log files of a container are rotated at this size unless it says otherwise.
 const LOG_MAX_BYTES: u64 = 64 << 20;
 const LOG_MAX_FILES: u32 = 3;
@@ -31,9 +33,19 @@ pub(crate) fn lost(reason: String) -> ExitStatus {
     }
 }
 
+/// The number of a signal, in the numbering of the container's system.
+pub(crate) fn signal_of(record: &ContainerRecord, text: &str) -> Result<i32> {
+    match record.is_windows() {
+        true => spec::windows::signal(text),
+        false => signal::parse(text),
+    }
+}
+
 /// Which sandbox a container needs.
 fn scope(record: &ContainerRecord) -> Scope {
-    if record.options.isolation.as_deref() == Some("hyperv") {
+    if record.is_windows() {
+        Scope::Windows
+    } else if record.options.isolation.as_deref() == Some("hyperv") {
         Scope::Own {
             memory: record.options.memory,
         }
@@ -170,40 +182,31 @@ impl Engine {
     }
 
     pub(crate) async fn task_spec(&self, record: &ContainerRecord) -> Result<TaskSpec> {
-        let (oci_spec, binds) = spec::linux(record)?;
+        let (oci_spec, binds) = match record.is_windows() {
+            true => spec::windows::windows(record, self.0.sandboxes.host_processors())?,
+            false => spec::linux(record)?,
+        };
         let mut layers = Vec::with_capacity(record.layers.len());
         for diff_id in &record.layers {
-            let layer = self
-                .0
-                .snapshotter
-                .layer(diff_id)
-                .await
-                .map_err(convert::snapshot)?
-                .ok_or_else(|| {
-                    Error::new(
-                        Kind::DataLoss,
-                        format!("layer {diff_id} of the container is missing"),
-                    )
-                    .about("container", &record.name)
-                    .hint(format!("pull {} again", record.image))
-                })?;
+            let layer = self.0.snapshots.layer(record, diff_id).await?.ok_or_else(|| {
+                Error::new(
+                    Kind::DataLoss,
+                    format!("layer {diff_id} of the container is missing"),
+                )
+                .about("container", &record.name)
+                .hint(format!("pull {} again", record.image))
+            })?;
             if layer.opaque_root {
                 // It hides everything below, which overlayfs does not see on a root directory.
                 layers.clear();
             }
             layers.push(layer.path);
         }
-        let scratch = self
-            .0
-            .snapshotter
-            .scratch(&record.id)
-            .await
-            .map_err(convert::snapshot)?
-            .ok_or_else(|| {
-                Error::new(Kind::DataLoss, "the container's writable layer is missing")
-                    .about("container", &record.name)
-                    .hint("remove the container and create it again")
-            })?;
+        let scratch = self.0.snapshots.scratch(record).await?.ok_or_else(|| {
+            Error::new(Kind::DataLoss, "the container's writable layer is missing")
+                .about("container", &record.name)
+                .hint("remove the container and create it again")
+        })?;
         let or = |value: u64, default: u64| if value == 0 { default } else { value };
         Ok(TaskSpec {
             id: record.id.clone(),
@@ -340,14 +343,18 @@ impl Engine {
             return Ok(());
         }
         let number = match signal_name {
-            Some(text) => signal::parse(text)?,
+            Some(text) => signal_of(&record, text)?,
             None => record.stop_signal,
         };
         let configured = record
             .options
             .stop_timeout
             .map(|seconds| Duration::from_secs(u64::from(seconds)));
-        let timeout = timeout.or(configured).unwrap_or(STOP_TIMEOUT);
+        let usual = match record.is_windows() {
+            true => STOP_TIMEOUT_WINDOWS,
+            false => STOP_TIMEOUT,
+        };
+        let timeout = timeout.or(configured).unwrap_or(usual);
         let ended = container.wait(WaitCondition::NotRunning);
         self.signal(&container, number).await?;
         if tokio::time::timeout(timeout, ended).await.is_err() {
@@ -396,9 +403,9 @@ impl Engine {
     /// # Errors
     /// The container does not exist or does not run.
     pub async fn kill(&self, name: &str, signal_name: Option<&str>) -> Result<()> {
-        let number = signal_name.map_or(Ok(signal::KILL), signal::parse)?;
         let container = self.find(name)?;
         let record = container.snapshot();
+        let number = signal_name.map_or(Ok(signal::KILL), |text| signal_of(&record, text))?;
         if !matches!(record.state.status, Status::Running | Status::Paused) {
             return Err(Error::new(
                 Kind::FailedPrecondition,

@@ -22,7 +22,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::names;
 use crate::record::{ContainerRecord, Status};
-use crate::sandboxes::Ticket;
+use crate::sandboxes::{Scope, Ticket};
 
 /// Bytes that are read from a tool at once.
 const PIECE: usize = 64 << 10;
@@ -45,6 +45,10 @@ pub(crate) struct Reach {
     turn: Option<OwnedMutexGuard<()>>,
     /// What was made for this work, when the container does not run.
     service: Option<Ticket>,
+    /// What tools wanted the user to know.
+    pub(crate) warnings: Vec<String>,
+    /// How long a tool may take; without it, as long as it wants.
+    pub(crate) patience: Option<Duration>,
 }
 
 impl Engine {
@@ -59,6 +63,8 @@ impl Engine {
                 record,
                 turn: Some(turn),
                 service: None,
+                warnings: Vec::new(),
+                patience: None,
             }),
             Status::Created | Status::Exited => self.reach_by_service(record, share, turn).await,
             Status::Removing | Status::Dead => {
@@ -75,7 +81,10 @@ impl Engine {
         turn: OwnedMutexGuard<()>,
     ) -> Result<Reach> {
         let isolated = record.options.isolation.as_deref() == Some("hyperv");
-        let scope = self.0.sandboxes.service(isolated);
+        let scope = match record.is_windows() {
+            true => Scope::Windows,
+            false => self.0.sandboxes.service(isolated),
+        };
         let task = TaskSpec {
             oci_spec: Value::Null,
             shares: share.into_iter().collect(),
@@ -101,6 +110,8 @@ impl Engine {
             record: record.clone(),
             turn: Some(turn),
             service: Some(ticket),
+            warnings: Vec::new(),
+            patience: None,
         };
         if reach.sandbox.spec().dedicated {
             self.refill_pool();
@@ -151,6 +162,7 @@ impl Reach {
             tokio::select! {
                 carried = carrying => carried,
                 error = feeding => Err(error),
+                error = late(self.patience) => Err(error),
             }
         };
         if carried.is_err()
@@ -168,7 +180,10 @@ impl Reach {
         }
         carried?;
         match ended {
-            Some(Ok(status)) if status.code == 0 => Ok(()),
+            Some(Ok(status)) if status.code == 0 => {
+                self.warnings.extend(task::files_warnings(&errors));
+                Ok(())
+            }
             Some(Ok(status)) if status.reason.is_some() || status.code < 0 => Err(self.ended()),
             Some(Ok(status)) => Err(self.explain(task::files_failure(status.code, &errors))),
             _ => Err(self.ended()),
@@ -237,6 +252,18 @@ impl Drop for Reach {
             self.engine.0.tracker.clone().spawn(work);
         }
     }
+}
+
+/// The end of patience.
+async fn late(patience: Option<Duration>) -> Error {
+    match patience {
+        Some(patience) => tokio::time::sleep(patience).await,
+        None => pending().await,
+    }
+    Error::new(
+        Kind::DeadlineExceeded,
+        "the guest's tool takes too long and was ended",
+    )
 }
 
 /// Puts what comes in into the tool.

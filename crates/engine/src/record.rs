@@ -177,10 +177,13 @@ pub struct ContainerRecord {
     pub manifest: Digest,
     /// `os/architecture[/variant]`.
     pub platform: String,
-    /// Diff ids, base first.
+    /// What its layers are stored under, base first: diff ids, or chain ids of Windows layers.
     pub layers: Vec<Digest>,
     /// Program and arguments that will run.
     pub args: Vec<String>,
+    /// The first of `args` is the beginning of a Windows command line, and not to be quoted.
+    #[serde(default)]
+    pub args_escaped: bool,
     /// Full environment.
     pub env: Vec<String>,
     /// Working directory.
@@ -204,6 +207,13 @@ impl ContainerRecord {
     #[must_use]
     pub fn short_id(&self) -> &str {
         self.id.get(..12).unwrap_or(&self.id)
+    }
+
+    /// It is made from an image for Windows.
+    #[must_use]
+    pub fn is_windows(&self) -> bool {
+        let os = self.platform.split(['/', '(']).next();
+        os == Some("windows")
     }
 
     /// Attributes that its events carry.

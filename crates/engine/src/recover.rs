@@ -83,11 +83,13 @@ impl Engine {
     }
 
     async fn discard_unknown_scratches(&self) -> Result<()> {
-        for scratch in self.0.snapshotter.scratches().await.map_err(convert::snapshot)? {
-            if !self.read_containers().contains_key(&scratch.id)
-                && let Err(error) = self.0.snapshotter.remove_scratch(&scratch.id).await
-            {
-                tracing::warn!(scratch = scratch.id, %error, "leftover scratch not removed");
+        for snapshotter in self.0.snapshots.all() {
+            for scratch in snapshotter.scratches().await.map_err(convert::snapshot)? {
+                if !self.read_containers().contains_key(&scratch.id)
+                    && let Err(error) = snapshotter.remove_scratch(&scratch.id).await
+                {
+                    tracing::warn!(scratch = scratch.id, %error, "leftover scratch not removed");
+                }
             }
         }
         let known: HashSet<String> = self

@@ -39,6 +39,10 @@ pub struct SandboxConfig {
     pub service: ServiceMode,
     /// What virtual machines look like.
     pub vm: VmConfig,
+    /// Windows containers run under Wine, on a host that is not Windows.
+    pub wine: bool,
+    /// Processors of the host.
+    pub host_processors: u32,
 }
 
 /// What a utility VM looks like.
@@ -72,6 +76,8 @@ pub(crate) enum Scope {
     },
     /// The virtual machine for work on the files of containers that do not run.
     Service,
+    /// One Windows container, or work on the files of one.
+    Windows,
     /// A sandbox for one such piece of work.
     Instance {
         /// It is a virtual machine.
@@ -172,6 +178,16 @@ impl Sandboxes {
         }
     }
 
+    /// Whether Windows containers run under Wine.
+    pub(crate) fn wine(&self) -> bool {
+        self.config.wine
+    }
+
+    /// Processors of the host.
+    pub(crate) fn host_processors(&self) -> u32 {
+        self.config.host_processors
+    }
+
     /// Whether this host can run containers at all.
     pub(crate) fn ready(&self) -> Result<()> {
         self.runtime.ready().map_err(|error| {
@@ -183,7 +199,7 @@ impl Sandboxes {
 
     /// A living sandbox for `scope`, started when there is none. Concurrent callers wait for one start.
     pub(crate) async fn get(&self, scope: Scope) -> Result<Ticket> {
-        if let Scope::Own { .. } | Scope::Instance { .. } = scope {
+        if let Scope::Own { .. } | Scope::Instance { .. } | Scope::Windows = scope {
             return self.own(scope).await;
         }
         let slot = self.slot(scope);
@@ -300,7 +316,12 @@ impl Sandboxes {
             );
         }
         let spec = self.spec(scope);
-        let (what, hint) = if spec.virtual_machine {
+        let (what, hint) = if spec.windows {
+            (
+                "cannot start a sandbox for a Windows container",
+                "run 'ctr-like info' and look into the daemon's log",
+            )
+        } else if spec.virtual_machine {
             (
                 "cannot start the virtual machine for Linux containers",
                 "leave --isolation out to use the sandbox, or mend what the causes name",
@@ -402,7 +423,7 @@ impl Sandboxes {
             Scope::Own { .. } | Scope::Service => true,
             Scope::Instance { virtual_machine } => virtual_machine,
             Scope::Shared => config.shared_in_vm,
-            Scope::HostNetwork => false,
+            Scope::HostNetwork | Scope::Windows => false,
         };
         let (mut memory_mb, processors) = if virtual_machine {
             (config.vm.memory_mb, config.vm.processors)
@@ -421,7 +442,8 @@ impl Sandboxes {
             processors,
             host_network: scope == Scope::HostNetwork,
             virtual_machine,
-            dedicated: matches!(scope, Scope::Own { .. } | Scope::Instance { .. }),
+            windows: scope == Scope::Windows,
+            dedicated: matches!(scope, Scope::Own { .. } | Scope::Instance { .. } | Scope::Windows),
             kernel: config.vm.kernel.clone(),
             initrd: config.vm.initrd.clone(),
             run_dir: config.run_dir.clone(),
@@ -434,7 +456,7 @@ fn role(scope: Scope) -> Role {
     match scope {
         Scope::Shared => Role::Shared,
         Scope::HostNetwork => Role::HostNetwork,
-        Scope::Own { .. } => Role::Container,
+        Scope::Own { .. } | Scope::Windows => Role::Container,
         Scope::Service | Scope::Instance { .. } => Role::Service,
     }
 }

@@ -20,6 +20,8 @@ use crate::record::{ContainerRecord, CreateOptions, State, Status};
 use crate::sandboxes::{Sandboxes, Scope};
 use crate::{Engine, Parts, RemoveOptions, SandboxConfig, ServiceMode, VmConfig, WaitCondition};
 
+mod stats;
+
 /// A sandbox with one task, `box`.
 struct Odd {
     spec: SandboxSpec,
@@ -30,6 +32,8 @@ struct Odd {
     closed: Mutex<Option<String>>,
     retired: AtomicBool,
     killed: AtomicBool,
+    /// Its answer about statistics; without one there is none, ever.
+    statistics: Option<Value>,
 }
 
 fn odd(id: &str) -> Odd {
@@ -43,6 +47,7 @@ fn odd(id: &str) -> Odd {
         closed: Mutex::default(),
         retired: AtomicBool::new(false),
         killed: AtomicBool::new(false),
+        statistics: None,
     }
 }
 
@@ -110,7 +115,10 @@ impl Sandbox for Odd {
         }])
     }
     async fn stats(&self, _: &str) -> Answer<Value> {
-        absent()
+        match &self.statistics {
+            Some(statistics) => Ok(statistics.clone()),
+            None => std::future::pending().await,
+        }
     }
     async fn update(&self, _: &str, _: Value) -> Answer<()> {
         absent()
@@ -166,6 +174,7 @@ pub(crate) fn running(sandbox: &str) -> ContainerRecord {
         platform: "linux/amd64".to_owned(),
         layers: Vec::new(),
         args: Vec::new(),
+        args_escaped: false,
         env: Vec::new(),
         working_dir: "/".to_owned(),
         user: String::new(),
@@ -188,6 +197,8 @@ fn config(root: &std::path::Path) -> SandboxConfig {
         processors: 1,
         run_dir: root.join("run"),
         shared_in_vm: false,
+        wine: true,
+        host_processors: 2,
         service: ServiceMode::Global,
         vm: VmConfig {
             kernel: PathBuf::new(),
@@ -209,7 +220,7 @@ async fn engine(root: &std::path::Path, left: Vec<Arc<Odd>>) -> Engine {
     let layers = LcowLayers::open(&store, LcowConfig::default()).await.unwrap();
     let parts = Parts {
         images: Images::new(store.clone(), RegistryConfig::default()).unwrap(),
-        snapshotter: layers.clone(),
+        snapshotters: vec![layers.clone()],
         differs: Arc::new(Differs::new(vec![layers])),
         runtime: Arc::new(Left(left)),
         sandbox: config(root),

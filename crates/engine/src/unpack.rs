@@ -1,19 +1,22 @@
 //! The bridge between a pull and the layer stores: bytes of a layer go to the differ that serves its platform.
 //!
 //! `image` offers each layer's compressed bytes while they arrive; [`Unpacker`] passes them to the first differ that serves
-//! the mount type of the image's platform. A layer that is stored already costs nothing.
+//! the mount type of the image's platform. A layer that is stored already costs nothing. A layer of Windows stands on those
+//! below it: one that arrives before them is only stored, and unpacked once they are ([`crate::Engine::pull`] sees to it).
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use image::{BoxError, Layer, LayerSink, LayerUnpacker, Platform};
-use snapshot::{Apply, ApplyRequest, Differs, MountType, Snapshotter};
+use snapshot::{Apply, ApplyRequest, Differs, Snapshotter};
 
-/// Unpacks the layers of Linux images; layers of other systems are only stored.
+use crate::snapshots::mount_type;
+
+/// Unpacks the layers of images for which there is a snapshotter; others are only stored.
 pub(crate) struct Unpacker {
     pub(crate) differs: Arc<Differs>,
-    pub(crate) snapshotter: Arc<dyn Snapshotter>,
+    pub(crate) snapshotters: Vec<Arc<dyn Snapshotter>>,
 }
 
 #[async_trait]
@@ -23,14 +26,38 @@ impl LayerUnpacker for Unpacker {
         layer: &Layer,
         platform: &Platform,
     ) -> Result<Option<Box<dyn LayerSink>>, BoxError> {
-        if platform.os != "linux" || self.snapshotter.layer(&layer.diff_id).await?.is_some() {
+        let windows = platform.is_windows();
+        if !windows && platform.os != "linux" {
+            return Ok(None);
+        }
+        let mount_type = mount_type(windows);
+        let snapshotter = self
+            .snapshotters
+            .iter()
+            .find(|one| one.mount_type() == mount_type);
+        let Some(snapshotter) = snapshotter else {
+            return Ok(None);
+        };
+        let key = layer.key(platform);
+        if snapshotter.layer(key).await?.is_some() {
+            return Ok(None);
+        }
+        let parents = match windows {
+            true => layer.parents.clone(),
+            false => Vec::new(),
+        };
+        if let Some(below) = parents.last()
+            && snapshotter.layer(below).await?.is_none()
+        {
             return Ok(None);
         }
         let request = ApplyRequest {
-            mount_type: MountType::LcowLayer,
+            mount_type,
             media_type: layer.media_type.clone(),
             expected_diff_id: Some(layer.diff_id.clone()),
             size_hint: Some(layer.size),
+            parents,
+            chain_id: windows.then(|| layer.chain_id.clone()),
         };
         let apply = self.differs.apply(request).await?;
         Ok(Some(Box::new(Sink(apply))))

@@ -12,6 +12,8 @@ use crate::error::{ErrorKind, TaskError};
 
 /// Bytes of errors that are worth keeping: the last line is what counts.
 pub const ERRORS_KEPT: usize = 16 << 10;
+/// Warnings of one tool.
+const WARNINGS: usize = 16;
 /// Characters of a message that a guest wrote.
 const MESSAGE: usize = 1024;
 
@@ -65,6 +67,9 @@ pub enum FileWork {
     Changes,
     /// Writes the tar of a layer with what differs from the layers.
     Layer,
+    /// Writes a line of JSON for each process of the container, which must run. Of a Windows container see
+    /// [`crate::Sandbox::stats`].
+    Processes,
 }
 
 /// What the last line of a tool that failed says.
@@ -96,6 +101,20 @@ pub fn failure(code: i32, errors: &[u8]) -> TaskError {
     )
 }
 
+/// What a tool that succeeded wants the user to know.
+#[must_use]
+pub fn warnings(errors: &[u8]) -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Told {
+        warnings: Vec<String>,
+    }
+    let text = String::from_utf8_lossy(errors);
+    let last = text.lines().rev().find(|line| !line.trim().is_empty());
+    let told = last.and_then(|line| serde_json::from_str::<Told>(line).ok());
+    let warnings = told.into_iter().flat_map(|told| told.warnings);
+    warnings.take(WARNINGS).map(|text| plain(&text)).collect()
+}
+
 fn plain(text: &str) -> String {
     text.chars()
         .map(|character| if character.is_control() { ' ' } else { character })
@@ -108,7 +127,7 @@ pub(crate) fn without_tools(error: TaskError) -> TaskError {
     if error.kind == ErrorKind::Guest && error.message.contains("not found") {
         return TaskError::new(
             ErrorKind::Unsupported,
-            "the guest agent has no file tools: only ctr-like's own agent can copy, diff, export and commit",
+            "the guest agent has no file tools: only ctr-like's own agent can copy, diff, export, commit and list processes",
         )
         .because(error);
     }

@@ -24,7 +24,9 @@ mod state;
 mod stream;
 
 pub use error::{ErrorKind, Result, TaskError};
-pub use files::{ERRORS_KEPT, FileWork, FilesSpec, Place, failure as files_failure};
+pub use files::{
+    ERRORS_KEPT, FileWork, FilesSpec, Place, failure as files_failure, warnings as files_warnings,
+};
 pub use spec::{LogConfig, ProcessSpec, SandboxSpec, Share, TaskSpec};
 pub use state::{ExitStatus, TaskInfo, TaskState, TaskStatus};
 

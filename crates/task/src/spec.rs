@@ -21,6 +21,9 @@ pub struct SandboxSpec {
     /// A kernel of its own, also where namespaces would do (emulator only; elsewhere always so).
     #[serde(default)]
     pub virtual_machine: bool,
+    /// It holds one Windows container; memory, processors, kernel and agent mean nothing then.
+    #[serde(default)]
+    pub windows: bool,
     /// It serves one container and ends with it. Only its owner looks at this.
     #[serde(default)]
     pub dedicated: bool,
@@ -45,6 +48,7 @@ impl Default for SandboxSpec {
             processors: 2,
             host_network: false,
             virtual_machine: false,
+            windows: false,
             dedicated: false,
             kernel: PathBuf::new(),
             initrd: PathBuf::new(),
@@ -72,9 +76,9 @@ impl SandboxSpec {
 pub struct TaskSpec {
     /// The container's id.
     pub id: String,
-    /// Layer disks, base first.
+    /// Layer disks, base first; of a Windows container the directories of its layers.
     pub layers: Vec<PathBuf>,
-    /// The scratch disk.
+    /// The scratch disk; of a Windows container the directory of its scratch.
     pub scratch: PathBuf,
     /// The OCI runtime specification; `root.path` is filled in here. Null: nothing is to run, the file systems are
     /// only mounted.

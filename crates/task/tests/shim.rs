@@ -112,7 +112,12 @@ fn shim(dir: &Path) {
         });
     }
     // What failed has been reported to who started us.
-    let _ = runtime.block_on(task::shim::serve(dir, service, || {}));
+    let _ = runtime.block_on(task::shim::serve(
+        dir,
+        service,
+        task::local::LocalConfig::default(),
+        || {},
+    ));
 }
 
 fn block(test: impl Future<Output = ()>) {

@@ -275,6 +275,14 @@ impl api::Containers for House {
         Ok(Empty {})
     }
 
+    async fn top(&self, _: Context, request: TopContainer) -> Result<ProcessTable, Status> {
+        self.processes_of(request).await
+    }
+
+    async fn stats(&self, _: Context, request: WatchStats) -> Result<ItemStream<StatsRound>, Status> {
+        self.stats_of(request)
+    }
+
     async fn stat_path(&self, _: Context, request: StatPath) -> Result<PathStat, Status> {
         self.path_stat(request).await
     }

@@ -110,7 +110,7 @@ pub(super) fn container(record: &ContainerRecord, execs: &[String]) -> Value {
         "Name": format!("/{}", record.name),
         "RestartCount": 0,
         "Driver": "lcow-layer",
-        "Platform": record.platform.split('/').next().unwrap_or_default(),
+        "Platform": record.platform.split(['/', '(']).next().unwrap_or_default(),
         "ExecIDs": if execs.is_empty() { Value::Null } else { json!(execs) },
         "HostConfig": {
             "Binds": if binds.is_empty() { Value::Null } else { json!(binds) },

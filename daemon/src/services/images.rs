@@ -49,8 +49,15 @@ impl api::Images for House {
         let engine = self.engine.clone();
         Ok(transfer(async move |progress| {
             let platform = request.platform.as_deref();
+            let skip = request.skip_foreign_layers;
             let digest = engine
-                .push(&request.reference, platform, request.auth.map(auth), progress)
+                .push(
+                    &request.reference,
+                    platform,
+                    request.auth.map(auth),
+                    skip,
+                    progress,
+                )
                 .await?;
             Ok(Transferred {
                 reference: request.reference,

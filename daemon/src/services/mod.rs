@@ -11,6 +11,7 @@ mod filters;
 mod images;
 mod machines;
 mod relay;
+mod stats;
 mod system;
 
 use std::sync::Arc;

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use api::message::*;
 use api::{Context, ItemStream, Status};
 use async_trait::async_trait;
+use futures_util::future::try_join_all;
 use futures_util::{StreamExt, stream};
 use tokio::sync::broadcast::error::RecvError;
 
@@ -204,16 +205,14 @@ impl api::System for House {
 
     async fn shutdown(&self, _: Context, request: ShutdownRequest) -> Result<Empty, Status> {
         if request.stop_containers {
-            for record in self
-                .engine
-                .list()
-                .into_iter()
-                .filter(|record| documents::is_alive(record.state.status))
-            {
+            let records = self.engine.list().into_iter();
+            let alive = records.filter(|record| documents::is_alive(record.state.status));
+            // All at once: each may take its time.
+            let stopping = alive.map(|record| {
                 let engine = self.engine.clone();
                 self.complete(async move { engine.stop(&record.id, None, None).await })
-                    .await?;
-            }
+            });
+            try_join_all(stopping).await?;
             self.stop_sandboxes.store(true, Ordering::Relaxed);
         }
         self.stop.cancel();

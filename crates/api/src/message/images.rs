@@ -82,6 +82,9 @@ pub struct PushImage {
     /// Credentials.
     #[serde(default)]
     pub auth: Option<Auth>,
+    /// Leave out layers that registries were asked not to distribute.
+    #[serde(default)]
+    pub skip_foreign_layers: bool,
 }
 
 /// The request of `Images/List`.

@@ -17,6 +17,7 @@ mod files;
 mod images;
 mod logs;
 mod machines;
+mod stats;
 mod system;
 
 pub use containers::*;
@@ -26,6 +27,7 @@ pub use files::*;
 pub use images::*;
 pub use logs::*;
 pub use machines::*;
+pub use stats::*;
 pub use system::*;
 
 /// The time that stands for "not yet".

@@ -7,6 +7,7 @@
 
 mod capabilities;
 mod seccomp;
+pub(crate) mod windows;
 
 use serde_json::{Value, json};
 

@@ -1,10 +1,12 @@
 //! Sandboxes in this process.
 //!
-//! [`LocalRuntime`] boots them; a shim ([`crate::shim`]) runs exactly one. [`LocalSandbox`] holds the tasks; below it
-//! are the machine and its numbers ([`machine`]), boot ([`boot`]), layers ([`layers`]), root file systems
-//! ([`mounts`]), processes ([`process`]) and their streams ([`output`], [`stdin`]).
+//! [`LocalRuntime`] opens them; a shim ([`crate::shim`]) runs exactly one. [`LocalSandbox`] is a machine with the tasks of
+//! Linux containers; below it are the machine and its numbers ([`machine`]), boot ([`boot`]), layers ([`layers`]) and root
+//! file systems ([`mounts`]). [`WindowsSandbox`] is one Windows container. Both have processes ([`process`]) and their
+//! streams ([`output`], [`stdin`]).
 
 mod boot;
+mod execs;
 mod layers;
 mod machine;
 mod mounts;
@@ -14,7 +16,9 @@ mod process;
 mod sandbox;
 mod stdin;
 mod task;
+mod windows;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +29,7 @@ use crate::{Result, Runtime, Sandbox, SandboxSpec};
 
 pub(crate) use persist::{clear as remove_records, read as records};
 pub use sandbox::LocalSandbox;
+pub use windows::WindowsSandbox;
 
 /// How a local sandbox behaves.
 #[derive(Debug, Clone)]
@@ -37,6 +42,30 @@ pub struct LocalConfig {
     pub layer_linger: Duration,
     /// How long processes may take to end when the sandbox is shut down.
     pub shutdown_grace: Duration,
+    /// What lies below the layers of Windows containers, where the compute service needs that.
+    pub windows_base: Option<WindowsBase>,
+}
+
+/// Makes ready what lies below the layers of Windows containers, and says where it is. Called for each container, on a
+/// thread that may block.
+#[derive(Clone)]
+pub struct WindowsBase(Arc<dyn Fn() -> std::io::Result<PathBuf> + Send + Sync>);
+
+impl WindowsBase {
+    /// Made ready by this function. Its error is told to the user as it is.
+    pub fn new(prepare: impl Fn() -> std::io::Result<PathBuf> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(prepare))
+    }
+
+    fn prepare(&self) -> std::io::Result<PathBuf> {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for WindowsBase {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("WindowsBase")
+    }
 }
 
 impl Default for LocalConfig {
@@ -46,8 +75,21 @@ impl Default for LocalConfig {
             call_timeout: Duration::from_secs(60),
             layer_linger: Duration::from_secs(20),
             shutdown_grace: Duration::from_secs(5),
+            windows_base: None,
         }
     }
+}
+
+/// A sandbox of the kind that the spec asks for.
+pub(crate) async fn open(
+    compute: Arc<dyn ComputeService>,
+    spec: SandboxSpec,
+    config: LocalConfig,
+) -> Result<Arc<dyn Sandbox>> {
+    if spec.windows {
+        return Ok(Arc::new(WindowsSandbox::new(compute, spec, config)?));
+    }
+    Ok(Arc::new(LocalSandbox::boot(compute, spec, config).await?))
 }
 
 /// Makes sandboxes in this process. They end with it.
@@ -66,8 +108,7 @@ impl LocalRuntime {
 #[async_trait]
 impl Runtime for LocalRuntime {
     async fn create_sandbox(&self, spec: SandboxSpec) -> Result<Arc<dyn Sandbox>> {
-        let sandbox = LocalSandbox::boot(Arc::clone(&self.compute), spec, self.config.clone()).await?;
-        Ok(Arc::new(sandbox))
+        open(Arc::clone(&self.compute), spec, self.config.clone()).await
     }
 
     /// Nothing outlives the process.

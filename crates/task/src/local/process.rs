@@ -1,9 +1,12 @@
 //! One process of a task: its streams, its pid, its exit.
 //!
-//! A process exists before it is launched, so that clients can attach first. [`Process::launch`] listens on a port
-//! per stream, sends ExecuteProcess, accepts the guest's connections, and at once waits for the exit; the output is
-//! pumped meanwhile. A stream that ends is closed here, because the agent reports the exit only after that. The exit
-//! is published when both streams have ended and the wait was answered, or when the sandbox is gone.
+//! A process exists before it runs, so that clients can attach first. Whoever started it hands over its streams and a
+//! future of its end to [`Process::began`]; the output is pumped meanwhile. A stream that ends is closed here, because a
+//! guest's agent reports the exit only after that. The exit is published when both streams have ended and the end is
+//! known, or when the sandbox is gone.
+//!
+//! [`Process::launch`] is the start in a guest: it listens on a port per stream, sends ExecuteProcess, accepts the guest's
+//! connections, and at once waits for the exit.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -12,7 +15,7 @@ use bytes::BytesMut;
 use compute::{GuestListener, GuestStream};
 use futures_util::future::{OptionFuture, try_join_all};
 use gcs::message::{ProcessParameters, StdioPorts};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,10 +23,10 @@ use tokio_util::task::TaskTracker;
 use super::machine::Machine;
 use super::output::{Output, Sink};
 use super::stdin::Stdin;
-use crate::ExitStatus;
 use crate::error::{ErrorKind, Result, TaskError};
 use crate::log::{Channel, Log};
 use crate::stream::InputWriter;
+use crate::{ExitStatus, TaskState, TaskStatus};
 
 /// How long streams may take to connect after the agent has said that they are.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -70,6 +73,17 @@ impl Process {
     /// The pid, once it runs.
     pub(crate) fn pid(&self) -> Option<u32> {
         self.pid.get().copied()
+    }
+
+    /// Where in its life it is.
+    pub(crate) fn state(&self) -> TaskState {
+        let (pid, exit) = (self.pid(), self.exit());
+        let status = match (&exit, pid) {
+            (Some(_), _) => TaskStatus::Exited,
+            (None, Some(_)) => TaskStatus::Running,
+            (None, None) => TaskStatus::Created,
+        };
+        TaskState { status, pid, exit }
     }
 
     /// It runs beside the containers, not in one.
@@ -143,21 +157,17 @@ impl Process {
         let mut streams = streams.into_iter();
         let mut next = || streams.next().flatten();
         let (stdin, stdout, stderr) = (next(), next(), next());
-        let _ = self.pid.set(pid);
-        let process = Arc::clone(self);
-        let watched = Arc::clone(machine);
-        let Watcher {
-            tracker,
-            gone,
-            settle,
-        } = watcher;
-        tracker.spawn(async move {
-            let status = process.watch(&watched, pid, [stdin, stdout, stderr], gone).await;
-            settle(&status);
-            process.exit.send_replace(Some(status));
-        });
-        let size = self.size.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((height, width)) = size
+        let (watched, container) = (Arc::clone(machine), self.container.clone());
+        let ending = async move {
+            let outcome = watched.bridge.wait(&container, pid).await;
+            match outcome {
+                Ok(code) => Ok(ExitStatus::now(code, None)),
+                Err(gcs::GcsError::Closed(closed)) => Err(Lost::Sandbox(closed.to_string())),
+                Err(error) => Err(Lost::Process(error.to_string())),
+            }
+        };
+        self.began(pid, stdin, [stdout, stderr], ending, watcher);
+        if let Some((height, width)) = self.kept_size()
             && let Err(error) = machine.bridge.resize(&self.container, pid, height, width).await
         {
             tracing::debug!(%error, "terminal keeps its first size");
@@ -165,17 +175,43 @@ impl Process {
         Ok(pid)
     }
 
+    /// Says that it runs: pumps its streams and publishes how it ended, in the background. Once per process.
+    pub(crate) fn began<W, R>(
+        self: &Arc<Self>,
+        pid: u32,
+        stdin: Option<W>,
+        output: [Option<R>; 2],
+        ending: impl Future<Output = Result<ExitStatus, Lost>> + Send + 'static,
+        watcher: Watcher,
+    ) where
+        W: AsyncWrite + Send + Unpin + 'static,
+        R: AsyncRead + Send + Unpin + 'static,
+    {
+        let _ = self.pid.set(pid);
+        let process = Arc::clone(self);
+        let Watcher {
+            tracker,
+            gone,
+            settle,
+        } = watcher;
+        tracker.spawn(async move {
+            let status = process.watch(stdin, output, ending, gone).await;
+            settle(&status);
+            process.exit.send_replace(Some(status));
+        });
+    }
+
     /// Pumps the streams and waits for the exit.
     async fn watch(
         &self,
-        machine: &Machine,
-        pid: u32,
-        [stdin, stdout, stderr]: [Option<GuestStream>; 3],
+        stdin: Option<impl AsyncWrite + Send + Unpin>,
+        [stdout, stderr]: [Option<impl AsyncRead + Send + Unpin>; 2],
+        ending: impl Future<Output = Result<ExitStatus, Lost>>,
         mut gone: watch::Receiver<Option<String>>,
     ) -> ExitStatus {
         let exited = CancellationToken::new();
         let waiting = async {
-            let outcome = machine.bridge.wait(&self.container, pid).await;
+            let outcome = ending.await;
             if outcome.is_err() {
                 self.output.lose_patience();
             }
@@ -195,20 +231,25 @@ impl Process {
         );
         self.output.finish();
         match outcome {
-            Ok(code) => ExitStatus::now(code, None),
-            Err(gcs::GcsError::Closed(closed)) => {
-                // The sandbox knows better why than its bridge does.
+            Ok(status) => status,
+            Err(Lost::Sandbox(said)) => {
+                // The sandbox knows better why than its connection does.
                 let reason = tokio::time::timeout(CONNECT, gone.wait_for(Option::is_some)).await;
                 let reason = reason.ok().and_then(Result::ok).and_then(|reason| reason.clone());
-                let reason = reason.unwrap_or_else(|| closed.to_string());
+                let reason = reason.unwrap_or(said);
                 ExitStatus::now(LOST, Some(format!("sandbox ended: {reason}")))
             }
-            Err(error) => ExitStatus::now(LOST, Some(error.to_string())),
+            Err(Lost::Process(said)) => ExitStatus::now(LOST, Some(said)),
         }
     }
 
     /// Reads one stream to its end. After the exit, a stream that somebody else holds open gets a moment.
-    async fn pump(&self, stream: Option<GuestStream>, channel: Channel, exited: &CancellationToken) {
+    async fn pump(
+        &self,
+        stream: Option<impl AsyncRead + Send + Unpin>,
+        channel: Channel,
+        exited: &CancellationToken,
+    ) {
         let Some(mut stream) = stream else { return };
         let mut size = SMALLEST;
         loop {
@@ -231,11 +272,16 @@ impl Process {
         self.output.end(channel);
     }
 
+    /// It is being killed: clients that do not read must not hold it up.
+    pub(crate) fn lose_patience(&self) {
+        self.output.lose_patience();
+    }
+
     /// Sends a signal.
     pub(crate) async fn signal(&self, machine: &Machine, signal: i32) -> Result<()> {
         let pid = self.running()?;
         if signal == 9 {
-            self.output.lose_patience();
+            self.lose_patience();
         }
         let sent = machine.bridge.signal(&self.container, pid, Some(signal)).await;
         sent.map_err(|error| match error.hresult() {
@@ -246,23 +292,35 @@ impl Process {
 
     /// Changes the terminal's size, now or at the start.
     pub(crate) async fn resize(&self, machine: &Machine, height: u16, width: u16) -> Result<()> {
+        if !self.keep_size(height, width)? {
+            let pid = self.running()?;
+            machine.bridge.resize(&self.container, pid, height, width).await?;
+        }
+        Ok(())
+    }
+
+    /// Remembers the terminal's size for the start; false when it runs, so that the size is to be set now.
+    pub(crate) fn keep_size(&self, height: u16, width: u16) -> Result<bool> {
         if !self.terminal {
             return Err(TaskError::new(
                 ErrorKind::InvalidState,
                 "the process has no terminal",
             ));
         }
-        if self.pid().is_none() && self.exit().is_none() {
+        let early = self.pid().is_none() && self.exit().is_none();
+        if early {
             *self.size.lock().unwrap_or_else(PoisonError::into_inner) = Some((height, width));
-            return Ok(());
         }
-        Ok(machine
-            .bridge
-            .resize(&self.container, self.running()?, height, width)
-            .await?)
+        Ok(early)
     }
 
-    fn running(&self) -> Result<u32> {
+    /// The terminal's size that was set before the start.
+    pub(crate) fn kept_size(&self) -> Option<(u16, u16)> {
+        self.size.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Its pid, if it runs.
+    pub(crate) fn running(&self) -> Result<u32> {
         if self.exit().is_some() {
             return Err(has_exited());
         }
@@ -286,6 +344,14 @@ impl Process {
     }
 }
 
+/// Why the end of a process is not known.
+pub(crate) enum Lost {
+    /// Its sandbox is gone; what the connection said.
+    Sandbox(String),
+    /// It alone is lost.
+    Process(String),
+}
+
 /// What a launched process needs of its sandbox.
 pub(crate) struct Watcher {
     pub(crate) tracker: TaskTracker,
@@ -295,7 +361,7 @@ pub(crate) struct Watcher {
     pub(crate) settle: Box<dyn FnOnce(&ExitStatus) + Send>,
 }
 
-fn has_exited() -> TaskError {
+pub(crate) fn has_exited() -> TaskError {
     TaskError::new(ErrorKind::InvalidState, "the process has exited")
 }
 

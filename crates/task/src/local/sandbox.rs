@@ -133,14 +133,14 @@ impl LocalSandbox {
 }
 
 /// Removes what a sandbox has in its directory, and the directory unless others have something in it.
-fn leave(dir: &Path) {
+pub(super) fn leave(dir: &Path) {
     persist::clear(dir);
     if let Err(error) = std::fs::remove_dir(dir) {
         tracing::debug!(dir = %dir.display(), %error, "sandbox directory stays");
     }
 }
 
-fn panicked(error: tokio::task::JoinError) -> TaskError {
+pub(super) fn panicked(error: tokio::task::JoinError) -> TaskError {
     TaskError::new(ErrorKind::SandboxGone, "operation of the sandbox broke off").because(error)
 }
 
@@ -299,14 +299,14 @@ impl Shared {
             },
             &self.tracker,
         ));
-        task.add_exec(exec_id, &process)?;
+        task.execs.add(exec_id, &process)?;
         let streams = (!detached).then(|| self.attach(&process));
         let launched = process
             .launch(&self.machine, parameters, async { Ok(()) }, self.watcher(|_| {}))
             .await;
         if launched.is_err() {
             process.discard();
-            task.remove_exec(exec_id);
+            task.execs.remove(exec_id);
         }
         Ok((launched?, streams))
     }
@@ -491,15 +491,7 @@ impl Sandbox for LocalSandbox {
     }
 
     async fn delete_exec(&self, id: &str, exec_id: &str) -> Result<()> {
-        let task = self.shared.task(id)?;
-        if task.process(Some(exec_id))?.exit().is_none() {
-            return Err(TaskError::new(
-                ErrorKind::InvalidState,
-                format!("exec {exec_id} is running"),
-            ));
-        }
-        task.remove_exec(exec_id);
-        Ok(())
+        self.shared.task(id)?.execs.forget(exec_id)
     }
 
     async fn signal(&self, id: &str, exec: Option<&str>, signal: i32) -> Result<()> {

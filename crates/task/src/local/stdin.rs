@@ -7,8 +7,7 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use compute::GuestStream;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -42,7 +41,7 @@ impl Stdin {
 
     /// Feeds the guest until the process has exited. The socket stays open after the end of input: closing it would
     /// be more than a half-close.
-    pub(crate) async fn feed(&self, mut stream: GuestStream, exited: &CancellationToken) {
+    pub(crate) async fn feed(&self, mut stream: impl AsyncWrite + Send + Unpin, exited: &CancellationToken) {
         let receiver = self
             .receiver
             .lock()

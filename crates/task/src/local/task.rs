@@ -1,16 +1,13 @@
 //! One task of a local sandbox: its processes and where it is in its life.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::execs::{AsProcess, Execs};
 use super::mounts::Mounts;
 use super::process::Process;
-use crate::error::{ErrorKind, Result, TaskError};
+use crate::error::Result;
 use crate::{TaskInfo, TaskState, TaskStatus};
-
-/// How many execs that have exited are remembered.
-const REMEMBERED: usize = 64;
 
 /// One task.
 pub(crate) struct Task {
@@ -20,7 +17,7 @@ pub(crate) struct Task {
     /// Held by create, start and delete, which exclude each other.
     pub(crate) turn: Arc<tokio::sync::Mutex<Stage>>,
     deleting: AtomicBool,
-    execs: Mutex<HashMap<String, Arc<Process>>>,
+    pub(crate) execs: Execs<Process>,
 }
 
 /// How far a task has come.
@@ -41,7 +38,7 @@ impl Task {
             init: Arc::new(init),
             turn: Arc::default(),
             deleting: AtomicBool::new(false),
-            execs: Mutex::default(),
+            execs: Execs::default(),
         }
     }
 
@@ -55,13 +52,7 @@ impl Task {
     }
 
     pub(crate) fn state(&self) -> TaskState {
-        let (pid, exit) = (self.init.pid(), self.init.exit());
-        let status = match (&exit, pid) {
-            (Some(_), _) => TaskStatus::Exited,
-            (None, Some(_)) => TaskStatus::Running,
-            (None, None) => TaskStatus::Created,
-        };
-        TaskState { status, pid, exit }
+        self.init.state()
     }
 
     pub(crate) fn info(&self) -> TaskInfo {
@@ -73,62 +64,25 @@ impl Task {
         }
     }
 
-    fn execs(&self) -> MutexGuard<'_, HashMap<String, Arc<Process>>> {
-        self.execs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The first process or an exec.
     pub(crate) fn process(&self, exec: Option<&str>) -> Result<Arc<Process>> {
-        let Some(exec) = exec else {
-            return Ok(Arc::clone(&self.init));
-        };
-        let found = self.execs().get(exec).map(Arc::clone);
-        found.ok_or_else(|| TaskError::new(ErrorKind::NotFound, format!("no such exec: {exec}")))
-    }
-
-    /// Registers an exec. Of those that have exited and nobody forgot, only some are kept.
-    pub(crate) fn add_exec(&self, exec: &str, process: &Arc<Process>) -> Result<()> {
-        let mut execs = self.execs();
-        if execs.contains_key(exec) {
-            return Err(TaskError::new(
-                ErrorKind::AlreadyExists,
-                format!("exec {exec} exists already"),
-            ));
+        match exec {
+            Some(exec) => self.execs.find(exec),
+            None => Ok(Arc::clone(&self.init)),
         }
-        if execs.len() >= REMEMBERED {
-            let exited = |process: &Arc<Process>| process.exit().map(|exit| exit.exited_unix_ms);
-            let oldest = execs
-                .iter()
-                .filter_map(|(id, process)| Some((exited(process)?, id)))
-                .min();
-            if let Some(oldest) = oldest.map(|(_, id)| id.clone()) {
-                execs.remove(&oldest);
-            }
-        }
-        execs.insert(exec.to_owned(), Arc::clone(process));
-        Ok(())
-    }
-
-    pub(crate) fn remove_exec(&self, exec: &str) {
-        self.execs().remove(exec);
     }
 
     /// The tools that work on the task's files.
     pub(crate) fn tools(&self) -> Vec<Arc<Process>> {
-        let execs = self.execs();
-        let tools = execs.values().filter(|process| process.is_tool());
+        let mut tools = self.execs.living();
+        tools.retain(|process| process.is_tool());
         tools
-            .filter(|process| process.pid().is_some() && process.exit().is_none())
-            .map(Arc::clone)
-            .collect()
     }
 
     /// Every process that has not exited.
     pub(crate) fn living(&self) -> Vec<Arc<Process>> {
-        let execs = self.execs();
-        let all = execs.values().chain([&self.init]);
-        all.filter(|process| process.pid().is_some() && process.exit().is_none())
-            .map(Arc::clone)
-            .collect()
+        let mut living = self.execs.living();
+        living.extend(self.init.lives().then(|| Arc::clone(&self.init)));
+        living
     }
 }

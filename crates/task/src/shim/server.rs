@@ -29,7 +29,7 @@ use super::protocol::{
 };
 use super::transport::{Connection, Listener, detach};
 use crate::error::{ErrorKind, Result, TaskError};
-use crate::local::{LocalConfig, LocalSandbox};
+use crate::local::{self, LocalConfig};
 use crate::{AttachStreams, Sandbox, SandboxSpec, TaskStatus};
 
 /// Buffers of a connection; a shim has many that idle.
@@ -52,6 +52,7 @@ pub fn load_spec(dir: &Path) -> Result<SandboxSpec> {
 pub async fn serve(
     dir: &Path,
     compute: Arc<dyn ComputeService>,
+    config: LocalConfig,
     rest: impl Fn() + Send + Sync + Clone + 'static,
 ) -> Result<()> {
     detach();
@@ -60,7 +61,7 @@ pub async fn serve(
         // Before the boot: who connects meanwhile waits for an answer, and knows whom it waits for.
         let listener = Listener::bind(dir)
             .map_err(|error| TaskError::io(format_args!("listen in {}", dir.display()), error))?;
-        let sandbox = LocalSandbox::boot(compute, spec, LocalConfig::default()).await?;
+        let sandbox = local::open(compute, spec, config).await?;
         Ok((sandbox, listener))
     };
     let outcome = started.await;
@@ -118,7 +119,7 @@ fn report<T>(outcome: &Result<T>) {
 }
 
 struct Server {
-    sandbox: LocalSandbox,
+    sandbox: Arc<dyn Sandbox>,
     calm: Calm,
     /// The process can end.
     finished: CancellationToken,
@@ -296,7 +297,7 @@ impl Server {
     }
 
     async fn call(&self, call: &Call) -> Result<Value> {
-        let sandbox = &self.sandbox;
+        let sandbox = self.sandbox.as_ref();
         let value = match call {
             Call::Hello => serde_json::to_value(Hello {
                 protocol: VERSION,
@@ -343,7 +344,7 @@ impl Server {
 }
 
 /// The reason of the end, once every task has its exit, so that who asks next finds them.
-async fn closed(sandbox: &LocalSandbox) -> String {
+async fn closed(sandbox: &dyn Sandbox) -> String {
     let reason = sandbox.wait_closed().await;
     for task in sandbox.tasks().await.unwrap_or_default() {
         if task.state.status == TaskStatus::Running {

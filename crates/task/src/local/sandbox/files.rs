@@ -39,14 +39,14 @@ impl Shared {
             },
             &self.tracker,
         ));
-        task.add_exec(exec_id, &process)?;
+        task.execs.add(exec_id, &process)?;
         let streams = self.attach(&process);
         let launched = process
             .launch(&self.machine, parameters, async { Ok(()) }, self.watcher(|_| {}))
             .await;
         if launched.is_err() {
             process.discard();
-            task.remove_exec(exec_id);
+            task.execs.remove(exec_id);
         }
         launched.map_err(without_tools)?;
         Ok(streams)

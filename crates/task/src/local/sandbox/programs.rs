@@ -27,14 +27,14 @@ impl Shared {
             },
             &self.tracker,
         ));
-        self.itself.add_exec(exec_id, &process)?;
+        self.itself.execs.add(exec_id, &process)?;
         let streams = (!spec.detached).then(|| self.attach(&process));
         let launched = process
             .launch(&self.machine, parameters, async { Ok(()) }, self.watcher(|_| {}))
             .await;
         if launched.is_err() {
             process.discard();
-            self.itself.remove_exec(exec_id);
+            self.itself.execs.remove(exec_id);
         }
         Ok((launched?, streams))
     }

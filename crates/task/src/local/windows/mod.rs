@@ -1,0 +1,547 @@
+//! A Windows container in this process: one sandbox, one task, one compute system.
+//!
+//! Where a Linux sandbox boots first and then takes containers, the document of a Windows container says everything about it,
+//! so the compute system is made by [`Sandbox::create`]: the layers and the scratch are joined ([`Activation`]), the container
+//! document names the result, and the first process is started in the running system. The same holds for a task that is
+//! only mounted; it has no compute system.
+//!
+//! The end of the first process ends the container: [`Sandbox::delete`] terminates what else runs in it. A compute system
+//! that ends by itself ends the sandbox, with a reason. Tools on files run in this process, on the joined tree ([`files`]).
+//!
+//! Not here: what the documents mean (`crate::document`), and how layers are joined (`snapshot`).
+
+mod files;
+mod process;
+mod task;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use compute::{ComputeService, ComputeSystem};
+use hcs::Document;
+use serde_json::Value;
+use snapshot::windows::Activation;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::process::WindowsProcess;
+use self::task::Task;
+use super::process::{Process, Setup, Watcher};
+use super::stdin::Stdin;
+use super::{LocalConfig, WindowsBase, output, persist};
+use crate::document::{guest, windows as document};
+use crate::error::{ErrorKind, Result, TaskError};
+use crate::stream::OutputReader;
+use crate::{
+    AttachStreams, ExitStatus, FilesSpec, ProcessSpec, Sandbox, SandboxSpec, TaskInfo, TaskSpec, TaskState,
+    TaskStatus,
+};
+
+/// How much output waits between a process and a client in this process.
+const CLIENT_BUFFER: usize = 32 << 10;
+
+/// How long a container may take to end once its first process has.
+const LAST_WRITES: Duration = Duration::from_secs(2);
+
+/// The sandbox of a Windows container. Clones share it.
+#[derive(Clone)]
+pub struct WindowsSandbox {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    spec: SandboxSpec,
+    config: LocalConfig,
+    dir: PathBuf,
+    compute: Arc<dyn ComputeService>,
+    task: Mutex<Option<Arc<Task>>>,
+    retiring: AtomicBool,
+    ending: AtomicBool,
+    ended: CancellationToken,
+    closed: watch::Sender<Option<String>>,
+    tracker: TaskTracker,
+}
+
+impl WindowsSandbox {
+    /// A sandbox without a container yet.
+    pub fn new(compute: Arc<dyn ComputeService>, spec: SandboxSpec, config: LocalConfig) -> Result<Self> {
+        guest::check_id(&spec.id)?;
+        let dir = spec.dir();
+        persist::prepare(&dir)
+            .map_err(|error| TaskError::io(format_args!("create {}", dir.display()), error))?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                spec,
+                config,
+                dir,
+                compute,
+                task: Mutex::default(),
+                retiring: AtomicBool::new(false),
+                ending: AtomicBool::new(false),
+                ended: CancellationToken::new(),
+                closed: watch::Sender::new(None),
+                tracker: TaskTracker::new(),
+            }),
+        })
+    }
+
+    /// Runs a change to its end even if the caller gives up.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        if let Some(reason) = self.closed() {
+            return Err(TaskError::gone(&reason));
+        }
+        self.shared
+            .tracker
+            .spawn(work)
+            .await
+            .map_err(super::sandbox::panicked)?
+    }
+}
+
+/// A system that has ended by itself, or was never there, need not be ended.
+async fn terminate(system: &dyn ComputeSystem) {
+    if let Err(error) = system.terminate().await
+        && !error.is_already_stopped()
+        && !error.is_not_found()
+    {
+        tracing::warn!(system = system.id(), %error, "container not terminated");
+    }
+    system.close().await;
+}
+
+/// Lets a container whose first process has ended write what it still holds, its registry above all.
+async fn shut_down(system: &dyn ComputeSystem) {
+    let ending = async {
+        system.shutdown("").await?;
+        compute::wait_for_exit(system).await
+    };
+    match tokio::time::timeout(LAST_WRITES, ending).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) if error.is_already_stopped() || error.is_not_found() => {}
+        Ok(Err(error)) => tracing::debug!(system = system.id(), %error, "container not shut down"),
+        Err(_) => tracing::debug!(system = system.id(), "container does not shut down"),
+    }
+}
+
+/// The document of a container on the volume of its joined layers.
+fn container(sandbox: &SandboxSpec, task: &TaskSpec, volume: &Path) -> Result<hcs::ComputeSystem> {
+    let layers = task.layers.iter().rev().map(|path| hcs::Layer {
+        id: layer_id(path).to_string(),
+        path: path.to_string_lossy().into_owned(),
+        ..hcs::Layer::default()
+    });
+    let sources = task.shares.iter().map(|share| {
+        // The final path: a link on the way would be followed at another time, by somebody else.
+        let source = share
+            .source
+            .canonicalize()
+            .unwrap_or_else(|_| share.source.clone());
+        (share.mount_index, source.to_string_lossy().into_owned())
+    });
+    let host = document::Host {
+        layers: layers.collect(),
+        volume: volume.to_string_lossy().into_owned(),
+        sources: sources.collect(),
+        ..document::Host::default()
+    };
+    document::process_isolated(&task.id, &sandbox.owner, &task.oci_spec, host)
+}
+
+/// The id of a layer, which follows from the name of its directory as on Windows, though by a rule of our own.
+fn layer_id(path: &Path) -> uuid::Uuid {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes())
+}
+
+/// Joins layers and scratch, on a thread that may block.
+async fn activate(spec: &TaskSpec, base: Option<WindowsBase>) -> Result<(Activation, Option<PathBuf>)> {
+    let (scratch, layers) = (spec.scratch.clone(), spec.layers.clone());
+    let work = move || {
+        let under = base
+            .map(|base| base.prepare())
+            .transpose()
+            .map_err(|error| TaskError::new(ErrorKind::Unsupported, error.to_string()).because(error))?;
+        let activation = Activation::new(&scratch, &layers, under.as_deref())
+            .map_err(|error| TaskError::new(ErrorKind::Io, error.to_string()).because(error))?;
+        Ok((activation, under))
+    };
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(super::sandbox::panicked)?
+}
+
+impl Shared {
+    fn known(&self) -> Option<Arc<Task>> {
+        self.task.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn task(&self, id: &str) -> Result<Arc<Task>> {
+        self.known()
+            .filter(|task| task.id == id)
+            .ok_or_else(|| TaskError::no_task(id))
+    }
+
+    fn reason(&self) -> Option<String> {
+        self.closed.borrow().clone()
+    }
+
+    fn watcher(&self, settle: impl FnOnce(&ExitStatus) + Send + 'static) -> Watcher {
+        Watcher {
+            tracker: self.tracker.clone(),
+            gone: self.closed.subscribe(),
+            settle: Box::new(settle),
+        }
+    }
+
+    fn process(&self, container: &str, setup: Setup) -> Arc<WindowsProcess> {
+        Arc::new(WindowsProcess::new(Process::new(container, setup, &self.tracker)))
+    }
+
+    async fn create(self: Arc<Self>, spec: TaskSpec) -> Result<()> {
+        guest::check_id(&spec.id)?;
+        let setup = Setup {
+            terminal: spec.terminal,
+            stdin: spec.stdin.then(|| Stdin::new(spec.stdin_once)),
+            log: output::open_log(&spec.log)?,
+        };
+        let init = self.process(&spec.id, setup);
+        let task = Arc::new(Task::new(&spec, init));
+        let mut stage = Arc::clone(&task.turn)
+            .try_lock_owned()
+            .expect("nobody else knows the task yet");
+        {
+            let mut known = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(other) = known.as_ref() {
+                let text = format!("the sandbox holds container {} already", other.id);
+                return Err(TaskError::new(ErrorKind::AlreadyExists, text));
+            }
+            *known = Some(Arc::clone(&task));
+        }
+        persist::write(&self.dir, &spec.id, None);
+        let outcome = self.assemble(&spec, &mut stage).await;
+        if outcome.is_err() {
+            self.forget(&task);
+        }
+        outcome
+    }
+
+    async fn assemble(self: &Arc<Self>, spec: &TaskSpec, stage: &mut task::Stage) -> Result<()> {
+        let base = self.config.windows_base.clone();
+        let (activation, under) = activate(spec, base).await?;
+        stage.under = under;
+        if !spec.oci_spec.is_null() {
+            let volume = activation.path();
+            let document = container(&self.spec, spec, &volume)?;
+            let system = self.compute.create(&self.spec.id, &document.to_json()).await?;
+            stage.process = spec.oci_spec.get("process").cloned().unwrap_or_default();
+            stage.system = Some(Arc::clone(&system));
+            self.tracker.spawn(Arc::clone(self).monitor(system));
+        }
+        stage.activation = Some(Arc::new(activation));
+        Ok(())
+    }
+
+    async fn start(self: Arc<Self>, id: String) -> Result<u32> {
+        let task = self.task(&id)?;
+        let mut stage = task.turn.lock().await;
+        let Some(system) = stage.system.clone() else {
+            return Err(TaskError::new(
+                ErrorKind::InvalidState,
+                format!("task {id} has nothing to run"),
+            ));
+        };
+        if std::mem::replace(&mut stage.started, true) {
+            return Err(TaskError::new(
+                ErrorKind::InvalidState,
+                format!("task {id} has been started already"),
+            ));
+        }
+        system.start().await?;
+        let init = task.init.as_process();
+        let parameters =
+            document::process(&stage.process, init.has_stdin(), init.has_terminal(), true)?.to_json();
+        let (dir, owner) = (self.dir.clone(), id.clone());
+        let watcher = self.watcher(move |exit| persist::write(&dir, &owner, Some(exit)));
+        task.init.launch(system.as_ref(), &parameters, watcher).await
+    }
+
+    async fn exec(&self, id: &str, exec_id: &str, spec: ProcessSpec) -> Result<(u32, Option<AttachStreams>)> {
+        let task = self.task(id)?;
+        let system = task.turn.lock().await.system.clone();
+        let system = system.filter(|_| task.state().status == TaskStatus::Running);
+        let system = system
+            .ok_or_else(|| TaskError::new(ErrorKind::InvalidState, format!("task {id} does not run")))?;
+        let stdin = spec.stdin && !spec.detached;
+        let parameters =
+            document::process(&spec.oci_process, stdin, spec.terminal, !spec.detached)?.to_json();
+        let process = self.process(
+            id,
+            Setup {
+                terminal: spec.terminal,
+                stdin: stdin.then(|| Stdin::new(true)),
+                log: None,
+            },
+        );
+        task.execs.add(exec_id, &process)?;
+        let streams = (!spec.detached).then(|| attach(process.as_process()));
+        let launched = process
+            .launch(system.as_ref(), &parameters, self.watcher(|_| {}))
+            .await;
+        if launched.is_err() {
+            process.as_process().discard();
+            task.execs.remove(exec_id);
+        }
+        Ok((launched?, streams))
+    }
+
+    async fn delete(self: Arc<Self>, id: String) -> Result<ExitStatus> {
+        let task = self.task(&id)?;
+        let mut stage = task.turn.lock().await;
+        let status = task.state().status;
+        if self.reason().is_none() && status == TaskStatus::Running {
+            return Err(TaskError::new(
+                ErrorKind::InvalidState,
+                format!("task {id} is running"),
+            ));
+        }
+        self.take_down(&task, &mut stage).await;
+        if status == TaskStatus::Running {
+            // The sandbox is gone, and so is the process; its exit is about to be published with the reason.
+            task.init.as_process().exited().await;
+        }
+        task.init.as_process().discard();
+        let exit = task.init.as_process().exit().unwrap_or_default();
+        self.forget(&task);
+        if self.retiring.load(Ordering::Acquire) {
+            let shared = Arc::clone(&self);
+            self.tracker
+                .spawn(async move { shared.end("no task is left".to_owned()).await });
+        }
+        Ok(exit)
+    }
+
+    /// Ends what runs, then separates scratch and layers.
+    async fn take_down(&self, task: &Task, stage: &mut task::Stage) {
+        task.deleting.store(true, Ordering::Release);
+        if let Some(system) = stage.system.take() {
+            if task.state().status == TaskStatus::Exited {
+                shut_down(system.as_ref()).await;
+            }
+            terminate(system.as_ref()).await;
+        }
+        files::end_tools(task).await;
+        stage.activation = None;
+    }
+
+    fn forget(&self, task: &Arc<Task>) {
+        task.init.as_process().discard();
+        persist::remove(&self.dir, &task.id);
+        let mut known = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.as_ref().is_some_and(|other| Arc::ptr_eq(other, task)) {
+            *known = None;
+        }
+    }
+
+    /// Waits for the end of the compute system. One that nobody asked for ends the sandbox.
+    async fn monitor(self: Arc<Self>, system: Arc<dyn ComputeSystem>) {
+        let reason = match compute::wait_for_exit(system.as_ref()).await {
+            Ok(status) => format!("the container ended: {:?}", status.exit_type),
+            Err(error) => format!("the compute service lost the container: {error}"),
+        };
+        let expected = self
+            .known()
+            .is_none_or(|task| task.deleting.load(Ordering::Acquire));
+        if !expected && !self.ending.load(Ordering::Acquire) {
+            tracing::warn!(sandbox = self.spec.id, reason, "container ended by itself");
+            self.end(reason).await;
+        }
+    }
+
+    /// Ends everything, with a reason for those who wait. The second call waits for the first.
+    async fn end(&self, reason: String) {
+        if self.ending.swap(true, Ordering::AcqRel) {
+            return self.ended.cancelled().await;
+        }
+        let _ended = self.ended.clone().drop_guard();
+        self.closed.send_replace(Some(reason));
+        match self.known() {
+            Some(task) => {
+                let mut stage = task.turn.lock().await;
+                self.take_down(&task, &mut stage).await;
+            }
+            None => super::sandbox::leave(&self.dir),
+        }
+    }
+
+    async fn shutdown(self: Arc<Self>) -> Result<()> {
+        if let Some(task) = self.known()
+            && self.reason().is_none()
+        {
+            let killed = async {
+                if task.state().status == TaskStatus::Running {
+                    if let Err(error) = task.init.signal(9).await {
+                        tracing::debug!(task = task.id, %error, "process not killed");
+                    }
+                    task.init.as_process().exited().await;
+                }
+                Arc::clone(&self).delete(task.id.clone()).await
+            };
+            if tokio::time::timeout(self.config.shutdown_grace, killed)
+                .await
+                .is_err()
+            {
+                tracing::warn!(sandbox = self.spec.id, "container did not end in time");
+            }
+        }
+        self.end("shut down".to_owned()).await;
+        Ok(())
+    }
+}
+
+fn attach(process: &Process) -> AttachStreams {
+    let (client, ours) = tokio::io::duplex(CLIENT_BUFFER);
+    let left = CancellationToken::new();
+    let stdin = process.attach(Box::new(ours), left.clone());
+    AttachStreams {
+        stdin: stdin.map(|writer| Box::new(writer) as crate::Stream),
+        output: Box::new(OutputReader::new(client, left.drop_guard())),
+    }
+}
+
+#[async_trait]
+impl Sandbox for WindowsSandbox {
+    fn id(&self) -> &str {
+        &self.shared.spec.id
+    }
+
+    fn spec(&self) -> &SandboxSpec {
+        &self.shared.spec
+    }
+
+    async fn create(&self, task: TaskSpec) -> Result<()> {
+        self.run(Arc::clone(&self.shared).create(task)).await
+    }
+
+    async fn start(&self, id: &str) -> Result<u32> {
+        self.run(Arc::clone(&self.shared).start(id.to_owned())).await
+    }
+
+    async fn exec(
+        &self,
+        id: &str,
+        exec_id: &str,
+        process: ProcessSpec,
+    ) -> Result<(u32, Option<AttachStreams>)> {
+        let shared = Arc::clone(&self.shared);
+        let (id, exec_id) = (id.to_owned(), exec_id.to_owned());
+        self.run(async move { shared.exec(&id, &exec_id, process).await })
+            .await
+    }
+
+    async fn files(&self, id: &str, exec_id: &str, spec: FilesSpec) -> Result<AttachStreams> {
+        let shared = Arc::clone(&self.shared);
+        let (id, exec_id) = (id.to_owned(), exec_id.to_owned());
+        self.run(async move { shared.files(&id, &exec_id, spec).await })
+            .await
+    }
+
+    async fn delete_exec(&self, id: &str, exec_id: &str) -> Result<()> {
+        self.shared.task(id)?.execs.forget(exec_id)
+    }
+
+    async fn signal(&self, id: &str, exec: Option<&str>, signal: i32) -> Result<()> {
+        self.shared.task(id)?.process(exec)?.signal(signal).await
+    }
+
+    async fn resize(&self, id: &str, exec: Option<&str>, height: u16, width: u16) -> Result<()> {
+        self.shared.task(id)?.process(exec)?.resize(height, width).await
+    }
+
+    async fn attach(&self, id: &str, exec: Option<&str>) -> Result<AttachStreams> {
+        let process = self.shared.task(id)?.process(exec)?;
+        Ok(attach(process.as_process()))
+    }
+
+    async fn wait(&self, id: &str, exec: Option<&str>) -> Result<ExitStatus> {
+        let process = self.shared.task(id)?.process(exec)?;
+        Ok(process.as_process().exited().await)
+    }
+
+    async fn state(&self, id: &str) -> Result<TaskState> {
+        Ok(self.shared.task(id)?.state())
+    }
+
+    async fn tasks(&self) -> Result<Vec<TaskInfo>> {
+        Ok(self.shared.known().iter().map(|task| task.info()).collect())
+    }
+
+    async fn stats(&self, id: &str) -> Result<Value> {
+        let task = self.shared.task(id)?;
+        let system = task.turn.lock().await.system.clone();
+        let system = system
+            .ok_or_else(|| TaskError::new(ErrorKind::InvalidState, format!("task {id} does not run")))?;
+        let query = r#"{"PropertyTypes":["Statistics","ProcessList"]}"#;
+        let text = system.properties(query).await?;
+        serde_json::from_str(&text).map_err(|error| {
+            TaskError::new(ErrorKind::Compute, "the compute service answered no properties").because(error)
+        })
+    }
+
+    async fn update(&self, id: &str, _: Value) -> Result<()> {
+        self.shared.task(id)?;
+        Err(TaskError::new(
+            ErrorKind::Unsupported,
+            "limits of a Windows container cannot be changed while it runs; create it again with other ones",
+        ))
+    }
+
+    async fn delete(&self, id: &str) -> Result<ExitStatus> {
+        // Also when the sandbox is gone: the record of its task remains.
+        let work = Arc::clone(&self.shared).delete(id.to_owned());
+        self.shared
+            .tracker
+            .spawn(work)
+            .await
+            .map_err(super::sandbox::panicked)?
+    }
+
+    /// Layers are separated from the scratch with the task.
+    async fn trim(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn retire(&self) -> Result<()> {
+        self.shared.retiring.store(true, Ordering::Release);
+        if self.shared.known().is_none() {
+            self.shared.end("no task is left".to_owned()).await;
+        }
+        Ok(())
+    }
+
+    async fn shutdown(&self) -> Result<()> {
+        let work = Arc::clone(&self.shared).shutdown();
+        self.shared
+            .tracker
+            .spawn(work)
+            .await
+            .map_err(super::sandbox::panicked)?
+    }
+
+    fn closed(&self) -> Option<String> {
+        self.shared.reason()
+    }
+
+    async fn wait_closed(&self) -> String {
+        let mut closed = self.shared.closed.subscribe();
+        let reason = closed.wait_for(Option::is_some).await;
+        let reason = reason.ok().and_then(|reason| reason.clone());
+        reason.unwrap_or_else(|| "shut down".to_owned())
+    }
+}
