@@ -222,6 +222,9 @@ impl TestDaemon {
             .arg(self.agent.clone().unwrap_or_else(programs::guest_agent))
             .arg("--uvm-dir")
             .arg(self.uvm_dir())
+            // Preparing it takes seconds, and it is the same for all.
+            .arg("--wine-prefix")
+            .arg(programs::wine_prefix())
             .args(&self.flags)
             .env_remove("CTR_LIKE_HOST")
             .stdin(Stdio::null())

@@ -15,6 +15,9 @@ pub const BUSYBOX: &str = "busybox";
 /// Three layers: a minimal Debian, python3, and deletions.
 pub const DEBIAN_PYTHON: &str = "debian-python";
 
+/// Three layers of Windows: a base, published programs, and changes.
+pub const WINDOWS_TOOLS: &str = "windows-tools";
+
 /// The OCI layout of a made image.
 ///
 /// # Panics

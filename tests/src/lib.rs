@@ -16,5 +16,5 @@ pub mod wait;
 pub mod wire;
 
 pub use daemon::{Output, TestDaemon};
-pub use images::{BUSYBOX, DEBIAN_PYTHON};
+pub use images::{BUSYBOX, DEBIAN_PYTHON, WINDOWS_TOOLS};
 pub use registry::Registry;

@@ -52,6 +52,13 @@ pub fn guest_agent() -> PathBuf {
     path
 }
 
+/// Where daemons of the tests keep what Wine needs.
+#[must_use]
+pub fn wine_prefix() -> PathBuf {
+    std::env::var_os("CTR_LIKE_WINE_PREFIX")
+        .map_or_else(|| repository().join("target/wine-prefix"), PathBuf::from)
+}
+
 /// The directory of the utility VM's boot files, built or not.
 #[must_use]
 pub fn boot_files() -> PathBuf {

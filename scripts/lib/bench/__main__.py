@@ -4,8 +4,9 @@ machine. Medians are printed; every sample goes to the TSV file."""
 import containers
 import harness
 import machines
+import windows
 
-PARTS = {"containers": containers, "machines": machines}
+PARTS = {"containers": containers, "machines": machines, "windows": windows}
 
 port, names = harness.registry()
 closing = []

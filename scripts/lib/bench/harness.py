@@ -14,7 +14,7 @@ parser.add_argument("--bin", required=True)
 parser.add_argument("--runs", type=int, default=15)
 parser.add_argument("--out", required=True)
 parser.add_argument("--uvm", required=True)
-parser.add_argument("--parts", default="containers,machines")
+parser.add_argument("--parts", default="containers,machines,windows")
 args = parser.parse_args()
 
 samples = {}
@@ -79,7 +79,7 @@ def free_port():
 
 
 def registry():
-    """A registry on loopback with both images; gives its port and their names."""
+    """A registry on loopback with the images; gives its port and their names."""
     port = free_port()
     config = f"{args.state}/registry.yml"
     with open(config, "w") as file:
@@ -93,7 +93,7 @@ def registry():
         except OSError:
             time.sleep(0.1)
     names = {}
-    for name in ("busybox", "debian-python"):
+    for name in ("busybox", "debian-python", "windows-tools"):
         names[name] = f"127.0.0.1:{port}/{name}:latest"
         run(["skopeo", "copy", "--quiet", "--insecure-policy", "--dest-tls-verify=false", f"oci:{args.images}/{name}:latest", f"docker://{names[name]}"])
     return port, names
