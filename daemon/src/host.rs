@@ -70,7 +70,13 @@ mod linux {
     }
 
     pub(crate) fn platforms() -> Vec<String> {
-        vec![format!("linux/{}", super::architecture())]
+        let mut platforms = vec![format!("linux/{}", super::architecture())];
+        // Only whether there is Wine counts here, not where its prefix is.
+        let wine = emulator::WineConfig::new("/", std::path::Path::new("/"));
+        if emulator::find_wine(&wine).is_ok() {
+            platforms.push(format!("windows/{}", super::architecture()));
+        }
+        platforms
     }
 
     pub(crate) fn security_options() -> Vec<String> {

@@ -307,3 +307,36 @@ fn directories_and_files_of_the_host_are_mounted() {
         "from the host"
     );
 }
+
+#[test]
+fn a_daemon_that_is_killed_while_it_unpacks_leaves_whole_layers_or_none() {
+    let mut daemon = TestDaemon::start();
+    let image = images::pushed(WINDOWS_TOOLS);
+    let layers = daemon.root().join("windows/layers");
+    let listed = || std::fs::read_dir(&layers).map_or(0, Iterator::count);
+    for at_least in [1, 2] {
+        let mut pull = daemon
+            .command(["pull", "-q", &image])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        wait::until("a layer begins", || (listed() >= at_least).then_some(()));
+        daemon.kill();
+        // It may have been faster.
+        let _ = pull.wait().unwrap();
+        daemon.launch();
+        // It listens early, and answers when it has cleaned up.
+        daemon.cli(["images", "-q"]).ok();
+        let names = std::fs::read_dir(&layers).unwrap().flatten();
+        for entry in names {
+            let name = entry.file_name().into_string().unwrap();
+            assert_eq!(name.len(), 64, "{name} is no layer");
+            assert!(entry.path().join("layer.json").is_file(), "{name} is not whole");
+        }
+    }
+    assert_eq!(
+        daemon.cli(["run", "--rm", &image, "probe", "cwd"]).ok(),
+        "C:\\work\r"
+    );
+}

@@ -38,7 +38,7 @@ mod workspace;
 
 pub use config::{Accelerator, Config, Machine, QemuConfig, WineConfig};
 pub use service::Emulator;
-pub use wine::{PrefixError, prepare_prefix};
+pub use wine::{PrefixError, find_wine, prepare_prefix};
 pub use workspace::reap;
 
 /// Gives what this process does not need now back to the kernel: free memory, where the C library can, and code that it has

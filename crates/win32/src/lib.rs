@@ -1,7 +1,7 @@
 //! The one home of unsafe code for Windows.
 //!
-//! `api` takes its named pipe from here, `daemon` its service facts and the presence of the Host Compute Service, `cli` the
-//! console, `wineinit` processes, jobs and the registry. Nothing here knows containers.
+//! `api` takes its named pipe from here, `compute` the Host Compute Service, `daemon` its service facts and the presence of that
+//! service, `cli` the console, `wineinit` processes, jobs and the registry. Nothing here knows containers.
 //!
 //! One file per facility. Each wraps raw handles and strings in types that release them, and offers safe functions only; an
 //! `unsafe` block never leaves its file and carries the reason why it is sound. Constants come from `windows-sys`.

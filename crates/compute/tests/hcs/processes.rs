@@ -69,7 +69,7 @@ async fn a_process_that_was_created_at_once_has_its_pipes() {
 
 #[tokio::test]
 async fn a_signal_that_takes_long_does_not_keep_a_process_alive() {
-    let host = Host::impatient().await;
+    let host = Host::new().await;
     let system = host.container("HcsSignalProcess=hang").await;
     let (process, _stdio) = spawn(&*system, "sleep").await;
     let signal = SignalProcessOptions::windows(WindowsSignal::CtrlShutdown).to_json();

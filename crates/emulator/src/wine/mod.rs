@@ -40,7 +40,7 @@ pub(crate) use self::document::read;
 use self::document::{ContainerSpec, Files};
 use self::drives::Mapped;
 pub(crate) use self::list::process_list;
-pub use self::prefix::{PrefixError, prepare_prefix};
+pub use self::prefix::{PrefixError, find_wine, prepare_prefix};
 pub(crate) use self::process::{create as create_process, open as open_process};
 use crate::backend::{Backend, OnEnd, Slot};
 use crate::cgroup::{Cgroup, ProcessUsage, Usage};
@@ -111,7 +111,7 @@ impl Wine {
         wine: &WineConfig,
     ) -> Result<Self, Failure> {
         let missing = |error: PrefixError| Failure::new(HResult::SERVICE_NOT_AVAILABLE, error.to_string());
-        let program = prefix::find_wine(wine).map_err(missing)?;
+        let program = find_wine(wine).map_err(missing)?;
         if !wine.helper.is_file() {
             return Err(missing(PrefixError::NoHelper {
                 path: wine.helper.clone(),

@@ -18,6 +18,8 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::config::WineConfig;
 
+/// Counts the ways in which prefixes have been prepared: one that was prepared in another way is not used.
+const FORMAT: u32 = 1;
 /// Where Debian puts the loader, which is not in `PATH` there.
 const USUAL: [&str; 4] = [
     "/usr/lib/wine/wine64",
@@ -94,7 +96,7 @@ pub fn prepare_prefix(config: &WineConfig) -> Result<PathBuf> {
             path: config.helper.clone(),
         });
     }
-    let version = version(&wine)?;
+    let version = format!("{}-{FORMAT}", version(&wine)?);
     let prefix = config.prefix_dir.join(&version);
     if prefix.is_dir() {
         return Ok(prefix);
@@ -137,8 +139,11 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Wine's loader.
-pub(crate) fn find_wine(config: &WineConfig) -> Result<PathBuf> {
+/// Wine's loader. Looks, and runs nothing.
+///
+/// # Errors
+/// There is none; the error names the package.
+pub fn find_wine(config: &WineConfig) -> Result<PathBuf> {
     let program = &config.program;
     let found = if program.is_absolute() {
         program.is_file().then(|| program.clone())
@@ -410,7 +415,7 @@ mod tests {
             .unwrap()
             .map(|entry| entry.unwrap().file_name())
             .collect();
-        assert_eq!(left, ["wine-8.0--Debian-8.0.lock"]);
+        assert_eq!(left, ["wine-8.0--Debian-8.0-1.lock"]);
     }
 
     #[test]
