@@ -154,13 +154,32 @@ fn address(library: &str, function: &std::ffi::CStr) -> io::Result<usize> {
 mod tests {
     use super::*;
 
+    const PORT: &str = "CTR_LIKE_TEST_PORT";
+
     #[test]
     fn an_event_that_nobody_handles_ends_the_process_as_windows_does() {
-        let child = Child::spawn("", "cmd.exe /c pause", &[], "C:\\").unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port().to_string();
+        let own = std::env::current_exe().unwrap();
+        let line = format!(
+            "\"{}\" --ignored --exact control_event::tests::somebody_who_waits",
+            own.display()
+        );
+        let environment: Vec<(String, String)> = std::env::vars().chain([(PORT.to_owned(), port)]).collect();
+        let child = Child::spawn("", &line, &environment, "C:\\").unwrap();
         answer_unhandled(&child).unwrap();
         child.resume().unwrap();
-        // A handler of the shell's own would take an interruption; nobody takes this one.
+        let (_connected, _) = listener.accept().unwrap();
         send(child.pid(), 6).unwrap();
         assert_eq!(child.wait().unwrap(), 0xC000_013A);
+    }
+
+    #[test]
+    #[ignore = "run by the test above, as the process that gets the event"]
+    fn somebody_who_waits() {
+        let port: u16 = std::env::var(PORT).unwrap().parse().unwrap();
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        // Nothing comes.
+        drop(io::Read::read(&mut stream, &mut [0]));
     }
 }
