@@ -1,51 +1,44 @@
 //! A Windows container in this process: one sandbox, one task, one compute system.
 //!
 //! Where a Linux sandbox boots first and then takes containers, the document of a Windows container says everything about it,
-//! so the compute system is made by [`Sandbox::create`]: the layers and the scratch are joined ([`Activation`]), the container
+//! so the compute system is made by [`crate::Sandbox::create`]: the layers and the scratch are joined ([`snapshot::windows::Activation`]), the container
 //! document names the result, and the first process is started in the running system. The same holds for a task that is
 //! only mounted; it has no compute system.
 //!
-//! The end of the first process ends the container: [`Sandbox::delete`] terminates what else runs in it. A compute system
+//! The end of the first process ends the container: [`crate::Sandbox::delete`] terminates what else runs in it. A compute system
 //! that ends by itself ends the sandbox, with a reason. Tools on files run in this process, on the joined tree ([`files`]).
 //!
 //! Not here: what the documents mean (`crate::document`), and how layers are joined (`snapshot`).
 
 mod files;
 mod process;
+mod sandbox;
+mod system;
 mod task;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use async_trait::async_trait;
 use compute::{ComputeService, ComputeSystem};
 use hcs::Document;
-use serde_json::Value;
-use snapshot::windows::Activation;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::process::WindowsProcess;
+use self::system::{activate, container, shut_down, terminate};
 use self::task::Task;
 use super::process::{Process, Setup, Watcher};
 use super::stdin::Stdin;
-use super::{LocalConfig, WindowsBase, output, persist};
+use super::{LocalConfig, output, persist};
 use crate::document::{guest, windows as document};
 use crate::error::{ErrorKind, Result, TaskError};
 use crate::stream::OutputReader;
-use crate::{
-    AttachStreams, ExitStatus, FilesSpec, ProcessSpec, Sandbox, SandboxSpec, TaskInfo, TaskSpec, TaskState,
-    TaskStatus,
-};
+use crate::{AttachStreams, ExitStatus, ProcessSpec, Sandbox, SandboxSpec, TaskSpec, TaskStatus};
 
 /// How much output waits between a process and a client in this process.
 const CLIENT_BUFFER: usize = 32 << 10;
-
-/// How long a container may take to end once its first process has.
-const LAST_WRITES: Duration = Duration::from_secs(2);
 
 /// The sandbox of a Windows container. Clones share it.
 #[derive(Clone)]
@@ -103,78 +96,6 @@ impl WindowsSandbox {
             .await
             .map_err(super::sandbox::panicked)?
     }
-}
-
-/// A system that has ended by itself, or was never there, need not be ended.
-async fn terminate(system: &dyn ComputeSystem) {
-    if let Err(error) = system.terminate().await
-        && !error.is_already_stopped()
-        && !error.is_not_found()
-    {
-        tracing::warn!(system = system.id(), %error, "container not terminated");
-    }
-    system.close().await;
-}
-
-/// Lets a container whose first process has ended write what it still holds, its registry above all.
-async fn shut_down(system: &dyn ComputeSystem) {
-    let ending = async {
-        system.shutdown("").await?;
-        compute::wait_for_exit(system).await
-    };
-    match tokio::time::timeout(LAST_WRITES, ending).await {
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) if error.is_already_stopped() || error.is_not_found() => {}
-        Ok(Err(error)) => tracing::debug!(system = system.id(), %error, "container not shut down"),
-        Err(_) => tracing::debug!(system = system.id(), "container does not shut down"),
-    }
-}
-
-/// The document of a container on the volume of its joined layers.
-fn container(sandbox: &SandboxSpec, task: &TaskSpec, volume: &Path) -> Result<hcs::ComputeSystem> {
-    let layers = task.layers.iter().rev().map(|path| hcs::Layer {
-        id: layer_id(path).to_string(),
-        path: path.to_string_lossy().into_owned(),
-        ..hcs::Layer::default()
-    });
-    let sources = task.shares.iter().map(|share| {
-        // The final path: a link on the way would be followed at another time, by somebody else.
-        let source = share
-            .source
-            .canonicalize()
-            .unwrap_or_else(|_| share.source.clone());
-        (share.mount_index, source.to_string_lossy().into_owned())
-    });
-    let host = document::Host {
-        layers: layers.collect(),
-        volume: volume.to_string_lossy().into_owned(),
-        sources: sources.collect(),
-        ..document::Host::default()
-    };
-    document::process_isolated(&task.id, &sandbox.owner, &task.oci_spec, host)
-}
-
-/// The id of a layer, which follows from the name of its directory as on Windows, though by a rule of our own.
-fn layer_id(path: &Path) -> uuid::Uuid {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes())
-}
-
-/// Joins layers and scratch, on a thread that may block.
-async fn activate(spec: &TaskSpec, base: Option<WindowsBase>) -> Result<(Activation, Option<PathBuf>)> {
-    let (scratch, layers) = (spec.scratch.clone(), spec.layers.clone());
-    let work = move || {
-        let under = base
-            .map(|base| base.prepare())
-            .transpose()
-            .map_err(|error| TaskError::new(ErrorKind::Unsupported, error.to_string()).because(error))?;
-        let activation = Activation::new(&scratch, &layers, under.as_deref())
-            .map_err(|error| TaskError::new(ErrorKind::Io, error.to_string()).because(error))?;
-        Ok((activation, under))
-    };
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(super::sandbox::panicked)?
 }
 
 impl Shared {
@@ -412,136 +333,5 @@ fn attach(process: &Process) -> AttachStreams {
     AttachStreams {
         stdin: stdin.map(|writer| Box::new(writer) as crate::Stream),
         output: Box::new(OutputReader::new(client, left.drop_guard())),
-    }
-}
-
-#[async_trait]
-impl Sandbox for WindowsSandbox {
-    fn id(&self) -> &str {
-        &self.shared.spec.id
-    }
-
-    fn spec(&self) -> &SandboxSpec {
-        &self.shared.spec
-    }
-
-    async fn create(&self, task: TaskSpec) -> Result<()> {
-        self.run(Arc::clone(&self.shared).create(task)).await
-    }
-
-    async fn start(&self, id: &str) -> Result<u32> {
-        self.run(Arc::clone(&self.shared).start(id.to_owned())).await
-    }
-
-    async fn exec(
-        &self,
-        id: &str,
-        exec_id: &str,
-        process: ProcessSpec,
-    ) -> Result<(u32, Option<AttachStreams>)> {
-        let shared = Arc::clone(&self.shared);
-        let (id, exec_id) = (id.to_owned(), exec_id.to_owned());
-        self.run(async move { shared.exec(&id, &exec_id, process).await })
-            .await
-    }
-
-    async fn files(&self, id: &str, exec_id: &str, spec: FilesSpec) -> Result<AttachStreams> {
-        let shared = Arc::clone(&self.shared);
-        let (id, exec_id) = (id.to_owned(), exec_id.to_owned());
-        self.run(async move { shared.files(&id, &exec_id, spec).await })
-            .await
-    }
-
-    async fn delete_exec(&self, id: &str, exec_id: &str) -> Result<()> {
-        self.shared.task(id)?.execs.forget(exec_id)
-    }
-
-    async fn signal(&self, id: &str, exec: Option<&str>, signal: i32) -> Result<()> {
-        self.shared.task(id)?.process(exec)?.signal(signal).await
-    }
-
-    async fn resize(&self, id: &str, exec: Option<&str>, height: u16, width: u16) -> Result<()> {
-        self.shared.task(id)?.process(exec)?.resize(height, width).await
-    }
-
-    async fn attach(&self, id: &str, exec: Option<&str>) -> Result<AttachStreams> {
-        let process = self.shared.task(id)?.process(exec)?;
-        Ok(attach(process.as_process()))
-    }
-
-    async fn wait(&self, id: &str, exec: Option<&str>) -> Result<ExitStatus> {
-        let process = self.shared.task(id)?.process(exec)?;
-        Ok(process.as_process().exited().await)
-    }
-
-    async fn state(&self, id: &str) -> Result<TaskState> {
-        Ok(self.shared.task(id)?.state())
-    }
-
-    async fn tasks(&self) -> Result<Vec<TaskInfo>> {
-        Ok(self.shared.known().iter().map(|task| task.info()).collect())
-    }
-
-    async fn stats(&self, id: &str) -> Result<Value> {
-        let task = self.shared.task(id)?;
-        let system = task.turn.lock().await.system.clone();
-        let system = system
-            .ok_or_else(|| TaskError::new(ErrorKind::InvalidState, format!("task {id} does not run")))?;
-        let query = r#"{"PropertyTypes":["Statistics","ProcessList"]}"#;
-        let text = system.properties(query).await?;
-        serde_json::from_str(&text).map_err(|error| {
-            TaskError::new(ErrorKind::Compute, "the compute service answered no properties").because(error)
-        })
-    }
-
-    async fn update(&self, id: &str, _: Value) -> Result<()> {
-        self.shared.task(id)?;
-        Err(TaskError::new(
-            ErrorKind::Unsupported,
-            "limits of a Windows container cannot be changed while it runs; create it again with other ones",
-        ))
-    }
-
-    async fn delete(&self, id: &str) -> Result<ExitStatus> {
-        // Also when the sandbox is gone: the record of its task remains.
-        let work = Arc::clone(&self.shared).delete(id.to_owned());
-        self.shared
-            .tracker
-            .spawn(work)
-            .await
-            .map_err(super::sandbox::panicked)?
-    }
-
-    /// Layers are separated from the scratch with the task.
-    async fn trim(&self) -> Result<()> {
-        Ok(())
-    }
-
-    async fn retire(&self) -> Result<()> {
-        self.shared.retiring.store(true, Ordering::Release);
-        if self.shared.known().is_none() {
-            self.shared.end("no task is left".to_owned()).await;
-        }
-        Ok(())
-    }
-
-    async fn shutdown(&self) -> Result<()> {
-        let work = Arc::clone(&self.shared).shutdown();
-        self.shared
-            .tracker
-            .spawn(work)
-            .await
-            .map_err(super::sandbox::panicked)?
-    }
-
-    fn closed(&self) -> Option<String> {
-        self.shared.reason()
-    }
-
-    async fn wait_closed(&self) -> String {
-        let mut closed = self.shared.closed.subscribe();
-        let reason = closed.wait_for(Option::is_some).await;
-        let reason = reason.ok().and_then(|reason| reason.clone());
-        reason.unwrap_or_else(|| "shut down".to_owned())
     }
 }

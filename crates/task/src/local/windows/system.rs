@@ -1,0 +1,89 @@
+//! The compute system of a container: from joined layers and a specification to a document, and its end.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use compute::ComputeSystem;
+use snapshot::windows::Activation;
+
+use super::super::WindowsBase;
+use super::super::sandbox::panicked;
+use crate::document::windows as document;
+use crate::error::{ErrorKind, Result, TaskError};
+use crate::{SandboxSpec, TaskSpec};
+
+/// How long a container may take to end once its first process has.
+const LAST_WRITES: Duration = Duration::from_secs(2);
+
+/// A system that has ended by itself, or was never there, need not be ended.
+pub(super) async fn terminate(system: &dyn ComputeSystem) {
+    if let Err(error) = system.terminate().await
+        && !error.is_already_stopped()
+        && !error.is_not_found()
+    {
+        tracing::warn!(system = system.id(), %error, "container not terminated");
+    }
+    system.close().await;
+}
+
+/// Lets a container whose first process has ended write what it still holds, its registry above all.
+pub(super) async fn shut_down(system: &dyn ComputeSystem) {
+    let ending = async {
+        system.shutdown("").await?;
+        compute::wait_for_exit(system).await
+    };
+    match tokio::time::timeout(LAST_WRITES, ending).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) if error.is_already_stopped() || error.is_not_found() => {}
+        Ok(Err(error)) => tracing::debug!(system = system.id(), %error, "container not shut down"),
+        Err(_) => tracing::debug!(system = system.id(), "container does not shut down"),
+    }
+}
+
+/// The document of a container on the volume of its joined layers.
+pub(super) fn container(sandbox: &SandboxSpec, task: &TaskSpec, volume: &Path) -> Result<hcs::ComputeSystem> {
+    let layers = task.layers.iter().rev().map(|path| hcs::Layer {
+        id: layer_id(path).to_string(),
+        path: path.to_string_lossy().into_owned(),
+        ..hcs::Layer::default()
+    });
+    let sources = task.shares.iter().map(|share| {
+        // The final path: a link on the way would be followed at another time, by somebody else.
+        let source = share
+            .source
+            .canonicalize()
+            .unwrap_or_else(|_| share.source.clone());
+        (share.mount_index, source.to_string_lossy().into_owned())
+    });
+    let host = document::Host {
+        layers: layers.collect(),
+        volume: volume.to_string_lossy().into_owned(),
+        sources: sources.collect(),
+        ..document::Host::default()
+    };
+    document::process_isolated(&task.id, &sandbox.owner, &task.oci_spec, host)
+}
+
+/// The id of a layer, which follows from the name of its directory as on Windows, though by a rule of our own.
+fn layer_id(path: &Path) -> uuid::Uuid {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes())
+}
+
+/// Joins layers and scratch, on a thread that may block.
+pub(super) async fn activate(
+    spec: &TaskSpec,
+    base: Option<WindowsBase>,
+) -> Result<(Activation, Option<PathBuf>)> {
+    let (scratch, layers) = (spec.scratch.clone(), spec.layers.clone());
+    let work = move || {
+        let under = base
+            .map(|base| base.prepare())
+            .transpose()
+            .map_err(|error| TaskError::new(ErrorKind::Unsupported, error.to_string()).because(error))?;
+        let activation = Activation::new(&scratch, &layers, under.as_deref())
+            .map_err(|error| TaskError::new(ErrorKind::Io, error.to_string()).because(error))?;
+        Ok((activation, under))
+    };
+    tokio::task::spawn_blocking(work).await.map_err(panicked)?
+}
