@@ -48,6 +48,11 @@ def measure(port, names):
         add("windows: run --rm", "bare wine, nothing running", cold(), "ms")
         add("windows: exec", "ctr-like", milliseconds(ours("exec", "bench", "probe", "exit", "0"), env), "ms")
         add("windows: exec", "bare wine, its server running", warm(), "ms")
+    # Idle programs give back what they do not need.
+    time.sleep(8)
+    for kind, word in (("shim of a Windows container", "ctr-like-shim"), ("its init", "ctr-like-guest windows"), ("Wine's server", "wineserver")):
+        for pid in processes(word, house.root if word != "wineserver" else ""):
+            add("windows: idle memory", kind, resident(pid)["Rss"] / 1024, "MiB")
     run(ours("rm", "-f", "bench"), env)
     many(port, image, env)
     house.stop()
