@@ -3,8 +3,8 @@
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::mpsc;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::wait;
 
@@ -75,12 +75,16 @@ impl Registry {
         format!("{}/{name}", self.address)
     }
 
-    /// Copies an OCI layout into the registry with skopeo and gives its full name.
+    /// Copies an OCI layout into the registry with skopeo and gives its full name. One copy at a time: docker-registry writes
+    /// the links of a repository in place, so a push that meets another push of the same content may read an empty one and
+    /// fails with "digest invalid".
     ///
     /// # Panics
     /// skopeo fails.
     pub fn push_layout(&self, layout: &Path, tag: &str, name: &str) -> String {
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let target = self.name(name);
+        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let output = Command::new("skopeo")
             .args([
                 "copy",
@@ -93,6 +97,7 @@ impl Registry {
             .arg(format!("docker://{target}"))
             .output()
             .expect("skopeo runs; ./scripts/test installs it");
+        drop(alone);
         assert!(
             output.status.success(),
             "skopeo: {}",
