@@ -29,12 +29,19 @@ prepare_wine() {
 # Needs prepare_wine before. Sets CTR_LIKE_DOUBLES and CTR_LIKE_TEST_PROGRAM.
 prepare_doubles() {
     local built=$repo/target/x86_64-pc-windows-gnu/debug
-    export CTR_LIKE_DOUBLES=$WINEPREFIX-doubles
+    export CTR_LIKE_DOUBLES=$WINEPREFIX-platform
     if [ ! -f "$CTR_LIKE_DOUBLES/ready" ]; then
         rm -rf "$CTR_LIKE_DOUBLES"
         cp -a "$WINEPREFIX" "$CTR_LIKE_DOUBLES"
     fi
-    install -m 644 "$built/computecore.dll" "$CTR_LIKE_DOUBLES/drive_c/windows/system32/"
+    if [ ! -f "$CTR_LIKE_DOUBLES/windows-10" ]; then
+        # Wine says it is an older Windows than containers exist for.
+        WINEPREFIX=$CTR_LIKE_DOUBLES wine reg add 'HKCU\Software\Wine' /v Version /d win10 /f >/dev/null 2>&1
+        WINEPREFIX=$CTR_LIKE_DOUBLES wineserver --wait
+        touch "$CTR_LIKE_DOUBLES/windows-10"
+    fi
+    install -m 644 "$built/computecore.dll" "$built/computestorage.dll" "$built/vmcompute.dll" \
+        "$CTR_LIKE_DOUBLES/drive_c/windows/system32/"
     x86_64-w64-mingw32-gcc -O1 -o "$CTR_LIKE_DOUBLES/drive_c/program.exe" "$repo/crates/emulator/tests/wine/program.c"
     export CTR_LIKE_TEST_PROGRAM='C:\program.exe'
 }

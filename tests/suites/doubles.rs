@@ -1,4 +1,4 @@
-//! The double of computecore.dll notices what it is there to notice: a program does each thing wrong once, under Wine.
+//! The doubles of Windows' DLLs notice what they are there to notice: programs do each thing wrong once, under Wine.
 //!
 //! Run by `scripts/test wine`, which makes the prefix with the doubles.
 
@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tests::programs;
+use tests::wine::windows_path;
 
-/// What is done wrong, and the line that the report has for it.
+/// What is done wrong with computecore.dll, and the line that the report has for it.
 const MISUSES: &[(&str, &str)] = &[
     ("nothing", "clean"),
     (
@@ -61,10 +62,153 @@ const MISUSES: &[(&str, &str)] = &[
     ),
 ];
 
-/// The program, compiled.
-fn compiled(folder: &Path) -> PathBuf {
+/// What is done wrong with the layer store.
+const LAYER_MISUSES: &[(&str, &str)] = &[
+    ("nothing", "clean"),
+    ("null driver", "ActivateLayer: the driver is null"),
+    ("flavour", "ActivateLayer: the flavour is 0"),
+    ("null home", "ActivateLayer: the home is null"),
+    ("home", "ActivateLayer: the home is not empty"),
+    ("null path", "ActivateLayer: the scratch is null"),
+    ("empty path", "HcsDestroyLayer: the layer is empty"),
+    (
+        "relative path",
+        r"ActivateLayer: the scratch is not absolute: layers\scratch",
+    ),
+    (
+        "slash",
+        r"ActivateLayer: the scratch is not absolute: C:\layers/scratch",
+    ),
+    ("surrogate", "HcsDestroyLayer: the layer is no UTF-16"),
+    ("parent", "CreateSandboxLayer: the parent must be null"),
+    (
+        "count",
+        "CreateSandboxLayer: the count of the descriptors is wrong",
+    ),
+    ("no parents", "CreateSandboxLayer: no parents"),
+    (
+        "incomplete",
+        "CreateSandboxLayer: the parents are [l2], but l2 lies on [l1]",
+    ),
+    (
+        "parent flags",
+        "CreateSandboxLayer: the flags of a parent are 0x80000000",
+    ),
+    (
+        "parent id",
+        "CreateSandboxLayer: the id of l1 is not that of its name",
+    ),
+    ("parent path", "CreateSandboxLayer: the path of a parent is null"),
+    (
+        "parent order",
+        "CreateSandboxLayer: the parents are [l1, l2], but l1 lies on []",
+    ),
+    (
+        "parent not processed",
+        "CreateSandboxLayer: raw is no processed layer",
+    ),
+    ("created twice", "CreateSandboxLayer: scratch exists already"),
+    (
+        "other parents",
+        "PrepareLayer: the parents are [l1], but the scratch was created on [l2, l1]",
+    ),
+    ("not activated", "PrepareLayer: scratch is not activated"),
+    ("prepared twice", "PrepareLayer: scratch is prepared already"),
+    (
+        "two threads",
+        "PrepareLayer: called while another thread was in it",
+    ),
+    (
+        "mount path of nothing",
+        "GetLayerMountPath: scratch is not activated",
+    ),
+    ("no length", "GetLayerMountPath: no place for the length"),
+    ("short buffer", "GetLayerMountPath: the buffer is too short"),
+    ("deactivated too early", "DeactivateLayer: scratch is prepared"),
+    ("exported too early", "ExportLayer: scratch is prepared"),
+    ("exported unused", "ExportLayer: scratch was never prepared"),
+    ("exported inactive", "ExportLayer: scratch is not activated"),
+    ("exported to nowhere", "ExportLayer: export is no folder"),
+    ("exported twice", "ExportLayer: export is not empty"),
+    ("processed twice", "ProcessBaseImage: l1 was processed already"),
+    ("processed nothing", "ProcessBaseImage: nowhere is no folder"),
+    (
+        "utility too early",
+        "ProcessUtilityImage: UtilityVM is not in a processed layer",
+    ),
+    ("utility twice", "ProcessUtilityImage: l1 was processed already"),
+    ("destroyed parent", "HcsDestroyLayer: l2 lies on l1"),
+    (
+        "destroyed disk",
+        r"HcsDestroyLayer: C:\windows is no folder of a layer store",
+    ),
+    ("no privilege", "HcsImportLayer: without SeBackupPrivilege"),
+    ("schema version", "HcsImportLayer: the schema version is not 2.1"),
+    (
+        "member",
+        "HcsImportLayer: the layer data cannot be read: unknown field `Colour`, expected `SchemaVersion` or `Layers` at line 1 \
+         column 47",
+    ),
+    ("null layer data", "HcsImportLayer: the layer data is null"),
+    ("imported twice", "HcsImportLayer: l2 is a layer already"),
+    ("imported to nowhere", "HcsImportLayer: nowhere is no folder"),
+    ("imported over files", "HcsImportLayer: l3 has Files already"),
+    (
+        "stream kind",
+        r"HcsImportLayer: Files\a.txt has a stream of kind 77",
+    ),
+    (
+        "stream size",
+        r"HcsImportLayer: Files\a.txt has a stream that is longer than the file",
+    ),
+    ("stream cut off", r"HcsImportLayer: Files\a.txt is cut off"),
+    (
+        "stream descriptor",
+        r"HcsImportLayer: Files\a.txt has a security descriptor that is none",
+    ),
+    (
+        "stream name",
+        r"HcsImportLayer: Files\a.txt has a name at a stream of kind 4, or none",
+    ),
+    (
+        "file attributes",
+        r"HcsImportLayer: Files\a.txt has the attributes 0x48",
+    ),
+    (
+        "file as directory",
+        r"HcsImportLayer: Files\a.txt is a directory in one place and a file in the other",
+    ),
+    (
+        "link without target",
+        r"HcsImportLayer: Files\a.txt has the attribute of a link and no target, or the reverse",
+    ),
+    (
+        "directory without metadata",
+        r"HcsImportLayer: Files\app has no .$wcidirs$",
+    ),
+    (
+        "metadata without directory",
+        r"HcsImportLayer: Files\app.$wcidirs$ has no directory",
+    ),
+    (
+        "tombstones",
+        "HcsImportLayer: tombstones.txt is not part of a layer",
+    ),
+    ("hive name", r"HcsImportLayer: Hives\System_Base is no hive"),
+    ("hive not raw", r"HcsImportLayer: Hives\System_Delta is not raw"),
+    (
+        "path as name",
+        "NameToGuid: a path as a name, or no place for the id",
+    ),
+    ("null machine", "GrantVmAccess: the machine is null"),
+    ("no file", "GrantVmAccess: nowhere is no file"),
+    ("order", "ActivateLayer: the order nonsense is none"),
+];
+
+/// A program, compiled.
+fn compiled(folder: &Path, source: &str) -> PathBuf {
     let program = folder.join("misuse.exe");
-    let source = programs::repository().join("tests/wine/misuse.c");
+    let source = programs::repository().join("tests/wine").join(source);
     let status = Command::new("x86_64-w64-mingw32-gcc")
         .args(["-O1", "-o"])
         .args([&program, &source])
@@ -74,30 +218,61 @@ fn compiled(folder: &Path) -> PathBuf {
     program
 }
 
+/// The lines of the reports of a program that does one thing wrong.
+fn reported(folder: &Path, program: &Path, misuse: &str) -> Vec<String> {
+    let prefix = std::env::var_os("CTR_LIKE_DOUBLES").expect("this suite is run by ./scripts/test wine");
+    let place = tempfile::tempdir_in(folder).unwrap();
+    let reports = place.path().join("reports");
+    std::fs::create_dir(&reports).unwrap();
+    let status = Command::new("timeout")
+        .args(["120", "wine"])
+        .arg(program)
+        .arg(misuse)
+        .arg(windows_path(&place.path().join("layers")))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .env("WINEPREFIX", &prefix)
+        .env("CTR_LIKE_DOUBLE_REPORTS", windows_path(&reports))
+        .env(
+            "CTR_LIKE_LAYER_ORDERS",
+            windows_path(&place.path().join("orders")),
+        )
+        .status()
+        .expect("wine runs");
+    assert!(status.success(), "{misuse}: {status}");
+    let files = std::fs::read_dir(&reports)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    files
+        .filter(|file| file.extension().is_some_and(|extension| extension == "report"))
+        .flat_map(|file| {
+            let text = std::fs::read_to_string(file).unwrap();
+            text.lines().map(str::to_owned).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn check(source: &str, misuses: &[(&str, &str)]) {
+    let folder = tempfile::tempdir().unwrap();
+    let program = compiled(folder.path(), source);
+    let mut missed = Vec::new();
+    for (misuse, line) in misuses {
+        let lines = reported(folder.path(), &program, misuse);
+        let only = *line != "clean" || lines.iter().all(|found| found == line);
+        if !only || !lines.iter().any(|found| found == line) {
+            missed.push(format!("{misuse}: {lines:#?}"));
+        }
+    }
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
+}
+
 #[test]
 fn each_misuse_is_a_line_in_the_report() {
-    let prefix = std::env::var_os("CTR_LIKE_DOUBLES").expect("this suite is run by ./scripts/test wine");
-    let folder = tempfile::tempdir().unwrap();
-    let program = compiled(folder.path());
-    let report = folder.path().join("report");
-    for (misuse, line) in MISUSES {
-        drop(std::fs::remove_file(&report));
-        let status = Command::new("timeout")
-            .args(["120", "wine"])
-            .arg(&program)
-            .arg(misuse)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .env("WINEPREFIX", &prefix)
-            .env(
-                "CTR_LIKE_HCS_REPORT",
-                format!("Z:{}", report.to_str().unwrap().replace('/', "\\")),
-            )
-            .status()
-            .expect("wine runs");
-        assert!(status.success(), "{misuse}: {status}");
-        let text = std::fs::read_to_string(&report).unwrap();
-        assert!(text.lines().any(|found| found == *line), "{misuse}: {text}");
-    }
+    check("misuse.c", MISUSES);
+}
+
+#[test]
+fn each_misuse_of_the_layer_store_is_a_line_in_the_report() {
+    check("layers.c", LAYER_MISUSES);
 }

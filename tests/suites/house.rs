@@ -18,6 +18,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("cli", &["api", "win32"]),
     ("compute", &["hcs", "win32"]),
     ("computecore-double", &["compute", "hcs"]),
+    ("computestorage-double", &["layerstore-double"]),
     (
         "daemon",
         &[
@@ -31,10 +32,12 @@ const EDGES: &[(&str, &[&str])] = &[
     ("hcs", &[]),
     ("image", &["store"]),
     ("layer", &[]),
-    ("snapshot", &["layer", "store"]),
+    ("layerstore-double", &[]),
+    ("snapshot", &["layer", "store", "win32"]),
     ("store", &[]),
     ("task", &["compute", "gcs", "hcs", "snapshot"]),
     ("tests", &[]),
+    ("vmcompute-double", &["layerstore-double"]),
     ("win32", &[]),
     ("wineinit", &["win32"]),
 ];
@@ -190,6 +193,9 @@ fn only_the_edge_knows_windows() {
         "api",
         "cli",
         "computecore-double",
+        "computestorage-double",
+        "layerstore-double",
+        "vmcompute-double",
         "daemon",
         "tests",
         "emulator",

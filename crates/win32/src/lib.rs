@@ -1,6 +1,6 @@
 //! The one home of unsafe code for Windows.
 //!
-//! `api` takes its named pipe from here, `compute` the Host Compute Service, `daemon` its service facts and the presence of that
+//! `api` takes its named pipe from here, `compute` the Host Compute Service, `snapshot` Windows' layers, `daemon` its service facts and the presence of that
 //! service, `cli` the console, `wineinit` processes, jobs and the registry. Nothing here knows containers.
 //!
 //! One file per facility. Each wraps raw handles and strings in types that release them, and offers safe functions only; an
@@ -27,15 +27,21 @@ pub mod control_event;
 #[cfg(windows)]
 pub mod dynamic;
 #[cfg(windows)]
+pub mod file;
+#[cfg(windows)]
 mod handle;
 #[cfg(windows)]
 pub mod hcs;
 #[cfg(windows)]
 pub mod job;
 #[cfg(windows)]
+pub mod layers;
+#[cfg(windows)]
 pub mod memory;
 #[cfg(windows)]
 pub mod pipe;
+#[cfg(windows)]
+pub mod privilege;
 #[cfg(windows)]
 pub mod process;
 #[cfg(windows)]
@@ -46,6 +52,8 @@ pub mod registry;
 pub mod security;
 #[cfg(windows)]
 pub mod system_event;
+#[cfg(windows)]
+mod table;
 #[cfg(windows)]
 pub mod version;
 

@@ -6,7 +6,7 @@ use std::ptr::{null, null_mut};
 use windows_sys::Win32::Foundation::ERROR_SUCCESS;
 use windows_sys::Win32::System::Registry::{
     HKEY, HKEY_LOCAL_MACHINE, KEY_SET_VALUE, REG_OPTION_NON_VOLATILE, REG_OPTION_VOLATILE, REG_SZ,
-    RegCloseKey, RegCreateKeyExW, RegDeleteTreeW, RegSetValueExW,
+    RRF_RT_REG_DWORD, RegCloseKey, RegCreateKeyExW, RegDeleteTreeW, RegGetValueW, RegSetValueExW,
 };
 
 use crate::handle::wide;
@@ -70,6 +70,26 @@ pub fn delete(path: &str) -> io::Result<()> {
     let path = wide(path)?;
     // SAFETY: the string is NUL-terminated.
     result(unsafe { RegDeleteTreeW(HKEY_LOCAL_MACHINE, path.as_ptr()) })
+}
+
+/// A number of a key; an error if there is none.
+pub fn number(path: &str, name: &str) -> io::Result<u32> {
+    let (path, name) = (wide(path)?, wide(name)?);
+    let (mut value, mut size) = (0_u32, 4_u32);
+    // SAFETY: the strings are NUL-terminated; the value has the size that is passed, and no other type is accepted.
+    let code = unsafe {
+        RegGetValueW(
+            HKEY_LOCAL_MACHINE,
+            path.as_ptr(),
+            name.as_ptr(),
+            RRF_RT_REG_DWORD,
+            null_mut(),
+            (&raw mut value).cast(),
+            &raw mut size,
+        )
+    };
+    result(code)?;
+    Ok(value)
 }
 
 fn result(code: u32) -> io::Result<()> {

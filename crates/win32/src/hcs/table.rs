@@ -9,36 +9,10 @@ use windows_sys::Win32::System::HostComputeSystem::{
 };
 use windows_sys::core::{HRESULT, PCWSTR, PWSTR};
 
-use crate::dynamic::Library;
-use crate::presence::FeatureMissing;
-
-/// Declares the table: field, export, type.
-macro_rules! functions {
-    ($($field:ident = $export:literal: fn($($argument:ty),*) $(-> $result:ty)?;)+) => {
-        /// The resolved functions.
-        pub(super) struct Table {
-            $(pub(super) $field: unsafe extern "system" fn($($argument),*) $(-> $result)?,)+
-            // Keeps the functions valid.
-            _library: Library,
-        }
-
-        impl Table {
-            /// Loads the DLL and resolves every function.
-            pub(super) fn load() -> Result<Self, FeatureMissing> {
-                let library = Library::load("computecore.dll")?;
-                Ok(Self {
-                    $(
-                        // SAFETY: the type is the documented signature, and the library lives as long as the pointer.
-                        $field: unsafe { library.symbol($export) }?,
-                    )+
-                    _library: library,
-                })
-            }
-        }
-    };
-}
+use crate::table::functions;
 
 functions! {
+    Table of "computecore.dll":
     create_operation = "HcsCreateOperation": fn(*const c_void, HCS_OPERATION_COMPLETION) -> HCS_OPERATION;
     close_operation = "HcsCloseOperation": fn(HCS_OPERATION);
     get_operation_result = "HcsGetOperationResult": fn(HCS_OPERATION, *mut PWSTR) -> HRESULT;

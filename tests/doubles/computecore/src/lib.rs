@@ -3,12 +3,14 @@
 //! Programs under test load it where Windows has its own. It checks what a careless caller gets wrong and Windows forgives or
 //! crashes on: handles of the wrong kind, double close, use after close, an operation used twice, a result never fetched, a
 //! request abandoned, a system started without a callback, arguments that must be null, access masks, result documents never
-//! freed, a handle closed in its own callback. Each is a line in the report, the file that `CTR_LIKE_HCS_REPORT` names; what is
-//! still open when the process ends is one as well, and a report without faults is the word `clean`. The properties of the
-//! service have the report so far, and the calls, as `Double`; the file that `CTR_LIKE_HCS_CALLS` names gets the calls at the end.
+//! freed, a handle closed in its own callback. Each is a line in the report, which the folder
+//! that `CTR_LIKE_DOUBLE_REPORTS` names gets when the process ends, as `<pid>-computecore.report`; what is still open then is one
+//! as well, and a report without faults is the word `clean`. The calls are added to `<pid>.calls` there, as lines
+//! `computecore.dll FUNCTION`. The properties of the service have the report so far, and the calls, as `Double`.
 //!
 //! Documents are read strictly and states follow `compute::state`; processes of a running system are real ones in a job, with
-//! real pipes. Every request is finished on a thread of its own, every event delivered on another.
+//! real pipes. A container's C: is the folder that its document names: programs and working directories are looked up there,
+//! and a program that names a file by a path with a drive gets the host's. Every request is finished on a thread of its own, every event delivered on another.
 //!
 //! The owner of a system can carry orders for the requests to it, such as `any owner; HcsStartComputeSystem=hang`; see `orders`.
 //!
@@ -29,4 +31,5 @@ mod pipes;
 mod process_calls;
 mod processes;
 mod systems;
+mod volume;
 mod world;

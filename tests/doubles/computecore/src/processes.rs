@@ -15,6 +15,7 @@ use crate::events::Listener;
 use crate::operations::{Fault, Information};
 use crate::pipes::{self, Input};
 use crate::systems::System;
+use crate::volume::Volume;
 
 /// The exit code of a process that was ended by a console event.
 pub(crate) const CONTROL_EXIT: u32 = 0xC000_013A;
@@ -61,7 +62,7 @@ impl Process {
     pub(crate) fn start(system: &Arc<System>, text: &str) -> Result<(Arc<Self>, Information), Fault> {
         system.begin(Step::CreateProcess)?;
         let parameters = ProcessParameters::from_json(text)?;
-        let (mut command, mut information, input) = command(&parameters)?;
+        let (mut command, mut information, input) = command(&parameters, system.volume.as_ref())?;
         let child = command
             .spawn()
             .map_err(|error| HResult::from_win32(error.raw_os_error().unwrap_or(87).cast_unsigned()))?;
@@ -156,7 +157,10 @@ impl Process {
 }
 
 /// The command of the parameters, and the caller's ends of its pipes.
-fn command(parameters: &ProcessParameters) -> Result<(Command, Information, Option<Arc<Input>>), Fault> {
+fn command(
+    parameters: &ProcessParameters,
+    volume: Option<&Volume>,
+) -> Result<(Command, Information, Option<Arc<Input>>), Fault> {
     let line = parameters.command_line.trim();
     let (program, rest) = match line.strip_prefix('"') {
         Some(quoted) => quoted.split_once('"').ok_or(HResult::E_INVALIDARG)?,
@@ -170,14 +174,19 @@ fn command(parameters: &ProcessParameters) -> Result<(Command, Information, Opti
             error.raw_os_error().unwrap_or(87).cast_unsigned(),
         ))
     };
+    let directory = &parameters.working_directory;
+    let (program, directory) = match volume {
+        Some(volume) => volume.locate(program, directory)?,
+        None => (program.into(), directory.into()),
+    };
     let mut command = Command::new(program);
     command.raw_arg(rest.trim_start()).envs(&parameters.environment);
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    if !parameters.working_directory.is_empty() {
-        command.current_dir(&parameters.working_directory);
+    if !directory.as_os_str().is_empty() {
+        command.current_dir(directory);
     }
     let mut information = Information::default();
     let mut input = None;

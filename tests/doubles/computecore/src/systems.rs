@@ -17,6 +17,7 @@ use crate::events::Listener;
 use crate::operations::Fault;
 use crate::orders::{Order, orders};
 use crate::processes::{Process, ProcessHandle};
+use crate::volume::Volume;
 use crate::world::world;
 
 /// One handle of a system. A creation that failed leaves it without one.
@@ -44,6 +45,8 @@ pub(crate) struct System {
     pub(crate) processes: Mutex<BTreeMap<u32, Arc<Process>>>,
     resources: Mutex<BTreeMap<String, ModifySettingRequest>>,
     pub(crate) job: OwnedHandle,
+    /// The files of a container.
+    pub(crate) volume: Option<Volume>,
 }
 
 impl System {
@@ -51,15 +54,10 @@ impl System {
     pub(crate) fn create(id: &str, text: &str) -> Result<Arc<Self>, Fault> {
         let document = hcs::ComputeSystem::from_json(text)?;
         let kind = document.kind().ok_or(HResult::INVALID_JSON)?;
-        // A container needs its files.
-        if let Some(container) = &document.container
-            && container
-                .storage
-                .as_ref()
-                .is_none_or(|storage| storage.path.is_empty())
-        {
-            return Err(HResult::INVALID_JSON.into());
-        }
+        let volume = match &document.container {
+            Some(container) => Some(Volume::of(container)?),
+            None => None,
+        };
         let mut systems = world().systems.lock().unwrap();
         if systems.contains_key(&id.to_lowercase()) {
             return Err(HResult::SYSTEM_ALREADY_EXISTS.into());
@@ -87,6 +85,7 @@ impl System {
             processes: Mutex::default(),
             resources: Mutex::default(),
             job,
+            volume,
         });
         systems.insert(id.to_lowercase(), Arc::clone(&system));
         Ok(system)

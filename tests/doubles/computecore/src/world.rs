@@ -3,6 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::c_void;
 use std::fmt::Write as _;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
@@ -155,16 +158,26 @@ fn wrong<T>(function: &str, object: &Object) -> Option<T> {
 #[unsafe(no_mangle)]
 extern "system" fn DllMain(_: HINSTANCE, reason: u32, _: *mut c_void) -> BOOL {
     if reason == DLL_PROCESS_DETACH
-        && let Some(path) = std::env::var_os("CTR_LIKE_HCS_REPORT")
+        && let Some(folder) = std::env::var_os("CTR_LIKE_DOUBLE_REPORTS")
     {
+        let (folder, process) = (PathBuf::from(folder), std::process::id());
         // Nobody is left to tell of a failure; whoever reads the report misses it.
-        drop(std::fs::write(path, world().report()));
-    }
-    if reason == DLL_PROCESS_DETACH
-        && let Some(path) = std::env::var_os("CTR_LIKE_HCS_CALLS")
-        && let Ok(calls) = world().calls.try_lock()
-    {
-        drop(std::fs::write(path, calls.join("\n")));
+        drop(fs::write(
+            folder.join(format!("{process}-computecore.report")),
+            world().report(),
+        ));
+        // The other doubles have their lines in the same file.
+        let calls = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(folder.join(format!("{process}.calls")));
+        if let (Ok(mut file), Ok(calls)) = (calls, world().calls.try_lock()) {
+            let lines: String = calls
+                .iter()
+                .map(|call| format!("computecore.dll {call}\n"))
+                .collect();
+            drop(file.write_all(lines.as_bytes()));
+        }
     }
     1
 }
