@@ -10,9 +10,9 @@ use std::io;
 /// Where in the archive something was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Place {
-    /// Number of the entry, from one.
+    /// Number of the entry, from one; zero outside an archive.
     pub entry: u64,
-    /// Byte offset of the entry's first header in the uncompressed archive.
+    /// Byte offset of the entry's first header in the uncompressed archive, or within the file of a transport folder.
     pub offset: u64,
     /// Name of the entry, as far as it was known. Bytes, not text: printed escaped.
     pub name: Vec<u8>,
@@ -20,11 +20,13 @@ pub struct Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "entry {}", self.entry)?;
-        if !self.name.is_empty() {
-            write!(f, " \"{}\"", escape(&self.name))?;
+        if self.entry > 0 {
+            write!(f, "entry {} ", self.entry)?;
         }
-        write!(f, " at byte {}", self.offset)
+        if !self.name.is_empty() {
+            write!(f, "\"{}\" ", escape(&self.name))?;
+        }
+        write!(f, "at byte {}", self.offset)
     }
 }
 
@@ -116,6 +118,14 @@ pub enum LayerError {
         #[source]
         source: Option<Box<Self>>,
     },
+    /// A file of a transport folder is damaged, or does not fit what is written.
+    #[error("bad transport file: {problem} ({place})")]
+    BadTransport {
+        /// What is wrong.
+        problem: &'static str,
+        /// Which object, and where in its file.
+        place: Box<Place>,
+    },
     /// The host's file system refused an object of a Windows layer, or holds something else than the side file says.
     #[error("cannot {operation} \"{path}\" of a Windows layer")]
     Tree {
@@ -201,6 +211,7 @@ impl LayerError {
             Self::BadAttribute { .. } => "bad-attribute",
             Self::Collision { .. } => "collision",
             Self::BadSideFile { .. } => "bad-side-file",
+            Self::BadTransport { .. } => "bad-transport",
             Self::Tree { .. } => "bad-tree",
             Self::Unsupported { .. } => "unsupported",
             Self::Truncated { .. } => "truncated",
@@ -223,6 +234,7 @@ impl LayerError {
             | Self::BadWhiteout { place, .. }
             | Self::BadAttribute { place, .. }
             | Self::Collision { place, .. }
+            | Self::BadTransport { place, .. }
             | Self::Unsupported { place, .. }
             | Self::Truncated { place, .. }
             | Self::Limit { place, .. } => Some(place),

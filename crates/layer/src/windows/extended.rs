@@ -72,6 +72,31 @@ impl ExtendedAttributes {
         }
         buffer
     }
+
+    /// Reads a chain of `FILE_FULL_EA_INFORMATION`: the other direction of [`Self::buffer`]. Flags are dropped.
+    pub fn from_buffer(buffer: &[u8]) -> Result<Self, Problem> {
+        const CUT: Problem = "the extended attributes are cut short";
+        let mut list = Vec::new();
+        let mut rest = buffer;
+        while !rest.is_empty() {
+            let (header, tail) = rest.split_first_chunk::<8>().ok_or(CUT)?;
+            let next = u32::from_le_bytes([header[0], header[1], header[2], header[3]]);
+            let value_length = usize::from(u16::from_le_bytes([header[6], header[7]]));
+            let (name, tail) = tail.split_at_checked(usize::from(header[5])).ok_or(CUT)?;
+            // The name ends with NUL, which its length does not count.
+            let value = tail.get(1..=value_length).ok_or(CUT)?;
+            list.push((name.to_vec(), value.to_vec()));
+            if next == 0 {
+                break;
+            }
+            let next = usize::try_from(next).map_err(|_| CUT)?;
+            if next < 8 + name.len() + 1 + value_length {
+                return Err("the extended attributes overlap");
+            }
+            rest = rest.get(next..).filter(|rest| !rest.is_empty()).ok_or(CUT)?;
+        }
+        Self::new(list)
+    }
 }
 
 /// Bytes of one attribute with its header and padding.
@@ -100,6 +125,20 @@ mod tests {
         let buffer = ExtendedAttributes::new(list).unwrap().buffer();
         assert_eq!(buffer[..12], *b"\x0c\0\0\0\0\x01\x01\0A\0x\0");
         assert_eq!(buffer[12..], *b"\0\0\0\0\0\x01\x05\0B\x0012345\0");
+        let list = ExtendedAttributes::from_buffer(&buffer).unwrap();
+        assert_eq!(list.iter().len(), 2);
+        assert_eq!(list.buffer(), buffer);
+        assert!(ExtendedAttributes::from_buffer(&[]).unwrap().is_empty());
+        // The last byte pads.
+        for length in 1..buffer.len() - 1 {
+            assert!(
+                ExtendedAttributes::from_buffer(&buffer[..length]).is_err(),
+                "{length}"
+            );
+        }
+        let mut overlapping = buffer;
+        overlapping[0] = 8;
+        assert!(ExtendedAttributes::from_buffer(&overlapping).is_err());
     }
 
     #[test]

@@ -14,12 +14,15 @@
 //!
 //! Trees can be stacked by an overlay mount: deletions, links and directories made anew hide what is below them.
 //!
-//! Not here: import into Windows' own layer stores, mounting, and comparing trees.
+//! [`transport`] has the files that Windows' own layer store takes and gives.
+//!
+//! Not here: the calls of that store, mounting, and comparing trees.
 
 mod attributes;
 mod descriptor;
 mod entry;
 mod extended;
+mod import;
 mod lower;
 mod path;
 mod reader;
@@ -29,6 +32,7 @@ mod sddl;
 mod side;
 mod table;
 mod time;
+pub mod transport;
 #[cfg(target_os = "linux")]
 mod tree;
 mod upcase;
@@ -38,6 +42,7 @@ pub use attributes::Attributes;
 pub use descriptor::SecurityDescriptor;
 pub use entry::{Entry, Kind, Metadata, Times};
 pub use extended::ExtendedAttributes;
+pub use import::{ImportTarget, Imported, import_windows};
 pub use lower::{Lower, LowerKind, LowerObject, LowerTables, Parents};
 pub use path::{Area, StreamName, WindowsPath};
 pub use reader::{WindowsLimits, WindowsReader};

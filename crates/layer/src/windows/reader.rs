@@ -153,6 +153,11 @@ impl<'a, R: BufRead> WindowsReader<'a, R> {
         (self.tar.into_inner(), self.table)
     }
 
+    /// Says where the content of the current stream begins in the file from which [`super::write_side_file`] takes it.
+    pub fn stream_begins(&mut self, offset: u64) {
+        self.table.stream_begins(self.node, offset);
+    }
+
     /// The current entry's name in the table.
     #[cfg(target_os = "linux")]
     pub(super) fn node(&self) -> NodeId {
@@ -161,8 +166,8 @@ impl<'a, R: BufRead> WindowsReader<'a, R> {
 
     /// What was read so far.
     #[cfg(target_os = "linux")]
-    pub(super) fn table(&mut self) -> &mut Table {
-        &mut self.table
+    pub(super) fn table(&self) -> &Table {
+        &self.table
     }
 
     fn whiteout(&self, path: WindowsPath, raw: &tar::Entry) -> Result<Entry, LayerError> {

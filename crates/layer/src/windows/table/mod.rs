@@ -160,7 +160,6 @@ impl Table {
     }
 
     /// Says where the content of the stream begins that was added last.
-    #[cfg(target_os = "linux")]
     pub(super) fn stream_begins(&mut self, node: NodeId, offset: u64) {
         if let What::Object(object) = self.node(node).what
             && let Some(stream) = self.objects[object as usize].streams.last_mut()

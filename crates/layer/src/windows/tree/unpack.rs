@@ -147,7 +147,7 @@ impl<R: Read> Unpacking<'_, R> {
                     .map_err(|source| failed("create", entry.path.as_str(), source))?;
             }
             Kind::File { metadata, .. } => self.file(node, &entry, metadata)?,
-            Kind::Stream { .. } => self.stream(node, &entry)?,
+            Kind::Stream { .. } => self.stream(&entry)?,
             Kind::HardLink { target, lower } => self.hard_link(node, &entry.path, target, *lower)?,
             // Links would lead whoever walks the tree out of it, and the absence of names is for the side file.
             Kind::Link { .. } | Kind::Tombstone => {}
@@ -184,8 +184,8 @@ impl<R: Read> Unpacking<'_, R> {
         futimens(&file, &times(metadata)).map_err(|error| write(error.into()))
     }
 
-    fn stream(&mut self, node: NodeId, entry: &Entry) -> Result<(), LayerError> {
-        self.reader.table().stream_begins(node, self.spooled);
+    fn stream(&mut self, entry: &Entry) -> Result<(), LayerError> {
+        self.reader.stream_begins(self.spooled);
         while let Some(piece) = self.reader.next_piece()? {
             let length = match piece {
                 Piece::Data(bytes) => self.spool.write_all(bytes).map(|()| bytes.len() as u64),
