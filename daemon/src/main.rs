@@ -4,7 +4,6 @@
 //! it starts, one for each sandbox, are a program of their own (`shim.rs`), because an idle one must be small.
 
 mod accelerator;
-#[cfg(target_os = "linux")]
 mod backend;
 mod heap;
 mod host;

@@ -49,7 +49,7 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
     tracing::info!(host = settings.host, root = %settings.root.display(), version = env!("CARGO_PKG_VERSION"), "listening");
     // What a start needs is not needed afterwards.
     drop(Active::begin());
-    if settings.warm && wiring::CAN_RUN {
+    if settings.warm && wiring::CAN_WARM_UP {
         let engine = engine.clone();
         // Not a request that is waited for when leaving: who ends the sandboxes waits for the one that boots, and who does
         // not leaves it to the next daemon.

@@ -5,7 +5,6 @@
 //! it does not need: one stays in memory for each sandbox.
 
 mod accelerator;
-#[cfg(target_os = "linux")]
 mod backend;
 mod log;
 
@@ -49,7 +48,6 @@ fn main() -> ExitCode {
     }
 }
 
-#[cfg(target_os = "linux")]
 fn run(arguments: &Arguments) -> Result<()> {
     log::start(&arguments.log)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -63,19 +61,14 @@ fn run(arguments: &Arguments) -> Result<()> {
         let (agent, prefix) = (&arguments.guest_agent, &arguments.wine_prefix);
         let compute = backend::compute(&spec, agent, arguments.accelerator, prefix)?;
         let config = backend::local_config(agent, prefix);
-        task::shim::serve(&arguments.dir, compute, config, emulator::release_memory).await?;
+        task::shim::serve(&arguments.dir, compute, config, release_memory).await?;
         Ok(())
     })
 }
 
-#[cfg(not(target_os = "linux"))]
-fn run(arguments: &Arguments) -> Result<()> {
-    log::start(&arguments.log)?;
-    anyhow::bail!(
-        "this build has no compute service for the sandbox in {} (agent {}, accelerator {:?}, prefix {})",
-        arguments.dir.display(),
-        arguments.guest_agent.display(),
-        arguments.accelerator,
-        arguments.wine_prefix.display()
-    )
-}
+#[cfg(target_os = "linux")]
+use emulator::release_memory;
+
+/// Windows takes memory back by itself.
+#[cfg(windows)]
+fn release_memory() {}

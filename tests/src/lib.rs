@@ -13,6 +13,7 @@ pub mod programs;
 pub mod registry;
 pub mod terminal;
 pub mod wait;
+pub mod wine;
 pub mod wire;
 
 pub use daemon::{Output, TestDaemon};

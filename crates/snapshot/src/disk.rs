@@ -114,10 +114,15 @@ impl Drop for Unfinished {
     }
 }
 
+/// The name that something gets beside its own before it is removed.
+pub(crate) fn doomed(path: &Path) -> PathBuf {
+    let parent = path.parent().expect("what is removed lies in a directory");
+    parent.join(format!("{REMOVED}{}", random_name()))
+}
+
 /// Removes a directory as a whole: it loses its name at once, its files follow. The answer is the bytes freed.
 pub(crate) fn remove(path: &Path) -> Result<u64> {
-    let parent = path.parent().expect("what is removed lies in a directory");
-    let doomed = parent.join(format!("{REMOVED}{}", random_name()));
+    let doomed = doomed(path);
     match fs::rename(path, &doomed) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
@@ -136,18 +141,22 @@ pub(crate) fn remove(path: &Path) -> Result<u64> {
 
 /// Removes what a crash left in `dir`.
 pub(crate) fn sweep(dir: &Path) -> Result<()> {
-    for name in names(dir)? {
-        if name.starts_with(UNFINISHED) || name.starts_with(REMOVED) {
-            let path = dir.join(&name);
-            tracing::info!(path = %path.display(), "removing what a crash left behind");
-            let removed = match path.symlink_metadata() {
-                Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(&path),
-                _ => fs::remove_file(&path),
-            };
-            removed.map_err(io_error("remove", &path))?;
-        }
+    for path in leftovers(dir)? {
+        tracing::info!(path = %path.display(), "removing what a crash left behind");
+        let removed = match path.symlink_metadata() {
+            Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(&path),
+            _ => fs::remove_file(&path),
+        };
+        removed.map_err(io_error("remove", &path))?;
     }
     Ok(())
+}
+
+/// What a crash left in `dir`.
+pub(crate) fn leftovers(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut names = names(dir)?;
+    names.retain(|name| name.starts_with(UNFINISHED) || name.starts_with(REMOVED));
+    Ok(names.into_iter().map(|name| dir.join(name)).collect())
 }
 
 /// The names in a directory, sorted. Other than UTF-8 is not ours.

@@ -1,5 +1,6 @@
 //! What can go wrong with layers and scratches.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -85,7 +86,7 @@ pub enum SnapshotError {
         /// What was asked for.
         what: &'static str,
         /// Why, and what to do.
-        reason: &'static str,
+        reason: Cow<'static, str>,
     },
     /// Something a container has written has no form in a layer, or a layer below is not what it was.
     #[error("cannot make a layer of what the container has written: {path} {problem}")]

@@ -63,6 +63,18 @@ impl Activation {
     pub fn path(&self) -> PathBuf {
         link_in_proc(&self.root).into()
     }
+
+    /// Where the container's C: is.
+    #[must_use]
+    pub fn files(&self) -> PathBuf {
+        self.path().join("Files")
+    }
+
+    /// The id by which the system knows a layer of this container: none, there is no system that does.
+    #[must_use]
+    pub fn layer_id(&self, _: &Path) -> Option<u128> {
+        None
+    }
 }
 
 impl AsFd for Activation {

@@ -1,4 +1,4 @@
-//! What hosts that are not Linux answer: layers of Windows images cannot be stacked there by files alone.
+//! What hosts that are not Linux answer about files of containers.
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -6,30 +6,10 @@ use std::path::{Path, PathBuf};
 use super::{Change, FilesError, LayerReport};
 use crate::error::{Result, SnapshotError};
 
-pub(super) fn unsupported(what: &'static str) -> SnapshotError {
+fn unsupported(what: &'static str) -> SnapshotError {
     SnapshotError::Unsupported {
         what,
-        reason: "layers as directories are for Linux hosts; Windows' own layer store is not served by this program",
-    }
-}
-
-/// A merged root; there are none here.
-#[derive(Debug)]
-pub struct Activation(std::convert::Infallible);
-
-impl Activation {
-    /// Says that this host cannot.
-    ///
-    /// # Errors
-    /// Always [`SnapshotError::Unsupported`].
-    pub fn new(_: &Path, _: &[PathBuf], _: Option<&Path>) -> Result<Self> {
-        Err(unsupported("stacking layers of Windows images"))
-    }
-
-    /// Where the merged root is.
-    #[must_use]
-    pub fn path(&self) -> PathBuf {
-        match self.0 {}
+        reason: "this program reads no exports of Windows' own layer store".into(),
     }
 }
 

@@ -13,24 +13,42 @@ use layer::windows::WindowsLimits;
 use serde::{Deserialize, Serialize};
 use store::Digest;
 
+use super::{chain_id, dispose};
 use crate::disk;
 use crate::error::{Result, io_error};
 use crate::snapshotter::{LayerInfo, MountType};
 
 /// The side file, whose name the codec decides.
-const SIDE: &str = "ntfs.meta";
-const RECORD: &str = "layer.json";
+pub(super) const SIDE: &str = "ntfs.meta";
+pub(super) const RECORD: &str = "layer.json";
 
 /// What is known of a layer.
 #[derive(Debug, Serialize, Deserialize)]
-struct Record {
-    diff_id: Digest,
-    parent: Option<Digest>,
-    side_bytes: u64,
-    tar_bytes: u64,
-    entries: u64,
-    size: u64,
-    allocated_bytes: u64,
+pub(super) struct Record {
+    pub(super) diff_id: Digest,
+    pub(super) parent: Option<Digest>,
+    pub(super) side_bytes: u64,
+    pub(super) tar_bytes: u64,
+    pub(super) entries: u64,
+    pub(super) size: u64,
+    pub(super) allocated_bytes: u64,
+}
+
+/// What is going to be unpacked.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) diff_id: Option<Digest>,
+    pub(super) chain_id: Option<Digest>,
+    /// The base first.
+    pub(super) parents: Vec<Digest>,
+}
+
+impl Wanted {
+    /// The key that follows from the layers below and the announced diff id.
+    pub(super) fn key(&self) -> Option<Digest> {
+        let diff_id = self.diff_id.as_ref()?;
+        Some(chain_id(self.parents.last(), diff_id))
+    }
 }
 
 /// A layer and the key of the one below.
@@ -43,30 +61,31 @@ pub(super) struct Found {
 #[derive(Debug, Clone)]
 pub(super) struct Layers {
     dir: PathBuf,
-    #[cfg_attr(
-        not(target_os = "linux"),
-        expect(dead_code, reason = "nothing is unpacked there")
-    )]
-    limits: WindowsLimits,
+    pub(super) limits: WindowsLimits,
 }
 
 impl Layers {
     /// Removes what a crash left behind, and layers that are damaged.
     pub(super) fn open(dir: PathBuf, limits: WindowsLimits) -> Result<Self> {
         disk::create_private_dir(&dir)?;
-        disk::sweep(&dir)?;
+        dispose::sweep(&dir)?;
         let layers = Self { dir, limits };
         for name in disk::names(&layers.dir)? {
             if let Some(key) = Digest::from_hex(&name)
                 && layers.find(&key)?.is_none()
             {
-                disk::remove(&layers.path(&key))?;
+                dispose::leftover(&layers.path(&key))?;
             }
         }
         Ok(layers)
     }
 
-    fn path(&self, key: &Digest) -> PathBuf {
+    #[cfg(windows)]
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn path(&self, key: &Digest) -> PathBuf {
         self.dir.join(key.hex())
     }
 
@@ -93,6 +112,8 @@ impl Layers {
                 }));
             }
             (None, _) if path.symlink_metadata().is_err() => return Ok(None),
+            // Where layers are made in their place, one without a record is on its way.
+            (None, _) if cfg!(windows) && path.join(RECORD).symlink_metadata().is_err() => return Ok(None),
             (None, _) => "its record is missing or unreadable",
             (Some(_), None) => "its side file is missing",
             (Some(_), Some(_)) => "its side file has another length",
@@ -115,7 +136,7 @@ impl Layers {
     /// Removes a layer as a whole; the answer is the bytes that it took.
     pub(super) fn remove(&self, key: &Digest) -> Result<u64> {
         let known = self.find(key)?.map_or(0, |found| found.info.allocated_bytes);
-        disk::remove(&self.path(key))?;
+        dispose::remove(&self.path(key))?;
         Ok(known)
     }
 }
@@ -177,22 +198,13 @@ mod unpack {
     use layer::{Compression, LayerError};
     use store::Digest;
 
-    use super::{Layers, RECORD, Record, SIDE, measure, write_record};
+    use super::{Layers, RECORD, Record, SIDE, Wanted, measure, write_record};
     use crate::disk::{self, Unfinished};
     use crate::error::{Result, SnapshotError, io_error};
     use crate::incoming::Incoming;
     use crate::snapshotter::LayerInfo;
     use crate::windows::chain_id;
     use crate::windows::spelling::spelling;
-
-    /// What is going to be unpacked.
-    #[derive(Debug)]
-    pub(in crate::windows) struct Wanted {
-        pub(in crate::windows) diff_id: Option<Digest>,
-        pub(in crate::windows) chain_id: Option<Digest>,
-        /// The base first.
-        pub(in crate::windows) parents: Vec<Digest>,
-    }
 
     impl Layers {
         /// Makes a layer of the bytes that come in, flushes it, and lets it appear when the sender approves. Whatever goes
@@ -300,6 +312,3 @@ mod unpack {
         }
     }
 }
-
-#[cfg(target_os = "linux")]
-pub(super) use unpack::Wanted;

@@ -12,11 +12,14 @@
 //! Everything here but the snapshotter blocks. Paths, archives and trees are hostile: objects are opened below the
 //! descriptor of their directory, no link leads out.
 //!
-//! Stacking, comparing and file tools need Linux. Elsewhere, and for hosts with Windows' own layer stores, they answer
-//! [`crate::SnapshotError::Unsupported`]; layers are not unpacked either.
+//! On Windows layers and scratches are those of the system ([`ntfs`]); comparing and file tools answer
+//! [`crate::SnapshotError::Unsupported`] there.
 
 mod chain;
+mod dispose;
 mod layers;
+#[cfg(windows)]
+mod ntfs;
 mod scratch;
 #[cfg(target_os = "linux")]
 mod spelling;
@@ -26,7 +29,7 @@ mod store;
 mod activation;
 #[cfg(target_os = "linux")]
 mod difference;
-#[cfg(not(target_os = "linux"))]
+#[cfg(windows)]
 mod elsewhere;
 mod files;
 #[cfg(target_os = "linux")]
@@ -37,11 +40,13 @@ pub use activation::Activation;
 pub use chain::chain_id;
 #[cfg(target_os = "linux")]
 pub use difference::Difference;
-#[cfg(not(target_os = "linux"))]
-pub use elsewhere::{Activation, Difference, WindowsFiles};
+#[cfg(windows)]
+pub use elsewhere::{Difference, WindowsFiles};
 #[cfg(target_os = "linux")]
 pub use files::WindowsFiles;
 pub use files::{FilesError, FilesErrorKind};
+#[cfg(windows)]
+pub use ntfs::Activation;
 pub use report::{Change, ChangeKind, LayerReport};
 pub use store::{WINDOWS_LAYER, WINDOWS_SCRATCH, WindowsConfig, WindowsLayers};
 

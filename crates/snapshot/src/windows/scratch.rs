@@ -1,13 +1,15 @@
-//! Scratches on disk: `windows/scratch/<id>/` with `upper`, `work` and `scratch.json`. All functions block.
+//! Scratches on disk: `windows/scratch/<id>/` with `scratch.json`. All functions block.
 //!
-//! Windows gives each container a disk of a certain size. Here a scratch is a directory: the size that was asked for is
-//! recorded and shown, and nothing keeps a container from writing more than that.
+//! Windows gives each container a disk of a certain size, in this directory, when it is mounted for the first time. On Linux a
+//! scratch is the directories `upper` and `work`: the size that was asked for is recorded and shown, and nothing keeps a
+//! container from writing more than that.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::dispose;
 use super::layers::{measure, write_record};
 use crate::disk::{self, Unfinished};
 use crate::error::{Result, SnapshotError, io_error};
@@ -15,9 +17,16 @@ use crate::scratch::check_id;
 use crate::snapshotter::Scratch;
 
 /// What the container has written.
+#[cfg(not(windows))]
 pub(super) const UPPER: &str = "upper";
 /// What the overlay needs beside it.
+#[cfg(not(windows))]
 pub(super) const WORK: &str = "work";
+/// What every scratch has. Windows makes the disk when the layers are known.
+#[cfg(not(windows))]
+const PARTS: &[&str] = &[UPPER, WORK];
+#[cfg(windows)]
+const PARTS: &[&str] = &[];
 const RECORD: &str = "scratch.json";
 
 /// What Windows' own tools accept.
@@ -53,7 +62,7 @@ impl Scratches {
     pub(super) fn open(dir: PathBuf, default_size: u64) -> Result<Self> {
         let default_size = check_size(default_size)?;
         disk::create_private_dir(&dir)?;
-        disk::sweep(&dir)?;
+        dispose::sweep(&dir)?;
         Ok(Self { dir, default_size })
     }
 
@@ -65,11 +74,11 @@ impl Scratches {
         check_id(id)?;
         let size_bytes = size.map_or(Ok(self.default_size), check_size)?;
         let unfinished = Unfinished::create(&self.dir)?;
-        for name in [UPPER, WORK] {
+        for name in PARTS {
             let path = unfinished.path().join(name);
             fs::create_dir(&path).map_err(io_error("create directory", &path))?;
         }
-        open_to_all(&unfinished.path().join(UPPER))?;
+        open_to_all(unfinished.path())?;
         write_record(&unfinished.path().join(RECORD), &Record { size_bytes })?;
         if !unfinished.publish(&self.path(id))? {
             return Err(SnapshotError::ScratchExists { id: id.to_owned() });
@@ -96,10 +105,10 @@ impl Scratches {
             .ok()
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
             .ok_or_else(|| damaged("its record is missing or unreadable"))?;
-        if ![UPPER, WORK].iter().all(|name| path.join(name).is_dir()) {
+        if !PARTS.iter().all(|name| path.join(name).is_dir()) {
             return Err(damaged("a part of it is missing"));
         }
-        let (_, allocated_bytes) = measure(&path.join(UPPER))?;
+        let (_, allocated_bytes) = measure(&written(&path))?;
         Ok(Some(Scratch {
             id: id.to_owned(),
             path,
@@ -132,21 +141,51 @@ impl Scratches {
     pub(super) fn remove(&self, id: &str) -> Result<u64> {
         check_id(id)?;
         let path = self.path(id);
-        let upper = path.join(UPPER);
-        let freed = if upper.is_dir() { measure(&upper)?.1 } else { 0 };
-        disk::remove(&path)?;
+        let written = written(&path);
+        let freed = if written.is_dir() { measure(&written)?.1 } else { 0 };
+        dispose::remove(&path)?;
         Ok(freed)
     }
 }
 
-/// The container's root has the permissions of this directory, whatever the daemon's mask is.
-#[cfg(unix)]
-fn open_to_all(path: &std::path::Path) -> Result<()> {
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    fs::set_permissions(path, mode).map_err(io_error("set the permissions of", path))
+/// Where what the container writes takes its place.
+#[cfg(not(windows))]
+fn written(scratch: &Path) -> PathBuf {
+    scratch.join(UPPER)
 }
 
-#[cfg(not(unix))]
-fn open_to_all(_: &std::path::Path) -> Result<()> {
+#[cfg(windows)]
+fn written(scratch: &Path) -> PathBuf {
+    scratch.to_owned()
+}
+
+/// The container's root has the permissions of this directory, whatever the daemon's mask is.
+#[cfg(not(windows))]
+fn open_to_all(scratch: &Path) -> Result<()> {
+    let path = scratch.join(UPPER);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(&path, mode).map_err(io_error("set the permissions of", &path))
+}
+
+#[cfg(windows)]
+fn open_to_all(_: &Path) -> Result<()> {
     Ok(())
+}
+
+/// The size of a scratch's disk, where that is not the one that Windows gives it.
+#[cfg(windows)]
+pub(super) fn requested_size(scratch: &Path) -> Result<Option<u64>> {
+    /// What a base layer's template has.
+    const TEMPLATE: u64 = 20 << 30;
+    let path = scratch.join(RECORD);
+    let text = fs::read(&path).map_err(io_error("read", &path))?;
+    let record: Record = serde_json::from_slice(&text).map_err(|_| SnapshotError::ScratchDamaged {
+        id: scratch
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
+        reason: "its record is unreadable",
+    })?;
+    Ok(Some(record.size_bytes).filter(|size| *size > TEMPLATE))
 }

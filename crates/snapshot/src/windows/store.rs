@@ -15,7 +15,7 @@ use layer::windows::WindowsLimits;
 use store::{BoxError, CollectedResource, Collector, Digest, KeyedLocks, Labels, Resource, Store};
 use tokio_util::task::TaskTracker;
 
-use super::layers::{Found, Layers};
+use super::layers::{Found, Layers, Wanted};
 use super::scratch::Scratches;
 use crate::apply::Apply;
 use crate::differ::{ApplyRequest, Differ};
@@ -49,10 +49,6 @@ impl Default for WindowsConfig {
 pub struct WindowsLayers {
     layers: Layers,
     scratches: Arc<Scratches>,
-    #[cfg_attr(
-        not(target_os = "linux"),
-        expect(dead_code, reason = "nothing is unpacked there")
-    )]
     unpacking: KeyedLocks,
     tasks: TaskTracker,
 }
@@ -101,21 +97,14 @@ impl WindowsLayers {
         self.tasks.reopen();
     }
 
-    #[cfg(target_os = "linux")]
     async fn start(&self, request: ApplyRequest) -> Result<Apply> {
-        use super::chain::chain_id;
-        use super::layers::Wanted;
-
         let layers = self.layers.clone();
         let wanted = Wanted {
             diff_id: request.expected_diff_id,
             chain_id: request.chain_id,
             parents: request.parents,
         };
-        let computed = wanted
-            .diff_id
-            .as_ref()
-            .map(|diff_id| chain_id(wanted.parents.last(), diff_id));
+        let computed = wanted.key();
         if let (Some(expected), Some(actual)) = (&wanted.chain_id, &computed)
             && expected != actual
         {
@@ -139,14 +128,6 @@ impl WindowsLayers {
             drop(unpacking);
             result
         }))
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    #[expect(clippy::unused_async, reason = "the same call waits where it works")]
-    async fn start(&self, _: ApplyRequest) -> Result<Apply> {
-        Err(super::elsewhere::unsupported(
-            "unpacking layers of Windows images",
-        ))
     }
 }
 

@@ -17,10 +17,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{Calls, open_stream};
-use super::directory;
-use super::life::Life;
+use super::life::{LOOK_AGAIN, Life};
 use super::protocol::{Call, Opened};
 use super::runtime::Cleanup;
+use super::{directory, transport};
 use crate::error::{ErrorKind, Result, TaskError};
 use crate::local::records;
 use crate::{
@@ -112,15 +112,21 @@ pub(crate) fn lost_exits(dir: &Path) -> Exits {
         .collect()
 }
 
-/// Removes what a dead sandbox left.
+/// Removes what a dead sandbox left. Where open files stay, that may have to wait for the end of the shim's process.
 pub(crate) async fn remove(dir: PathBuf, cleanup: Cleanup) {
-    let work = tokio::task::spawn_blocking(move || {
-        cleanup(&dir);
-        directory::remove(&dir);
-    });
+    let first = dir.clone();
+    let work = tokio::task::spawn_blocking(move || cleanup(&first));
     if let Err(error) = work.await {
         tracing::error!(%error, "clean-up of a sandbox failed");
     }
+    let gone = async {
+        while transport::OPEN_FILES_STAY && !directory::try_remove(&dir).is_empty() {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    // The last attempt says what is left.
+    let _ = tokio::time::timeout(END, gone).await;
+    directory::remove(&dir);
 }
 
 impl Shared {
@@ -154,6 +160,8 @@ impl Shared {
             tracing::error!(sandbox = self.spec.id, "shim does not end");
             return;
         }
+        // It has the log open.
+        drop(life);
         remove(self.dir.clone(), cleanup).await;
     }
 

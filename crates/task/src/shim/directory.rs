@@ -21,22 +21,28 @@ pub(crate) fn socket(dir: &Path) -> PathBuf {
     dir.join("shim.sock")
 }
 
-/// Removes what is ours.
+/// Removes what is ours, and says what cannot be.
 pub(crate) fn remove(dir: &Path) {
-    let absent = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    for (path, error) in try_remove(dir) {
+        tracing::warn!(path = %path.display(), %error, "not removed with its sandbox");
+    }
+}
+
+/// Removes what is ours; what could not be, and why.
+pub(crate) fn try_remove(dir: &Path) -> Vec<(PathBuf, io::Error)> {
     crate::local::remove_records(dir);
+    let mut left = Vec::new();
     for file in [spec(dir), log(dir), socket(dir)] {
-        if let Err(error) = std::fs::remove_file(&file)
-            && !absent(&error)
-        {
-            tracing::warn!(file = %file.display(), %error, "file of a sandbox not removed");
+        match std::fs::remove_file(&file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => left.push((file, error)),
+            _ => {}
         }
     }
-    if let Err(error) = std::fs::remove_dir(dir)
-        && !absent(&error)
-    {
-        tracing::warn!(dir = %dir.display(), %error, "sandbox directory not removed");
+    match std::fs::remove_dir(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => left.push((dir.to_owned(), error)),
+        _ => {}
     }
+    left
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::{directory, transport};
 
 /// The end of a process has no event for a stranger.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Opens the log of a new shim, locked for as long as the shim lives.
 pub(crate) fn log_for(dir: &Path) -> io::Result<File> {

@@ -160,6 +160,8 @@ impl ShimRuntime {
         }
         let exits = lost_exits(&dir);
         tracing::warn!(sandbox = spec.id, tasks = exits.len(), "sandbox died");
+        // It has the log open.
+        drop(life);
         remove(dir.clone(), Arc::clone(&self.config.cleanup)).await;
         (!exits.is_empty()).then(|| ShimSandbox::dead(spec, dir, exits, &self.tracker))
     }

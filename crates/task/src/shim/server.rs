@@ -27,7 +27,7 @@ use super::directory;
 use super::protocol::{
     Call, Hello, Opened, Request, Response, VERSION, line, read_header, read_line, unreadable,
 };
-use super::transport::{Connection, Listener, detach};
+use super::transport::{Connection, Listener, OPEN_FILES_STAY, detach};
 use crate::error::{ErrorKind, Result, TaskError};
 use crate::local::{self, LocalConfig};
 use crate::{AttachStreams, Sandbox, SandboxSpec, TaskStatus};
@@ -103,7 +103,9 @@ pub async fn serve(
     {
         tracing::debug!("connections outlive the sandbox");
     }
-    directory::remove(dir);
+    if !OPEN_FILES_STAY {
+        directory::remove(dir);
+    }
     Ok(())
 }
 

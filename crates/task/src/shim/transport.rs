@@ -5,7 +5,7 @@
 use std::io;
 use std::path::Path;
 
-pub(crate) use platform::{LOCKS_ARE_INHERITED, Listener, configure, connect, detach, kill};
+pub(crate) use platform::{LOCKS_ARE_INHERITED, Listener, OPEN_FILES_STAY, configure, connect, detach, kill};
 
 /// A connection.
 pub(crate) type Connection = crate::Stream;
@@ -26,6 +26,9 @@ mod platform {
 
     /// A child goes on holding the locks of the files that it inherits.
     pub(crate) const LOCKS_ARE_INHERITED: bool = true;
+
+    /// What somebody has open keeps its name until it is closed.
+    pub(crate) const OPEN_FILES_STAY: bool = false;
 
     /// Accepts connections.
     pub(crate) struct Listener(UnixListener);
@@ -91,6 +94,9 @@ mod platform {
 
     /// Locks stay with the process that took them.
     pub(crate) const LOCKS_ARE_INHERITED: bool = false;
+
+    /// What somebody has open keeps its name until it is closed: a process cannot remove its own log.
+    pub(crate) const OPEN_FILES_STAY: bool = true;
 
     fn pipe(dir: &Path) -> OsString {
         let mut name = OsString::from(r"\\.\pipe\ctr-like-shim-");

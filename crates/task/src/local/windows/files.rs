@@ -187,7 +187,7 @@ fn work(
 ) -> std::result::Result<Vec<String>, Failure> {
     let files = || match &rooms.share {
         Some((path, read_only)) => WindowsFiles::open(path, *read_only),
-        None => WindowsFiles::open(&rooms.activation.path().join("Files"), false),
+        None => WindowsFiles::open(&rooms.activation.files(), false),
     };
     let difference = || Difference::open(&rooms.scratch, &rooms.layers, rooms.under.as_deref());
     match work {

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::process::WindowsProcess;
-use self::system::{activate, container, shut_down, terminate};
+use self::system::{activate, container, deactivate, shut_down, terminate};
 use self::task::Task;
 use super::process::{Process, Setup, Watcher};
 use super::stdin::Stdin;
@@ -158,8 +158,7 @@ impl Shared {
         let (activation, under) = activate(spec, base).await?;
         stage.under = under;
         if !spec.oci_spec.is_null() {
-            let volume = activation.path();
-            let document = container(&self.spec, spec, &volume)?;
+            let document = container(&self.spec, spec, &activation)?;
             let system = self.compute.create(&self.spec.id, &document.to_json()).await?;
             stage.process = spec.oci_spec.get("process").cloned().unwrap_or_default();
             stage.system = Some(Arc::clone(&system));
@@ -258,7 +257,7 @@ impl Shared {
             terminate(system.as_ref()).await;
         }
         files::end_tools(task).await;
-        stage.activation = None;
+        deactivate(stage.activation.take()).await;
     }
 
     fn forget(&self, task: &Arc<Task>) {

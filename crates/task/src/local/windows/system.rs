@@ -1,6 +1,7 @@
 //! The compute system of a container: from joined layers and a specification to a document, and its end.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use compute::ComputeSystem;
@@ -41,9 +42,16 @@ pub(super) async fn shut_down(system: &dyn ComputeSystem) {
 }
 
 /// The document of a container on the volume of its joined layers.
-pub(super) fn container(sandbox: &SandboxSpec, task: &TaskSpec, volume: &Path) -> Result<hcs::ComputeSystem> {
+pub(super) fn container(
+    sandbox: &SandboxSpec,
+    task: &TaskSpec,
+    activation: &Activation,
+) -> Result<hcs::ComputeSystem> {
     let layers = task.layers.iter().rev().map(|path| hcs::Layer {
-        id: layer_id(path).to_string(),
+        id: activation
+            .layer_id(path)
+            .map_or_else(|| layer_id(path), uuid::Uuid::from_u128)
+            .to_string(),
         path: path.to_string_lossy().into_owned(),
         ..hcs::Layer::default()
     });
@@ -53,21 +61,34 @@ pub(super) fn container(sandbox: &SandboxSpec, task: &TaskSpec, volume: &Path) -
             .source
             .canonicalize()
             .unwrap_or_else(|_| share.source.clone());
-        (share.mount_index, source.to_string_lossy().into_owned())
+        let source = source.to_string_lossy();
+        // Windows' final paths are of the kind that nothing interprets; documents have the other kind.
+        let source = match source.strip_prefix(r"\\?\UNC") {
+            Some(share) => format!(r"\{share}"),
+            None => source.strip_prefix(r"\\?\").unwrap_or(&source).to_owned(),
+        };
+        (share.mount_index, source)
     });
     let host = document::Host {
         layers: layers.collect(),
-        volume: volume.to_string_lossy().into_owned(),
+        volume: activation.path().to_string_lossy().into_owned(),
         sources: sources.collect(),
         ..document::Host::default()
     };
     document::process_isolated(&task.id, &sandbox.owner, &task.oci_spec, host)
 }
 
-/// The id of a layer, which follows from the name of its directory as on Windows, though by a rule of our own.
+/// The id of a layer where no system gives it one: it follows from the name of its directory, as on Windows.
 fn layer_id(path: &Path) -> uuid::Uuid {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes())
+}
+
+/// Separates layers and scratch, on a thread that may block.
+pub(super) async fn deactivate(activation: Option<Arc<Activation>>) {
+    if let Err(error) = tokio::task::spawn_blocking(move || drop(activation)).await {
+        tracing::warn!(%error, "layers of a container not separated");
+    }
 }
 
 /// Joins layers and scratch, on a thread that may block.

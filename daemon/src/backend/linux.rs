@@ -1,4 +1,4 @@
-//! The compute service of this system, for the daemon (`--local`) and for shims.
+//! The emulated compute service of a Linux host.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,0 +1,132 @@
+//! The merged root of a container: its scratch, mounted by the system with the layers under it.
+
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
+
+use win32::layers::{LayerFailure, LayerRef};
+
+use super::store::{HostStore, privileges, refused};
+use crate::error::Result;
+use crate::windows::scratch::requested_size;
+
+/// The disk of a scratch, made with it.
+const DISK: &str = "sandbox.vhdx";
+/// `HRESULT_FROM_WIN32` of `ERROR_NOT_READY` and `ERROR_DEVICE_NOT_CONNECTED`: build 17763 answers them when it has not
+/// caught up with a disk that was just attached.
+const NOT_YET: [u32; 2] = [0x8007_0015, 0x8007_048F];
+/// Attempts, and the time between them, which are what Microsoft's runtime allows.
+const ATTEMPTS: usize = 5;
+const PAUSE: Duration = Duration::from_millis(100);
+/// `HRESULT_FROM_WIN32(ERROR_SHARING_VIOLATION)`: the scratch is active.
+const ACTIVE: u32 = 0x8007_0020;
+
+/// A merged root, for as long as this value lives. The system keeps it beyond the end of the process: the next activation of
+/// the scratch ends what was left.
+#[derive(Debug)]
+pub struct Activation {
+    host: HostStore,
+    scratch: PathBuf,
+    volume: PathBuf,
+    layers: Vec<LayerRef>,
+}
+
+impl Activation {
+    /// Mounts a scratch upon the directories of layers, the base first. A scratch must not have two activations.
+    ///
+    /// # Errors
+    /// A directory does not exist or is no layer, the system refuses, or the process may not. `under` must be absent:
+    /// nothing lies below the layers here.
+    pub fn new(scratch: &Path, layers: &[PathBuf], under: Option<&Path>) -> Result<Self> {
+        debug_assert!(under.is_none(), "nothing lies below the layers");
+        let host = HostStore::load()?;
+        let layers = host.references(layers.iter().rev().map(PathBuf::as_path))?;
+        let _privileges = privileges(scratch)?;
+        if !scratch.join(DISK).exists() {
+            host.calls()
+                .create_scratch(scratch, &layers)
+                .map_err(refused("make the disk of"))?;
+            if let Some(size) = requested_size(scratch)? {
+                host.calls()
+                    .expand_scratch(scratch, size)
+                    .map_err(refused("enlarge the disk of"))?;
+            }
+        }
+        let mut volume = mount(host, scratch, &layers).map_err(refused("mount the layers of"))?;
+        // Without it, the name is that of a device.
+        if !volume.ends_with('\\') {
+            volume.push('\\');
+        }
+        Ok(Self {
+            host,
+            scratch: scratch.to_owned(),
+            volume: volume.into(),
+            layers,
+        })
+    }
+
+    /// The mounted volume.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.volume.clone()
+    }
+
+    /// Where the container's C: is.
+    #[must_use]
+    pub fn files(&self) -> PathBuf {
+        self.volume.clone()
+    }
+
+    /// The id by which the system knows a layer of this container.
+    #[must_use]
+    pub fn layer_id(&self, layer: &Path) -> Option<u128> {
+        let found = self.layers.iter().find(|known| known.path == layer)?;
+        Some(found.id)
+    }
+}
+
+impl Drop for Activation {
+    fn drop(&mut self) {
+        for undone in [
+            self.host.calls().unprepare(&self.scratch),
+            self.host.calls().deactivate(&self.scratch),
+        ] {
+            if let Err(error) = undone {
+                tracing::warn!(%error, "a scratch is still mounted; its next use ends that");
+            }
+        }
+    }
+}
+
+/// Attaches and mounts, again where the system is behind, and in place of what a killed process left.
+fn mount(host: HostStore, scratch: &Path, layers: &[LayerRef]) -> std::result::Result<String, LayerFailure> {
+    let calls = host.calls();
+    let mut left = ATTEMPTS;
+    let mut stale = true;
+    loop {
+        let tried = calls.activate(scratch).and_then(|()| {
+            calls
+                .prepare(scratch, layers)
+                .and_then(|()| calls.mount_path(scratch))
+                .inspect_err(|_| host.unmount(scratch))
+        });
+        match tried {
+            Err(failure) if failure.code == ACTIVE && std::mem::take(&mut stale) => {
+                tracing::info!(scratch = %scratch.display(), "a scratch was still mounted");
+                host.unmount(scratch);
+            }
+            Err(failure) if NOT_YET.contains(&failure.code) && left > 1 => {
+                left -= 1;
+                #[expect(clippy::disallowed_methods, reason = "nobody tells when the disk is there")]
+                sleep(PAUSE);
+            }
+            done => return done,
+        }
+    }
+}
+
+impl std::fmt::Debug for HostStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HostStore")
+    }
+}

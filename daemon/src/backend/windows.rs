@@ -1,0 +1,31 @@
+//! The Host Compute Service.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use compute::ComputeService;
+use compute::hcs::HcsService;
+use task::SandboxSpec;
+use task::local::LocalConfig;
+
+use crate::accelerator::Accelerator;
+
+/// The compute service, which serves all kinds of sandboxes and needs to be told nothing.
+///
+/// # Errors
+/// This Windows does not have it.
+pub(crate) fn compute(
+    _: &SandboxSpec,
+    _: &Path,
+    _: Accelerator,
+    _: &Path,
+) -> Result<Arc<dyn ComputeService>> {
+    let service = HcsService::load().context("the Host Compute Service cannot be used")?;
+    Ok(Arc::new(service))
+}
+
+/// How sandboxes behave on this system.
+pub(crate) fn local_config(_: &Path, _: &Path) -> LocalConfig {
+    LocalConfig::default()
+}

@@ -1,0 +1,89 @@
+//! Which implementations stand behind the seams on this system. The only file that names back ends.
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(windows)]
+mod windows;
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use engine::{Engine, Parts, SandboxConfig, ServiceMode, VmConfig};
+use image::{Images, RegistryConfig};
+use snapshot::windows::{WindowsConfig, WindowsLayers};
+use snapshot::{Differ, Differs, LcowConfig, LcowLayers, Snapshotter};
+use store::Store;
+
+use crate::settings::{Service, Settings};
+
+/// Opens the store and the rooms over it.
+///
+/// # Errors
+/// Another daemon uses the store, or it is damaged.
+pub(crate) async fn engine(settings: &Settings) -> Result<Engine> {
+    let store = Store::open(&settings.root)
+        .await
+        .with_context(|| format!("cannot open the store in {}", settings.root.display()))?;
+    let registries = RegistryConfig {
+        insecure: settings.insecure_registries.clone(),
+        ..RegistryConfig::default()
+    };
+    let images = Images::new(store.clone(), registries).context("cannot set up the registry client")?;
+    images.set_host(host());
+    let lcow = LcowConfig {
+        scratch_size_bytes: settings.scratch_size_gb << 30,
+        ..LcowConfig::default()
+    };
+    let layers = LcowLayers::open(&store, lcow)
+        .await
+        .context("cannot open the layers")?;
+    let windows = WindowsLayers::open(&store, WindowsConfig::default())
+        .await
+        .context("cannot open the layers of Windows images")?;
+    let mut snapshotters: Vec<Arc<dyn Snapshotter>> = vec![layers.clone()];
+    let mut differs: Vec<Arc<dyn Differ>> = vec![layers];
+    // Without them, images for Windows are kept as they came.
+    if unpacks_windows() {
+        snapshotters.push(windows.clone());
+        differs.push(windows);
+    }
+    let parts = Parts {
+        snapshotters,
+        differs: Arc::new(Differs::new(differs)),
+        runtime: runtime(settings)?,
+        sandbox: SandboxConfig {
+            owner: "ctr-like".to_owned(),
+            memory_mb: settings.memory_mb,
+            processors: settings.processors,
+            run_dir: settings.run_dir.clone(),
+            shared_in_vm: settings.uvm.shared,
+            wine: cfg!(not(windows)),
+            host_processors: std::thread::available_parallelism()
+                .map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX)),
+            service: match settings.uvm.service {
+                Service::Global => ServiceMode::Global,
+                Service::PerInstance => ServiceMode::PerInstance,
+            },
+            vm: VmConfig {
+                kernel: settings.uvm.dir.join("vmlinux"),
+                initrd: settings.uvm.initrd.clone(),
+                memory_mb: settings.uvm.memory_mb,
+                processors: settings.uvm.processors,
+                pool: settings.uvm.pool,
+                idle: settings.uvm.idle,
+            },
+        },
+        store,
+        images,
+    };
+    Engine::open(parts).await.context("cannot read the containers")
+}
+
+#[cfg(target_os = "linux")]
+pub(crate) use linux::CAN_WARM_UP;
+#[cfg(target_os = "linux")]
+use linux::{host, runtime, unpacks_windows};
+#[cfg(windows)]
+pub(crate) use windows::CAN_WARM_UP;
+#[cfg(windows)]
+use windows::{host, runtime, unpacks_windows};

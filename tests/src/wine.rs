@@ -1,0 +1,236 @@
+//! The Windows programs under Wine: a daemon on its pipe, and the CLI that talks to it.
+
+use std::ffi::OsString;
+use std::io::{Read as _, Seek as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::{Output, programs, wait};
+
+/// A daemon in a Wine prefix. Its pipe has one name, so a prefix has one daemon at a time.
+#[derive(Debug)]
+pub struct WineDaemon {
+    folder: tempfile::TempDir,
+    prefix: Option<OsString>,
+    child: Child,
+    /// Held by whoever has the pipe.
+    _alone: MutexGuard<'static, ()>,
+}
+
+fn program(name: &str) -> PathBuf {
+    let folder = programs::repository().join("target/x86_64-pc-windows-gnu/debug");
+    let folder = std::env::var_os("CTR_LIKE_WINDOWS_BIN").map_or(folder, PathBuf::from);
+    let path = folder.join(name);
+    assert!(
+        path.exists(),
+        "{} is not built: run ./scripts/test wine",
+        path.display()
+    );
+    path
+}
+
+/// A hung program fails the test instead of hanging it.
+fn limited(prefix: Option<&OsString>, name: &str, seconds: u32) -> Command {
+    let mut command = Command::new("timeout");
+    command
+        .args([&seconds.to_string(), "wine"])
+        .arg(program(name))
+        .stdin(Stdio::null())
+        .env("CTR_LIKE_NO_START", "1");
+    if let Some(prefix) = prefix {
+        command.env("WINEPREFIX", prefix);
+    }
+    command
+}
+
+/// Runs a program to its end. Its output goes through files: the first program under Wine starts Wine's services, which
+/// inherit its streams and would keep a pipe open long after it.
+fn finish(command: &mut Command) -> Output {
+    let [mut stdout, mut stderr] = [(); 2].map(|()| tempfile::tempfile().expect("a temporary file"));
+    command
+        .stdout(stdout.try_clone().expect("a handle"))
+        .stderr(stderr.try_clone().expect("a handle"));
+    let status = command.status().expect("wine runs");
+    let [stdout, stderr] = [&mut stdout, &mut stderr].map(|file| {
+        let mut bytes = Vec::new();
+        file.rewind().expect("a file has a beginning");
+        file.read_to_end(&mut bytes).expect("a file can be read");
+        bytes
+    });
+    std::process::Output {
+        status,
+        stdout,
+        stderr,
+    }
+    .into()
+}
+
+/// A Linux path as a Windows program under Wine sees it.
+///
+/// # Panics
+/// The path is not UTF-8.
+#[must_use]
+pub fn windows_path(path: &Path) -> String {
+    format!("Z:{}", path.to_str().expect("UTF-8").replace('/', "\\"))
+}
+
+impl WineDaemon {
+    /// A daemon in the prefix of the environment.
+    ///
+    /// # Panics
+    /// It does not start.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::launch(None, &[], &[])
+    }
+
+    /// A daemon in the prefix with the doubles of the DLLs, with its root on that prefix's C:.
+    ///
+    /// # Panics
+    /// It does not start, or the suite is not run by `./scripts/test wine`.
+    #[must_use]
+    pub fn with_doubles(environment: &[(&str, String)]) -> Self {
+        let prefix = std::env::var_os("CTR_LIKE_DOUBLES").expect("this suite is run by ./scripts/test wine");
+        Self::launch(Some(prefix), &[], environment)
+    }
+
+    fn launch(prefix: Option<OsString>, arguments: &[&str], environment: &[(&str, String)]) -> Self {
+        static ALONE: Mutex<()> = Mutex::new(());
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        // The doubles' prefix is on the same disk as its C:, so that layers are where Windows would have them.
+        let within = prefix
+            .as_ref()
+            .map_or_else(std::env::temp_dir, |prefix| Path::new(prefix).join("drive_c"));
+        let folder = tempfile::Builder::new()
+            .prefix("ctr-like-wine-")
+            .tempdir_in(within)
+            .expect("a temporary directory");
+        let child = Self::spawn(folder.path(), prefix.as_ref(), arguments, environment);
+        let mut daemon = Self {
+            folder,
+            prefix,
+            child,
+            _alone: alone,
+        };
+        daemon.answers();
+        daemon
+    }
+
+    fn spawn(
+        folder: &Path,
+        prefix: Option<&OsString>,
+        arguments: &[&str],
+        environment: &[(&str, String)],
+    ) -> Child {
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(folder.join("daemon.log"))
+            .expect("a log file");
+        let reports = folder.join("reports");
+        std::fs::create_dir_all(&reports).expect("a directory");
+        limited(prefix, "ctr-liked.exe", 900)
+            .env("CTR_LIKE_DOUBLE_REPORTS", windows_path(&reports))
+            .args(["--root", &windows_path(&folder.join("root"))])
+            .args(["--run-dir", &windows_path(&folder.join("run"))])
+            .args(arguments)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
+            .stdout(log.try_clone().expect("a handle"))
+            .stderr(log)
+            .spawn()
+            .expect("wine runs")
+    }
+
+    fn answers(&mut self) {
+        wait::until("the daemon answers on its pipe", || {
+            let ended = self.child.try_wait().expect("a child");
+            assert!(ended.is_none(), "the daemon ended: {ended:?}\n{}", self.log());
+            let asked = finish(limited(self.prefix.as_ref(), "ctr-like.exe", 15).arg("version"));
+            (asked.status == 0).then_some(())
+        });
+    }
+
+    /// Ends the daemon as a crash would, and starts another one.
+    ///
+    /// # Panics
+    /// It does not start.
+    pub fn restart(&mut self) {
+        // The Windows process is the one that `timeout` started.
+        let limit = self.child.id();
+        let children = std::fs::read_to_string(format!("/proc/{limit}/task/{limit}/children"));
+        for child in children.expect("it runs").split_whitespace() {
+            let killed = Command::new("kill").args(["-KILL", child]).status();
+            assert!(killed.expect("kill runs").success());
+        }
+        self.child.wait().expect("a child");
+        self.child = Self::spawn(self.folder.path(), self.prefix.as_ref(), &[], &[]);
+        self.answers();
+    }
+
+    /// What the daemon has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("daemon.log")).unwrap_or_default()
+    }
+
+    /// Waits for the shims to end, and says what the doubles found wrong.
+    fn misuse(&self) -> Vec<String> {
+        let folder = self.folder.path().file_name().expect("a name").to_string_lossy();
+        wait::until("the shims end", || {
+            let mut processes = std::fs::read_dir("/proc").expect("there are processes").flatten();
+            let alive = processes.any(|process| {
+                let words = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+                let words = String::from_utf8_lossy(&words);
+                words.contains("ctr-like-shim") && words.contains(&*folder)
+            });
+            (!alive).then_some(())
+        });
+        let reports = std::fs::read_dir(self.folder.path().join("reports")).expect("a directory");
+        reports
+            .flatten()
+            .filter(|file| file.path().extension().is_some_and(|kind| kind == "report"))
+            .flat_map(|file| {
+                let text = std::fs::read_to_string(file.path()).expect("a report");
+                let name = file.file_name().to_string_lossy().into_owned();
+                let wrong = text.lines().filter(|line| *line != "clean");
+                wrong.map(|line| format!("{name}: {line}")).collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    /// A directory for the test.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Runs the CLI to its end.
+    #[must_use]
+    pub fn cli(&self, arguments: &[&str]) -> Output {
+        finish(limited(self.prefix.as_ref(), "ctr-like.exe", 600).args(arguments))
+    }
+}
+
+impl Drop for WineDaemon {
+    #[expect(clippy::print_stderr, reason = "whoever looks into a failure needs the log")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the daemon's log\n{}", self.log());
+        }
+        if self.prefix.is_none() {
+            drop(self.cli(&["daemon", "stop"]));
+            drop(self.child.wait());
+            return;
+        }
+        drop(self.cli(&["daemon", "stop", "--containers"]));
+        // Asked to end, it does; a test that fails is not to hang.
+        drop(self.child.wait());
+        let misuse = self.misuse();
+        if std::thread::panicking() {
+            eprintln!("--- the doubles\n{misuse:#?}");
+        } else {
+            assert!(misuse.is_empty(), "{misuse:#?}");
+        }
+    }
+}
