@@ -91,6 +91,7 @@ family! {
             Diff(verbs::diff::Diff) = "diff",
             Events(verbs::events::Events) = "events",
             Exec(verbs::exec::Exec) = "exec",
+            Explain(verbs::explain::Explain) = "explain",
             Export(verbs::export::Export) = "export",
             Images(verbs::images::Images) = "images",
             Info(verbs::info::Info) = "info",

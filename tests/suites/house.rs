@@ -22,7 +22,7 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "daemon",
         &[
-            "api", "compute", "emulator", "engine", "image", "snapshot", "store", "task", "win32",
+            "api", "compute", "emulator", "engine", "hcs", "image", "snapshot", "store", "task", "win32",
         ],
     ),
     ("emulator", &["compute", "hcs"]),

@@ -16,6 +16,7 @@ pub(crate) mod daemon;
 pub(crate) mod diff;
 pub(crate) mod events;
 pub(crate) mod exec;
+pub(crate) mod explain;
 pub(crate) mod export;
 pub(crate) mod images;
 pub(crate) mod info;

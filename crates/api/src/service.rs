@@ -228,6 +228,9 @@ services! {
         stream events = "Events" (EventsRequest) -> Event;
         /// What images, containers and volumes occupy.
         unary disk_usage = "DiskUsage" (DiskUsageRequest) -> DiskUsage;
+        /// What a code of Windows means: an HRESULT, an error of Windows or its networks, or an exit code. `NOT_FOUND` if that is
+        /// not known.
+        unary explain = "Explain" (ExplainRequest) -> CodeExplanation;
         /// Stops the daemon after the answer. Containers go on unless asked otherwise.
         unary shutdown = "Shutdown" (ShutdownRequest) -> Empty;
     }

@@ -9,6 +9,7 @@
 //! Not here: what a failed operation was about; that is `compute::ComputeError`.
 
 mod hcn;
+mod ntstatus;
 mod service;
 mod windows;
 
@@ -111,13 +112,18 @@ impl HResult {
         all().find(|row| row.code.is(self))
     }
 
+    /// What is known of the code as the one with which a process ended.
+    pub fn explain_exit(self) -> Option<&'static Explanation> {
+        ntstatus::CODES.iter().find(|row| row.code == self)
+    }
+
     /// The symbolic name, if the code is known.
     pub fn name(self) -> Option<&'static str> {
         self.explain().map(|row| row.name)
     }
 }
 
-/// Every code this crate knows: compute service, compute network, Windows.
+/// Every HRESULT this crate knows: compute service, compute network, Windows.
 pub fn all() -> impl Iterator<Item = &'static Explanation> {
     service::CODES.iter().chain(hcn::CODES).chain(windows::CODES)
 }
@@ -140,7 +146,7 @@ impl fmt::Debug for HResult {
 
 /// A text that is neither a number nor the name of a known code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is neither an HRESULT nor the name of one")]
+#[error("{text:?} is neither a code of Windows nor the name of one")]
 pub struct ParseHResultError {
     /// The text.
     pub text: String,
@@ -157,7 +163,8 @@ impl FromStr for HResult {
             text: text.to_owned(),
         };
         let trimmed = text.trim();
-        if let Some(row) = all().find(|row| row.name.eq_ignore_ascii_case(trimmed)) {
+        let known = all().chain(ntstatus::CODES);
+        if let Some(row) = { known }.find(|row| row.name.eq_ignore_ascii_case(trimmed)) {
             return Ok(row.code);
         }
         let hex = trimmed.strip_prefix("0x").or_else(|| trimmed.strip_prefix("0X"));

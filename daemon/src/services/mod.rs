@@ -6,6 +6,7 @@
 mod containers;
 mod create;
 mod documents;
+mod explain;
 mod files;
 mod filters;
 mod images;

@@ -11,7 +11,7 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::containers::time;
-use super::{House, documents, filters};
+use super::{House, documents, explain, filters};
 use crate::host;
 use crate::status::status;
 
@@ -45,6 +45,10 @@ impl api::System for House {
 
     async fn ping(&self, _: Context, _: PingRequest) -> Result<Pong, Status> {
         Ok(Pong {})
+    }
+
+    async fn explain(&self, _: Context, request: ExplainRequest) -> Result<CodeExplanation, Status> {
+        explain::explain(&request.code)
     }
 
     async fn info(&self, _: Context, _: InfoRequest) -> Result<Info, Status> {

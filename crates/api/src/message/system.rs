@@ -161,6 +161,30 @@ pub struct PingRequest {}
 #[serde(default)]
 pub struct Pong {}
 
+/// The request of `System/Explain`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExplainRequest {
+    /// A code of Windows as people paste it: `0x8037010E`, `-2143878898`, `1168`, `0xC0000135`, or a name.
+    pub code: String,
+}
+
+/// The answer of `System/Explain`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct CodeExplanation {
+    /// The code, as eight hexadecimal digits after `0x`.
+    pub code: String,
+    /// The same as Windows programs print it in decimal.
+    pub signed: i32,
+    /// The name that the headers of Windows have for it.
+    pub name: String,
+    /// What happened, in one sentence.
+    pub meaning: String,
+    /// What to do about it; empty when there is nothing to do.
+    pub hint: String,
+}
+
 /// The request of `System/Events`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

@@ -47,6 +47,10 @@ impl System for Script {
         Ok(Pong {})
     }
 
+    async fn explain(&self, _: Context, _: ExplainRequest) -> Result<CodeExplanation, Status> {
+        Ok(CodeExplanation::default())
+    }
+
     async fn info(&self, _: Context, _: InfoRequest) -> Result<Info, Status> {
         panic!("a bug")
     }
