@@ -8,11 +8,13 @@
 
 pub mod daemon;
 pub mod images;
+pub mod layers;
 pub mod leaks;
 pub mod programs;
 pub mod registry;
 pub mod terminal;
 pub mod wait;
+pub mod windows;
 pub mod wine;
 pub mod wire;
 

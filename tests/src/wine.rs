@@ -82,7 +82,7 @@ impl WineDaemon {
     /// It does not start.
     #[must_use]
     pub fn start() -> Self {
-        Self::launch(None, &[], &[])
+        Self::launch(None)
     }
 
     /// A daemon in the prefix with the doubles of the DLLs, with its root on that prefix's C:.
@@ -90,12 +90,12 @@ impl WineDaemon {
     /// # Panics
     /// It does not start, or the suite is not run by `./scripts/test wine`.
     #[must_use]
-    pub fn with_doubles(environment: &[(&str, String)]) -> Self {
+    pub fn with_doubles() -> Self {
         let prefix = std::env::var_os("CTR_LIKE_DOUBLES").expect("this suite is run by ./scripts/test wine");
-        Self::launch(Some(prefix), &[], environment)
+        Self::launch(Some(prefix))
     }
 
-    fn launch(prefix: Option<OsString>, arguments: &[&str], environment: &[(&str, String)]) -> Self {
+    fn launch(prefix: Option<OsString>) -> Self {
         static ALONE: Mutex<()> = Mutex::new(());
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         // The doubles' prefix is on the same disk as its C:, so that layers are where Windows would have them.
@@ -106,7 +106,7 @@ impl WineDaemon {
             .prefix("ctr-like-wine-")
             .tempdir_in(within)
             .expect("a temporary directory");
-        let child = Self::spawn(folder.path(), prefix.as_ref(), arguments, environment);
+        let child = Self::begin(folder.path(), prefix.as_ref());
         let mut daemon = Self {
             folder,
             prefix,
@@ -117,12 +117,7 @@ impl WineDaemon {
         daemon
     }
 
-    fn spawn(
-        folder: &Path,
-        prefix: Option<&OsString>,
-        arguments: &[&str],
-        environment: &[(&str, String)],
-    ) -> Child {
+    fn begin(folder: &Path, prefix: Option<&OsString>) -> Child {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
@@ -132,10 +127,9 @@ impl WineDaemon {
         std::fs::create_dir_all(&reports).expect("a directory");
         limited(prefix, "ctr-liked.exe", 900)
             .env("CTR_LIKE_DOUBLE_REPORTS", windows_path(&reports))
+            .env("CTR_LIKE_LAYER_ORDERS", windows_path(&folder.join("orders")))
             .args(["--root", &windows_path(&folder.join("root"))])
             .args(["--run-dir", &windows_path(&folder.join("run"))])
-            .args(arguments)
-            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdout(log.try_clone().expect("a handle"))
             .stderr(log)
             .spawn()
@@ -164,7 +158,7 @@ impl WineDaemon {
             assert!(killed.expect("kill runs").success());
         }
         self.child.wait().expect("a child");
-        self.child = Self::spawn(self.folder.path(), self.prefix.as_ref(), &[], &[]);
+        self.child = Self::begin(self.folder.path(), self.prefix.as_ref());
         self.answers();
     }
 
@@ -205,10 +199,64 @@ impl WineDaemon {
         self.folder.path()
     }
 
+    /// What the layer store of the doubles is to do from now on; see `tests/doubles/layerstore`.
+    ///
+    /// # Panics
+    /// The file cannot be written.
+    pub fn order(&self, orders: &str) {
+        // At once, because the doubles read it at each call.
+        let new = self.folder.path().join("orders.new");
+        std::fs::write(&new, format!("{orders}\n")).expect("a file can be written");
+        std::fs::rename(new, self.folder.path().join("orders")).expect("a file can be renamed");
+    }
+
+    /// How often a function of the layer store has been called by now.
+    ///
+    /// # Panics
+    /// There are no doubles.
+    #[must_use]
+    pub fn calls(&self, function: &str) -> usize {
+        let reports = std::fs::read_dir(self.folder.path().join("reports")).expect("a directory");
+        reports
+            .flatten()
+            .filter(|file| file.path().extension().is_some_and(|kind| kind == "calls"))
+            .map(|file| {
+                let text = std::fs::read_to_string(file.path()).unwrap_or_default();
+                let mut words = text.lines().map(|line| line.split(' ').nth(1));
+                words.by_ref().filter(|word| *word == Some(function)).count()
+            })
+            .sum()
+    }
+
+    /// Starts the CLI.
+    ///
+    /// # Panics
+    /// Wine does not run.
+    #[must_use]
+    pub fn spawn(&self, arguments: &[&str]) -> Child {
+        limited(self.prefix.as_ref(), "ctr-like.exe", 300)
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("wine runs")
+    }
+
     /// Runs the CLI to its end.
     #[must_use]
     pub fn cli(&self, arguments: &[&str]) -> Output {
         finish(limited(self.prefix.as_ref(), "ctr-like.exe", 600).args(arguments))
+    }
+
+    /// Runs the CLI to its end, with a file as its input.
+    ///
+    /// # Panics
+    /// The file cannot be opened.
+    #[must_use]
+    pub fn cli_with(&self, arguments: &[&str], input: &Path) -> Output {
+        let input = std::fs::File::open(input).expect("a file for the input");
+        let mut command = limited(self.prefix.as_ref(), "ctr-like.exe", 600);
+        finish(command.args(arguments).stdin(input))
     }
 }
 
