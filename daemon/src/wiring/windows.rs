@@ -25,7 +25,7 @@ pub(super) fn host() -> Host {
         true => Edition::Server,
         false => Edition::Client,
     };
-    Host::windows(version.build, version.revision, edition, false)
+    Host::windows(version.build, version.revision, edition, false).process_isolation_only()
 }
 
 /// Windows keeps layers of Windows images, if the feature Containers is on.

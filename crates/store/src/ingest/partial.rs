@@ -129,11 +129,17 @@ impl Partial {
         Hasher::clone(&self.hasher).finish()
     }
 
-    pub(super) fn discard(&self) -> Result<()> {
-        disk::remove_dir(&self.dir)
+    /// Removes what was written.
+    pub(super) fn discard(self) -> Result<()> {
+        let Self { dir, file, guard, .. } = self;
+        // Where open files stay, the directory would not be empty.
+        drop(file);
+        let removed = disk::remove_dir(&dir);
+        drop(guard);
+        removed
     }
 
-    pub(super) fn discard_or_warn(&self) {
+    pub(super) fn discard_or_warn(self) {
         if let Err(error) = self.discard() {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
@@ -146,8 +152,21 @@ impl Partial {
     pub(super) fn finish(self, path: &Path) -> Result<(u64, KeyedGuard)> {
         self.file.sync_data().map_err(io_error("flush", &self.data()))?;
         install(&self.data(), path)?;
-        self.discard_or_warn();
-        Ok((self.len, self.guard))
+        let Self {
+            dir,
+            file,
+            len,
+            guard,
+            ..
+        } = self;
+        drop(file);
+        if let Err(error) = disk::remove_dir(&dir) {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the directory of a finished download stays behind"
+            );
+        }
+        Ok((len, guard))
     }
 }
 

@@ -35,6 +35,7 @@ fn matrix(hosts: &[Host], requested: Option<Isolation>) -> String {
             version,
             edition,
             hyperv,
+            ..
         } = host.0
         else {
             panic!("{host}");
@@ -241,6 +242,23 @@ fn a_refusal_names_both_builds_and_the_way_out() {
         assert_eq!(
             refused(&host, image, requested),
             (text.to_owned(), way_out.to_owned())
+        );
+    }
+}
+
+#[test]
+fn a_program_without_hyperv_isolation_does_not_send_users_to_switch_it_on() {
+    let host = server(20348, true).process_isolation_only();
+    assert_eq!(
+        host.isolation(Some(v("10.0.20348.2000")), None).unwrap(),
+        Isolation::Process
+    );
+    for requested in [None, Some(Isolation::HyperV)] {
+        let refused = host.isolation(Some(v("10.0.17763.5000")), requested).unwrap_err();
+        let told = format!("{refused}; {}", refused.way_out("registry.test/tools"));
+        assert!(
+            told.contains("this version of ctr-like has no Hyper-V isolation") && !told.contains("turn the"),
+            "{told}"
         );
     }
 }
