@@ -10,13 +10,21 @@ const STEP: Duration = Duration::from_millis(20);
 ///
 /// # Panics
 /// It does not within [`DEADLINE`].
-pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+pub fn until<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    until_within(DEADLINE, what, condition)
+}
+
+/// The same with another deadline.
+///
+/// # Panics
+/// It does not within `limit`.
+pub fn until_within<T>(limit: Duration, what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(found) = condition() {
             return found;
         }
-        assert!(start.elapsed() < DEADLINE, "waited in vain until {what}");
+        assert!(start.elapsed() < limit, "waited in vain until {what}");
         pause();
     }
 }
