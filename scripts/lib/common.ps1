@@ -98,8 +98,8 @@ function Restore-Environment {
     }
 }
 
-# Refuses a Windows that is too old, and tells what the host has. No feature is required: this build drives no compute
-# service on Windows, and the daemon starts without one.
+# Refuses a Windows that is too old, and tells what the host has. No feature is required: the daemon starts without one, and
+# everything but containers works.
 function Assert-Windows {
     if ([Environment]::OSVersion.Platform -ne 'Win32NT') {
         throw 'this script is for Windows; on Linux run the script of the same name without .ps1'
@@ -112,7 +112,7 @@ function Assert-Windows {
         throw "Windows build $build is too old: Windows 10 1809 or Server 2019 (build $minimumBuild) is the first that is supported"
     }
     foreach ($feature in 'Containers', 'Microsoft-Hyper-V') {
-        Write-Host ('feature {0}: {1} (not needed by this build)' -f $feature, (Get-FeatureState $feature))
+        Write-Host ('feature {0}: {1}' -f $feature, (Get-FeatureState $feature))
     }
 }
 
@@ -224,10 +224,10 @@ function Assert-RegistryName([string] $Name) {
     }
 }
 
-# A folder of one's own with copies of both programs: a daemon that is kept must not lock the files of the next build.
+# A folder of one's own with copies of the programs: a daemon that is kept must not lock the files of the next build.
 # Gives Folder, Pipe, Address, Cli, Daemon and Process.
 function New-House([string] $Purpose, [string] $Programs) {
-    $built = @('ctr-like.exe', 'ctr-liked.exe' | ForEach-Object { Join-Path $Programs $_ })
+    $built = @('ctr-like.exe', 'ctr-liked.exe', 'ctr-like-shim.exe' | ForEach-Object { Join-Path $Programs $_ })
     foreach ($program in $built) {
         if (-not (Test-Path -LiteralPath $program)) { throw "$program was not built; is CARGO_BUILD_TARGET set?" }
     }
