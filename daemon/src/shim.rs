@@ -49,21 +49,24 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    log::start(&arguments.log)?;
+    log::start(&arguments.log, std::io::stderr)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .max_blocking_threads(8)
         .thread_keep_alive(std::time::Duration::from_secs(1))
         .thread_stack_size(256 << 10)
         .enable_all()
         .build()?;
-    runtime.block_on(async move {
+    let outcome = runtime.block_on(async move {
         let spec = task::shim::load_spec(&arguments.dir)?;
         let (agent, prefix) = (&arguments.guest_agent, &arguments.wine_prefix);
         let compute = backend::compute(&spec, agent, arguments.accelerator, prefix)?;
         let config = backend::local_config(agent, prefix);
         task::shim::serve(&arguments.dir, compute, config, release_memory).await?;
         Ok(())
-    })
+    });
+    drop(runtime);
+    backend::settle();
+    outcome
 }
 
 #[cfg(target_os = "linux")]

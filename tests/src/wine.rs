@@ -66,6 +66,35 @@ fn finish(command: &mut Command) -> Output {
     .into()
 }
 
+/// Runs one of our programs, in the prefix of the environment and without a daemon of the test's own.
+///
+/// # Panics
+/// It is not built, or Wine cannot be started.
+#[must_use]
+pub fn run(name: &str, environment: &[(&str, &str)], arguments: &[&str]) -> Output {
+    let mut command = limited(None, name, 300);
+    finish(command.envs(environment.iter().copied()).args(arguments))
+}
+
+/// Runs a program that is part of Wine, such as `reg`, in the prefix of the environment.
+///
+/// # Panics
+/// Wine cannot be started.
+#[must_use]
+pub fn system(arguments: &[&str]) -> Output {
+    let mut command = Command::new("timeout");
+    finish(command.args(["60", "wine"]).args(arguments).stdin(Stdio::null()))
+}
+
+/// Where one of our programs is.
+///
+/// # Panics
+/// It is not built.
+#[must_use]
+pub fn built(name: &str) -> PathBuf {
+    program(name)
+}
+
 /// A Linux path as a Windows program under Wine sees it.
 ///
 /// # Panics

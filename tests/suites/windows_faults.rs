@@ -127,3 +127,36 @@ fn a_call_that_hangs_holds_up_nobody_else() {
     assert!(starting.wait().unwrap().success());
     daemon.cli(&["rm", "-f", "calm", "stuck"]).ok();
 }
+
+#[test]
+fn a_commit_that_windows_refuses_is_told_and_the_container_is_as_it_was() {
+    let daemon = WineDaemon::with_doubles();
+    let image = windows_image(&daemon);
+    daemon
+        .cli(&[
+            "run", "--name", "box", &image, "probe", "write", "note.txt", "kept",
+        ])
+        .ok();
+    for (order, told) in [
+        ("ExportLayer=80070005", "0x80070005"),
+        ("ExportLayer=80070070", "0x80070070"),
+        ("ExportLayer=late:80004005", "0x80004005"),
+    ] {
+        daemon.order(order);
+        for words in [&["commit", "box", "made:1"][..], &["diff", "box"]] {
+            let refused = daemon.cli(words).code(1);
+            assert!(refused.stderr.contains(told), "{order}: {}", refused.stderr);
+        }
+        assert_eq!(kept(&daemon, "scratch").len(), 1, "{order}");
+    }
+    daemon.order("");
+    let diff = daemon.cli(&["diff", "box"]).ok();
+    assert_eq!(diff, "C C:\\app\nA C:\\app\\note.txt");
+    daemon.cli(&["commit", "box", "made:1"]).ok();
+    assert_eq!(
+        daemon
+            .cli(&["run", "--rm", "made:1", "probe", "read", "note.txt"])
+            .ok(),
+        "kept"
+    );
+}

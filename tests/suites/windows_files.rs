@@ -4,21 +4,8 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::path::Path;
-use std::process::Command;
-
 use serde_json::Value;
-use tests::{BUSYBOX, Registry, TestDaemon, WINDOWS_TOOLS, images};
-
-/// Prints the entries of a layer's tar: name, kind, size, and the extended headers that are there.
-const DECODE: &str = r"
-import base64, json, sys, tarfile
-for entry in tarfile.open(sys.argv[1]):
-    headers = {key: value for key, value in entry.pax_headers.items() if key not in ('path', 'linkpath', 'size')}
-    if 'MSWINDOWS.rawsd' in headers:
-        headers['control'] = int.from_bytes(base64.b64decode(headers['MSWINDOWS.rawsd'])[2:4], 'little')
-    print(json.dumps({'name': entry.name, 'type': entry.type.decode(), 'size': entry.size, **headers}))
-";
+use tests::{BUSYBOX, Registry, TestDaemon, WINDOWS_TOOLS, images, layers};
 
 /// Writes, replaces, deletes and makes directories, one program after another in one container.
 fn changed(daemon: &TestDaemon, name: &str) {
@@ -39,41 +26,6 @@ fn changed(daemon: &TestDaemon, name: &str) {
             .collect();
         daemon.cli(words).ok();
     }
-}
-
-fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    assert!(
-        output.status.success(),
-        "{command:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// The entries of the topmost layer of an image in the registry.
-fn top_layer(folder: &Path, name: &str) -> Vec<Value> {
-    let layout = folder.join("pushed");
-    run(Command::new("skopeo").args([
-        "copy",
-        "--quiet",
-        "--insecure-policy",
-        "--src-tls-verify=false",
-        "--override-os=windows",
-        &format!("docker://{name}"),
-        &format!("oci:{}:1", layout.display()),
-    ]));
-    let blob = |digest: &str| layout.join("blobs").join(digest.replace(':', "/"));
-    let json = |path: &Path| -> Value { serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap() };
-    let index = json(&layout.join("index.json"));
-    let manifest = json(&blob(index["manifests"][0]["digest"].as_str().unwrap()));
-    let layers = manifest["layers"].as_array().unwrap();
-    assert_eq!(layers.len(), 4);
-    let top = blob(layers[3]["digest"].as_str().unwrap());
-    let text = run(Command::new("python3").args(["-c", DECODE]).arg(top));
-    text.lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
 }
 
 #[test]
@@ -108,7 +60,7 @@ fn what_a_container_wrote_and_deleted_comes_back_from_the_registry() {
     daemon.cli(["commit", "-m", "changes", "box", &name]).ok();
     daemon.cli(["push", &name]).ok();
     daemon.cli(["rm", "box"]).ok();
-    let entries = top_layer(daemon.scratch(), &name);
+    let entries = layers::top(daemon.scratch(), &name, 4);
     carries_what_windows_needs(&entries);
 
     // Everything goes, and comes from the registry alone.

@@ -6,67 +6,15 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::path::PathBuf;
-use std::process::Command;
-
-use serde_json::{Value, json};
-use tests::images::{LayoutBuilder, tar_of};
-use tests::wine::WineDaemon;
-use tests::{Registry, programs};
-
-/// The program of the images, compiled.
-fn probe() -> Vec<u8> {
-    let folder = tempfile::tempdir().unwrap();
-    let program: PathBuf = folder.path().join("probe.exe");
-    let status = Command::new("x86_64-w64-mingw32-gcc")
-        .args(["-O1", "-municode", "-o"])
-        .arg(&program)
-        .arg(programs::repository().join("tests/wine/probe.c"))
-        .status()
-        .expect("this suite needs mingw: apt-get install gcc-mingw-w64-x86-64");
-    assert!(status.success());
-    std::fs::read(program).unwrap()
-}
-
-/// An image of three layers for the version of Windows that the daemon says it has.
-fn pushed(daemon: &WineDaemon) -> String {
-    let version: Value = serde_json::from_str(&daemon.cli(&["info", "--format", "json"]).ok()).unwrap();
-    let version = version["OSVersion"].as_str().unwrap().to_owned();
-    let layout = LayoutBuilder::new(&daemon.folder().join("layout"));
-    let hives = ["SYSTEM", "SOFTWARE", "SAM", "SECURITY", "DEFAULT"];
-    let hives: Vec<String> = hives
-        .iter()
-        .map(|hive| format!("Files/Windows/System32/config/{hive}"))
-        .collect();
-    let program = probe();
-    let mut base: Vec<(&str, &[u8])> = hives.iter().map(|hive| (hive.as_str(), &b"regf"[..])).collect();
-    base.extend([
-        ("Files/app/probe.exe", &program[..]),
-        ("Files/app/old.txt", b"of the base"),
-        ("Files/app/gone.txt", b"to be deleted"),
-        ("Files/app/dir/below.txt", b"below"),
-    ]);
-    let changes: &[(&str, &[u8])] = &[
-        ("Files/app/new.txt", b"of the second layer"),
-        ("Files/app/old.txt", b"replaced"),
-        ("Files/app/.wh.gone.txt", b""),
-    ];
-    let more: &[(&str, &[u8])] = &[("Files/app/.wh.dir", b""), ("Files/more/last.txt", b"last")];
-    let platform = json!({"os": "windows", "architecture": "amd64", "os.version": version});
-    let config = json!({"Cmd": ["probe", "cat"], "WorkingDir": "C:\\app", "Env": ["FROM=image"]});
-    let image = layout.image(
-        &[tar_of(&base), tar_of(changes), tar_of(more)],
-        &platform,
-        &config,
-    );
-    let index = layout.index(&[(image, platform)]);
-    layout.tag(&index, "1");
-    Registry::shared().push_layout(layout.path(), "1", "windows-host:1")
-}
+use serde_json::Value;
+use tests::images::tar_of;
+use tests::windows::pushed;
+use tests::wine::{WineDaemon, windows_path};
+use tests::{Registry, layers};
 
 #[test]
 fn a_windows_image_is_pulled_and_its_programs_run() {
-    let daemon = WineDaemon::with_doubles(&[]);
+    let daemon = WineDaemon::with_doubles();
     let image = pushed(&daemon);
     daemon.cli(&["pull", &image]).ok();
     let run = |words: &[&str]| daemon.cli(&[&["run", "--rm", &image, "probe"], words].concat());
@@ -96,7 +44,7 @@ fn a_windows_image_is_pulled_and_its_programs_run() {
 
 #[test]
 fn containers_run_beside_each_other_and_end_when_they_are_told() {
-    let daemon = WineDaemon::with_doubles(&[]);
+    let daemon = WineDaemon::with_doubles();
     let image = pushed(&daemon);
     let id = daemon
         .cli(&["run", "-d", "--name", "sleeper", &image, "probe", "control"])
@@ -138,7 +86,7 @@ fn containers_run_beside_each_other_and_end_when_they_are_told() {
 
 #[test]
 fn a_container_outlives_the_daemon_and_its_output_is_kept() {
-    let mut daemon = WineDaemon::with_doubles(&[]);
+    let mut daemon = WineDaemon::with_doubles();
     let image = pushed(&daemon);
     daemon
         .cli(&["run", "-d", "--name", "keeper", &image, "probe", "control"])
@@ -151,4 +99,188 @@ fn a_container_outlives_the_daemon_and_its_output_is_kept() {
     assert_eq!(logs.trim_end(), "ready");
     daemon.cli(&["rm", "-f", "keeper"]).ok();
     assert_eq!(daemon.cli(&["ps", "-aq"]).ok(), "");
+}
+
+/// A running container of an image.
+fn started(daemon: &WineDaemon, image: &str, name: &str) {
+    daemon
+        .cli(&["run", "-d", "--name", name, image, "probe", "control"])
+        .ok();
+}
+
+/// The names in an archive.
+fn names(archive: impl std::io::Read) -> Vec<String> {
+    let mut archive = tar::Archive::new(archive);
+    let entries = archive.entries().unwrap();
+    entries
+        .map(|entry| String::from_utf8(entry.unwrap().path_bytes().into_owned()).unwrap())
+        .collect()
+}
+
+#[test]
+fn files_go_into_and_out_of_containers_in_every_state() {
+    let daemon = WineDaemon::with_doubles();
+    let image = pushed(&daemon);
+    let given = daemon.folder().join("given");
+    std::fs::create_dir_all(given.join("deep")).unwrap();
+    std::fs::write(given.join("one.txt"), "one").unwrap();
+    std::fs::write(given.join("deep/two.txt"), "two").unwrap();
+    let out = daemon.folder().join("out");
+    let copy = |from: &str, to: &str| daemon.cli(&["cp", "-q", from, to]).ok();
+    let look = |name: &str, path: &str| {
+        copy(&format!("{name}:{path}"), &windows_path(&out));
+        let text = std::fs::read_to_string(&out).unwrap();
+        std::fs::remove_file(&out).unwrap();
+        text
+    };
+    let (one, all) = (windows_path(&given.join("one.txt")), windows_path(&given));
+
+    // Before it runs, while the file that went in is what its program says, and when it has ended.
+    daemon
+        .cli(&["create", "--name", "made", &image, "probe", "read", "one.txt"])
+        .ok();
+    copy(&one, r"made:C:\app");
+    assert_eq!(look("made", r"c:\APP\One.txt"), "one");
+    assert_eq!(daemon.cli(&["start", "-a", "made"]).ok(), "one");
+    copy(&all, "made:/more");
+    assert_eq!(look("made", "/more/given/deep/TWO.txt"), "two");
+    let back = daemon.folder().join("back");
+    copy(r"made:C:\more\given", &windows_path(&back));
+    assert_eq!(std::fs::read_to_string(back.join("deep/two.txt")).unwrap(), "two");
+
+    started(&daemon, &image, "runs");
+    copy(&all, r"runs:C:\app\new");
+    let read = |path: &str| daemon.cli(&["exec", "runs", "probe", "read", path]);
+    assert_eq!(read(r"new\deep\two.txt").ok(), "two");
+    let archive = daemon.folder().join("in.tar");
+    std::fs::write(
+        &archive,
+        tar_of(&[("streamed.txt", b"through a pipe"), ("OLD.TXT", b"new")]),
+    )
+    .unwrap();
+    daemon.cli_with(&["cp", "-", r"runs:C:\app"], &archive).ok();
+    assert_eq!(read("streamed.txt").ok(), "through a pipe");
+    // It kept its spelling.
+    assert!(
+        daemon
+            .cli(&["exec", "runs", "probe", "list", "*.txt"])
+            .ok()
+            .contains("old.txt")
+    );
+    assert_eq!(read("old.txt").ok(), "new");
+    daemon
+        .cli(&["exec", "runs", "probe", "write", "inside.txt", "from inside"])
+        .ok();
+    let streamed = daemon.cli(&["cp", r"runs:C:\app\inside.txt", "-"]).ok();
+    assert_eq!(names(streamed.as_bytes()), ["inside.txt"]);
+    assert!(streamed.contains("from inside"));
+    for (wrong, says) in [
+        (r"runs:C:\nothing", "Could not find the file"),
+        (r"runs:D:\x", "no drive D:"),
+        (r"runs:C:\app\old.txt\x", "not a directory"),
+    ] {
+        let refused = daemon.cli(&["cp", wrong, "-"]).code(1);
+        assert!(refused.stderr.contains(says), "{wrong}: {}", refused.stderr);
+    }
+    // The double, as Windows, compares nothing that runs.
+    for words in [&["diff", "runs"][..], &["commit", "runs", "made:1"]] {
+        let refused = daemon.cli(words).code(1);
+        assert!(refused.stderr.contains("stop it first"), "{}", refused.stderr);
+    }
+    assert_eq!(read("inside.txt").ok(), "from inside", "it goes on");
+
+    daemon.cli(&["export", "-o", &windows_path(&out), "made"]).ok();
+    let names = names(std::fs::File::open(&out).unwrap());
+    for name in ["app/", "app/probe.exe", "app/one.txt", "more/given/deep/two.txt"] {
+        assert!(names.iter().any(|known| known == name), "{name}: {names:?}");
+    }
+    assert!(!names.iter().any(|name| name == "app/gone.txt"), "{names:?}");
+    daemon.cli(&["rm", "-f", "made", "runs"]).ok();
+}
+
+#[test]
+fn what_a_container_wrote_and_deleted_comes_back_from_the_registry() {
+    let daemon = WineDaemon::with_doubles();
+    let image = pushed(&daemon);
+    started(&daemon, &image, "box");
+    for words in [
+        &["write", "fresh.txt", "written"][..],
+        &["write", "old.txt", "third"],
+        &["mkdir", "deep"],
+        &["write", r"deep\a.txt", "in a directory"],
+        &["delete", "new.txt"],
+        &["delete", r"..\more\last.txt"],
+        &["rmdir", r"..\more"],
+    ] {
+        daemon.cli(&[&["exec", "box", "probe"], words].concat()).ok();
+    }
+    daemon.cli(&["kill", "box"]).ok();
+    let diff = daemon.cli(&["diff", "box"]).ok();
+    let lines: Vec<&str> = diff.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            r"C C:\app",
+            r"A C:\app\deep",
+            r"A C:\app\deep\a.txt",
+            r"A C:\app\fresh.txt",
+            r"D C:\app\new.txt",
+            r"C C:\app\old.txt",
+            r"D C:\more",
+        ]
+    );
+    let name = Registry::shared().name("windows-host-changed:1");
+    daemon.cli(&["commit", "-m", "changes", "box", &name]).ok();
+    daemon.cli(&["push", &name]).ok();
+    daemon.cli(&["rm", "box"]).ok();
+    carries_what_windows_needs(&layers::top(daemon.folder(), &name, 4));
+
+    // Everything goes, and comes from the registry alone.
+    daemon.cli(&["rmi", &image, &name]).ok();
+    for folder in ["layers", "scratch"] {
+        let left = std::fs::read_dir(daemon.folder().join("root/windows").join(folder));
+        assert_eq!(left.unwrap().count(), 0, "{folder}");
+    }
+    daemon.cli(&["pull", &name]).ok();
+    let read = |path: &str| daemon.cli(&["run", "--rm", &name, "probe", "read", path]);
+    assert_eq!(read("fresh.txt").ok(), "written");
+    assert_eq!(read("OLD.txt").ok(), "third");
+    assert_eq!(read(r"deep\a.txt").ok(), "in a directory");
+    assert_ne!(read("new.txt").status, 0);
+    assert_ne!(read(r"..\more\last.txt").status, 0);
+}
+
+fn carries_what_windows_needs(entries: &[Value]) {
+    let names: Vec<&str> = entries
+        .iter()
+        .filter_map(|entry| entry["name"].as_str())
+        .collect();
+    assert_eq!(
+        names[..8],
+        [
+            "Files",
+            "Files/app",
+            "Files/app/deep",
+            "Files/app/deep/a.txt",
+            "Files/app/fresh.txt",
+            "Files/app/.wh.new.txt",
+            "Files/app/old.txt",
+            "Files/.wh.more",
+        ]
+    );
+    assert!(names.contains(&"Hives/System_Delta"), "{names:?}");
+    for entry in &entries[..8] {
+        let name = entry["name"].as_str().unwrap();
+        if name.contains(".wh.") {
+            assert_eq!(entry["size"], 0, "{entry}");
+            continue;
+        }
+        let directory = entry["type"] == "5";
+        let attributes: u32 = entry["MSWINDOWS.fileattr"].as_str().unwrap().parse().unwrap();
+        assert_eq!(attributes & 0x10 != 0, directory, "{entry}");
+        assert_eq!(directory, !name.ends_with(".txt"), "{entry}");
+        let control = entry["control"].as_u64().unwrap();
+        assert_eq!(control & 0x8000, 0x8000, "self-relative: {entry}");
+        assert!(entry["LIBARCHIVE.creationtime"].is_string(), "{entry}");
+    }
 }

@@ -72,6 +72,13 @@ pub enum FileWork {
     Processes,
 }
 
+impl FileWork {
+    /// Whether it compares the container with its layers.
+    pub(crate) fn compares(&self) -> bool {
+        matches!(self, Self::Changes | Self::Layer)
+    }
+}
+
 /// What the last line of a tool that failed says.
 #[derive(Debug, Deserialize)]
 struct Said {

@@ -6,6 +6,6 @@ mod linux;
 mod windows;
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{compute, local_config};
+pub(crate) use linux::{compute, local_config, settle};
 #[cfg(windows)]
-pub(crate) use windows::{compute, local_config};
+pub(crate) use windows::{compute, local_config, settle};

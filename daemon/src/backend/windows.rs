@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use compute::ComputeService;
@@ -28,4 +29,14 @@ pub(crate) fn compute(
 /// How sandboxes behave on this system.
 pub(crate) fn local_config(_: &Path, _: &Path) -> LocalConfig {
     LocalConfig::default()
+}
+
+/// How long handles may take to be closed when the program ends.
+const CLOSING: Duration = Duration::from_secs(5);
+
+/// Waits for what the compute service still does on behalf of what was dropped.
+pub(crate) fn settle() {
+    if !compute::hcs::settle(CLOSING) {
+        tracing::warn!("a call of the compute service is stuck; the program ends without it");
+    }
 }

@@ -28,6 +28,8 @@ use win32::FeatureMissing;
 use win32::hcs::{ComputeCore, Failure};
 
 use crate::{ComputeError, ComputeService, ComputeSystem, Result};
+pub use call::settle;
+
 use call::{Caller, Orphan};
 use hub::{Hub, Hubs};
 use system::HcsSystem;

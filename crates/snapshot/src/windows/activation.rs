@@ -6,6 +6,7 @@
 
 use std::ffi::CString;
 use std::io;
+use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,7 @@ use nix::sched::CloneFlags;
 use rustix::fs::CWD;
 use rustix::mount::{MountFlags, MountPropagationFlags, OpenTreeFlags, mount, mount_change, open_tree};
 
+use super::Difference;
 use super::object::{Object, link_in_proc};
 use super::scratch::{UPPER, WORK};
 use crate::error::{Result, io_error};
@@ -24,7 +26,20 @@ const OPTIONS: usize = 4096;
 #[derive(Debug)]
 pub struct Activation {
     root: OwnedFd,
+    parts: Given,
 }
+
+/// What was stacked, as it was given.
+#[derive(Debug)]
+struct Given {
+    scratch: PathBuf,
+    layers: Vec<PathBuf>,
+    under: Option<PathBuf>,
+}
+
+/// Keeps the layers under a scratch, which they always are.
+#[derive(Debug)]
+pub struct Merged<'a>(PhantomData<&'a Activation>);
 
 impl Activation {
     /// Stacks the directories of layers, the base first, upon `under`, and the scratch upon them. A scratch must not have
@@ -55,7 +70,33 @@ impl Activation {
         });
         Ok(Self {
             root: root.map_err(io_error("stack the layers of", scratch))?,
+            parts: Given {
+                scratch: scratch.to_owned(),
+                layers: layers.to_vec(),
+                under: under.map(Path::to_owned),
+            },
         })
+    }
+
+    /// Keeps the layers where they are until the answer is dropped.
+    ///
+    /// # Errors
+    /// None: here nothing takes them away.
+    pub fn hold(&self) -> Result<Merged<'_>> {
+        Ok(Merged(PhantomData))
+    }
+
+    /// What the container has written, beside its layers. It may run meanwhile.
+    ///
+    /// # Errors
+    /// As [`Difference::open`].
+    pub fn difference(&self) -> Result<Difference> {
+        let Given {
+            scratch,
+            layers,
+            under,
+        } = &self.parts;
+        Difference::open(scratch, layers, under.as_deref())
     }
 
     /// Where the merged root is, for this process: `/proc/self/fd/N`.

@@ -12,8 +12,7 @@
 //! Everything here but the snapshotter blocks. Paths, archives and trees are hostile: objects are opened below the
 //! descriptor of their directory, no link leads out.
 //!
-//! On Windows layers and scratches are those of the system ([`ntfs`]); comparing and file tools answer
-//! [`crate::SnapshotError::Unsupported`] there.
+//! On Windows layers and scratches are those of the system ([`ntfs`]).
 
 mod chain;
 mod dispose;
@@ -29,8 +28,6 @@ mod store;
 mod activation;
 #[cfg(target_os = "linux")]
 mod difference;
-#[cfg(windows)]
-mod elsewhere;
 mod files;
 #[cfg(target_os = "linux")]
 mod object;
@@ -40,13 +37,9 @@ pub use activation::Activation;
 pub use chain::chain_id;
 #[cfg(target_os = "linux")]
 pub use difference::Difference;
+pub use files::{FilesError, FilesErrorKind, WindowsFiles};
 #[cfg(windows)]
-pub use elsewhere::{Difference, WindowsFiles};
-#[cfg(target_os = "linux")]
-pub use files::WindowsFiles;
-pub use files::{FilesError, FilesErrorKind};
-#[cfg(windows)]
-pub use ntfs::Activation;
+pub use ntfs::{Activation, Difference};
 pub use report::{Change, ChangeKind, LayerReport};
 pub use store::{WINDOWS_LAYER, WINDOWS_SCRATCH, WindowsConfig, WindowsLayers};
 

@@ -1,6 +1,10 @@
 //! What a comparison of a scratch with its layers says.
 
+use std::io::Write;
+
 use serde::{Deserialize, Serialize};
+
+use crate::error::{Result, SnapshotError};
 
 /// How a path differs from the layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -37,4 +41,22 @@ pub struct LayerReport {
     pub registry: Vec<String>,
     /// What else could not be kept, as sentences.
     pub warnings: Vec<String>,
+}
+
+/// How Windows shows a path of a layer: `C:\Users\x`.
+pub(super) fn shown(path: &str) -> String {
+    let inner = path.strip_prefix("Files").unwrap_or(path);
+    let inner = inner.strip_prefix('/').unwrap_or(inner);
+    format!("C:\\{}", inner.replace('/', "\\"))
+}
+
+/// Writes a line of JSON for each change.
+pub(super) fn write_lines(changes: &[Change], mut output: impl Write) -> Result<()> {
+    let failed = |source| SnapshotError::Output { source };
+    for change in changes {
+        let mut line = serde_json::to_vec(change).expect("two texts encode as JSON");
+        line.push(b'\n');
+        output.write_all(&line).map_err(failed)?;
+    }
+    output.flush().map_err(failed)
 }

@@ -46,6 +46,8 @@ const DIRECTORY_RIGHTS: [FILE_ACCESS_RIGHTS; 4] = [
     LIST,
 ];
 
+const LIST_RIGHTS: [FILE_ACCESS_RIGHTS; 1] = [LIST];
+
 const WRITE: FILE_ACCESS_RIGHTS = GENERIC_READ | GENERIC_WRITE | WRITE_DAC | WRITE_OWNER | SYNCHRONIZE;
 const WRITE_RIGHTS: [FILE_ACCESS_RIGHTS; 2] = [WRITE | ACCESS_SYSTEM_SECURITY, WRITE];
 const READ: FILE_ACCESS_RIGHTS = GENERIC_READ | SYNCHRONIZE;
@@ -74,10 +76,20 @@ impl Directory {
     /// Opens a directory of the host. Components before the last may be links: the path is the operator's.
     /// `ERROR_REPARSE_POINT_ENCOUNTERED` if the last is one, `ERROR_DIRECTORY` if it is a file.
     pub fn open(path: &Path) -> io::Result<Self> {
+        Self::opened(path, &DIRECTORY_RIGHTS)
+    }
+
+    /// Opens a directory of the host without any right to change it itself, for what only looks: filter drivers take the
+    /// mere right for a change. Things can be made in it and removed. Errors as [`Self::open`].
+    pub fn open_to_list(path: &Path) -> io::Result<Self> {
+        Self::opened(path, &LIST_RIGHTS)
+    }
+
+    fn opened(path: &Path, sets: &[FILE_ACCESS_RIGHTS]) -> io::Result<Self> {
         let mut denied = None;
-        for rights in DIRECTORY_RIGHTS {
+        for rights in sets {
             let opened = OpenOptions::new()
-                .access_mode(rights)
+                .access_mode(*rights)
                 .share_mode(SHARE_ALL)
                 .custom_flags(FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OPEN_REPARSE_POINT)
                 .open(path);
@@ -95,19 +107,24 @@ impl Directory {
         Err(denied.unwrap_or_else(|| io::ErrorKind::PermissionDenied.into()))
     }
 
+    /// Opens a directory in this one without any right to change it itself. As [`Self::open_to_list`].
+    pub fn list_below(&self, name: &str) -> io::Result<Self> {
+        Self::proved(self.directory(name, &LIST_RIGHTS, FILE_OPEN)?)
+    }
+
     /// Opens a directory in this one. Errors as [`Self::open`].
     pub fn open_below(&self, name: &str) -> io::Result<Self> {
-        Self::proved(self.directory(name, FILE_OPEN)?)
+        Self::proved(self.directory(name, &DIRECTORY_RIGHTS, FILE_OPEN)?)
     }
 
     /// Opens a directory in this one and makes it before, if nothing has the name. Errors as [`Self::open`].
     pub fn create_below(&self, name: &str) -> io::Result<Self> {
-        Self::proved(self.directory(name, FILE_OPEN_IF)?)
+        Self::proved(self.directory(name, &DIRECTORY_RIGHTS, FILE_OPEN_IF)?)
     }
 
     /// Makes a directory. `ERROR_ALREADY_EXISTS` if anything has the name.
     pub fn create_directory(&self, name: &str) -> io::Result<Self> {
-        Self::proved(self.directory(name, FILE_CREATE)?)
+        Self::proved(self.directory(name, &DIRECTORY_RIGHTS, FILE_CREATE)?)
     }
 
     /// The same directory, open a second time.
@@ -185,9 +202,14 @@ impl Directory {
         }
     }
 
-    fn directory(&self, name: &str, disposition: NTCREATEFILE_CREATE_DISPOSITION) -> io::Result<Object> {
+    fn directory(
+        &self,
+        name: &str,
+        rights: &[FILE_ACCESS_RIGHTS],
+        disposition: NTCREATEFILE_CREATE_DISPOSITION,
+    ) -> io::Result<Object> {
         let opening = Opening {
-            rights: &DIRECTORY_RIGHTS,
+            rights,
             share: SHARE_ALL,
             disposition,
             options: FILE_DIRECTORY_FILE,

@@ -2,9 +2,10 @@
 
 use std::io::Write;
 
+use super::Difference;
 use super::walk::What;
-use super::{Difference, shown};
-use crate::error::{Result, SnapshotError};
+use crate::error::Result;
+use crate::windows::report::{shown, write_lines};
 use crate::windows::{Change, ChangeKind};
 
 impl Difference {
@@ -33,13 +34,7 @@ impl Difference {
     ///
     /// # Errors
     /// A directory cannot be read, or the reader has gone.
-    pub fn write_changes(&self, mut output: impl Write) -> Result<()> {
-        let failed = |source| SnapshotError::Output { source };
-        for change in self.changes()? {
-            let mut line = serde_json::to_vec(&change).expect("two texts encode as JSON");
-            line.push(b'\n');
-            output.write_all(&line).map_err(failed)?;
-        }
-        output.flush().map_err(failed)
+    pub fn write_changes(&self, output: impl Write) -> Result<()> {
+        write_lines(&self.changes()?, output)
     }
 }

@@ -34,6 +34,9 @@ pub struct Difference {
 }
 
 impl Difference {
+    /// Whether a container can run while it is compared.
+    pub const WHILE_RUNNING: bool = true;
+
     /// Opens a scratch and its layers, the base first, and what was under them. The container may run meanwhile, but what
     /// it writes then may or may not be seen.
     ///
@@ -60,11 +63,4 @@ impl Difference {
     fn tables(&self) -> LowerTables<'_> {
         LowerTables::new(self.trees.iter().map(WindowsTree::table))
     }
-}
-
-/// How Windows shows a path of a layer: `C:\Users\x`.
-fn shown(path: &str) -> String {
-    let inner = path.strip_prefix("Files").unwrap_or(path);
-    let inner = inner.strip_prefix('/').unwrap_or(inner);
-    format!("C:\\{}", inner.replace('/', "\\"))
 }

@@ -12,6 +12,7 @@ use super::{Difference, wine};
 use crate::error::{Result, SnapshotError};
 use crate::windows::DEPTH;
 use crate::windows::object::Object;
+use crate::windows::report::shown;
 
 /// Where Wine and Samba keep attributes.
 pub(super) const DOS_ATTRIBUTES: &str = "user.DOSATTRIB";
@@ -395,7 +396,7 @@ pub(super) fn failed(operation: &'static str, path: &[u8], source: io::Error) ->
 
 pub(super) fn refused(path: &str, problem: impl Into<String>) -> SnapshotError {
     SnapshotError::NotALayer {
-        path: super::shown(path),
+        path: shown(path),
         problem: problem.into(),
     }
 }

@@ -13,8 +13,6 @@ pub enum FilesErrorKind {
     Precondition,
     /// Nobody reads the output any more.
     Closed,
-    /// This host cannot do it.
-    Unsupported,
     /// Anything else.
     Internal,
 }
@@ -57,9 +55,6 @@ pub enum FilesError {
     /// Nobody reads the output any more.
     #[error("the output was closed")]
     Closed,
-    /// This host cannot do it.
-    #[error("files of Windows containers can be read and written on Linux hosts only")]
-    Unsupported,
 }
 
 impl FilesError {
@@ -71,7 +66,6 @@ impl FilesError {
             Self::NotFound { .. } => FilesErrorKind::NotFound,
             Self::Refused { .. } => FilesErrorKind::Precondition,
             Self::Closed => FilesErrorKind::Closed,
-            Self::Unsupported => FilesErrorKind::Unsupported,
             Self::System { source, .. } => match source.kind() {
                 ErrorKind::NotFound
                 | ErrorKind::NotADirectory
@@ -99,10 +93,7 @@ impl FilesError {
             problem: problem.into(),
         }
     }
-}
 
-#[cfg(target_os = "linux")]
-impl FilesError {
     pub(super) fn not_found(path: &str) -> Self {
         Self::NotFound {
             path: path.to_owned(),
@@ -116,7 +107,7 @@ impl FilesError {
         }
     }
 
-    pub(super) fn system(action: &'static str, path: &str, source: impl Into<io::Error>) -> Self {
+    pub(in crate::windows) fn system(action: &'static str, path: &str, source: impl Into<io::Error>) -> Self {
         Self::System {
             action,
             path: path.to_owned(),

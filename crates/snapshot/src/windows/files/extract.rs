@@ -4,24 +4,17 @@
 //! entry makes is always new; of what was there only directories stay, and names keep the spelling that they had. Times of
 //! directories come last, because what is put into them would change them.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
-use std::os::fd::AsFd;
+use std::io::{self, BufReader, Read, Seek as _, Write as _};
 
 use layer::LayerError;
 use layer::tar::{Entry, Kind, Piece, Reader, Timestamp};
-use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, XattrFlags, chmodat, linkat,
-    mkdirat, openat, setxattr, symlinkat, unlinkat, utimensat,
-};
-use rustix::io::Errno;
 
+use super::node::{Dress, NodeKind};
 use super::pack::DOS_ATTRIBUTES;
 use super::path::{Named, inner};
 use super::remove::remove;
-use super::root::{WindowsFiles, lookup};
-use super::{CHUNK, FilesError};
-use crate::windows::object::{Object, link_in_proc};
+use super::root::WindowsFiles;
+use super::{CHUNK, FilesError, Identity, NewFile, Node};
 
 /// Most entries of an archive.
 const ENTRIES: u64 = 16 << 20;
@@ -65,7 +58,7 @@ fn refuse(error: LayerError) -> FilesError {
 /// A directory that is finished at the end.
 struct Finish {
     parts: Vec<String>,
-    identity: (u32, u32, u64),
+    identity: Identity,
     time: Timestamp,
 }
 
@@ -75,7 +68,7 @@ struct Extraction<'a> {
     base: Vec<Vec<u8>>,
     replace: bool,
     /// Where the last entry was put; the next one mostly belongs there too.
-    parent: Option<(Vec<String>, Object)>,
+    parent: Option<(Vec<String>, Node)>,
     /// Directories that get their times at the end.
     directories: Vec<Finish>,
 }
@@ -101,7 +94,7 @@ impl Extraction<'_> {
                 (parts, parent)
             }
         };
-        let result = self.put(&parent, held.len(), &name, &shown, entry, reader);
+        let result = self.put(&parent, &held, &name, &shown, entry, reader);
         if let Ok(Some(identity)) = result {
             let mut parts = held.clone();
             parts.push(name);
@@ -118,20 +111,20 @@ impl Extraction<'_> {
     /// Makes what the entry says; if that is a directory, what tells it from others.
     fn put<R: io::BufRead>(
         &self,
-        parent: &Object,
-        depth: usize,
+        parent: &Node,
+        above: &[String],
         name: &str,
         shown: &str,
         entry: &Entry,
         reader: &mut Reader<R>,
-    ) -> Result<Option<(u32, u32, u64)>, FilesError> {
-        let failed = |action| move |error: Errno| FilesError::system(action, shown, error);
+    ) -> Result<Option<Identity>, FilesError> {
+        let failed = |action| move |error: io::Error| FilesError::system(action, shown, error);
         let link = match entry.kind {
             Kind::HardLink => Some(self.linked(shown, &entry.link)?),
             _ => None,
         };
         let mut name = name.as_bytes().to_vec();
-        if let Some((spelled, existing)) = lookup(parent, &name, shown)? {
+        if let Some((spelled, existing)) = parent.lookup(&name).map_err(failed("open"))? {
             name = spelled;
             if link
                 .as_ref()
@@ -142,7 +135,7 @@ impl Extraction<'_> {
             let directory = entry.kind == Kind::Directory;
             if existing.is_directory() && directory {
                 // Its permissions are none that Windows knows of, and a share's are the host's.
-                keep_attributes(&existing, entry, shown)?;
+                existing.keep_attributes(stored(entry), shown)?;
                 return Ok(Some(existing.identity()));
             }
             if !self.replace && existing.is_directory() != directory {
@@ -155,38 +148,31 @@ impl Extraction<'_> {
                     },
                 ));
             }
+            name = parent.spelled(&name).map_err(failed("list the directory of"))?;
             remove(parent, &name, shown)?;
         }
         match entry.kind {
             Kind::Regular => file(parent, &name, shown, entry, reader)?,
             Kind::HardLink => {
                 if let Some(link) = link {
-                    linkat(
-                        CWD,
-                        link.link_in_proc(),
-                        parent,
-                        &name[..],
-                        AtFlags::SYMLINK_FOLLOW,
-                    )
-                    .map_err(failed("link"))?;
+                    parent.make_hard_link(&name, &link).map_err(failed("link"))?;
                 }
             }
             Kind::Directory => {
-                mkdirat(parent, &name[..], Mode::from_raw_mode(0o755)).map_err(failed("create"))?;
-                let made =
-                    Object::at(parent, &name).map_err(|error| FilesError::system("open", shown, error))?;
-                let made = made.filter(Object::is_directory);
+                parent.make_directory(&name).map_err(failed("create"))?;
+                let made = parent.at(&name).map_err(failed("open"))?;
+                let made = made.filter(|made| made.is_directory());
                 let made =
                     made.ok_or_else(|| FilesError::refused(shown, "it was exchanged while it was made"))?;
-                dress(&made, entry, shown)?;
+                made.dress(&dress(entry, None), shown)?;
                 return Ok(Some(made.identity()));
             }
             Kind::Symlink => {
-                let target = self.target(entry, depth, shown)?;
-                symlinkat(&target[..], parent, &name[..]).map_err(failed("create"))?;
-                let times = times(entry.mtime);
-                utimensat(parent, &name[..], &times, AtFlags::SYMLINK_NOFOLLOW)
-                    .map_err(failed("set the time of"))?;
+                let target = self.target(entry, above.len(), shown)?;
+                let directory = self.leads_to_directory(above, &target, shown);
+                parent
+                    .make_link(&name, &target, directory, entry.mtime)
+                    .map_err(failed("create"))?;
             }
             Kind::Fifo | Kind::CharacterDevice | Kind::BlockDevice => {
                 return Err(FilesError::invalid(format!(
@@ -206,9 +192,12 @@ impl Extraction<'_> {
             .collect();
         let mut depth = self.base.len() + depth;
         let mut inside = !target.starts_with(b"/") && !target.contains(&b':');
+        if self.files.drive && on_drive(&target).is_some() {
+            (depth, inside) = (0, true);
+        }
         for part in target.split(|byte| *byte == b'/') {
             match part {
-                b"" | b"." => {}
+                b"" | b"." | b"C:" | b"c:" => {}
                 b".." if depth == 0 => inside = false,
                 b".." => depth -= 1,
                 _ => depth += 1,
@@ -223,8 +212,28 @@ impl Extraction<'_> {
         )))
     }
 
+    /// Whether a link that is about to be made leads to a directory, which Windows wants to know.
+    fn leads_to_directory(&self, above: &[String], target: &[u8], shown: &str) -> bool {
+        if !cfg!(windows) {
+            return false;
+        }
+        let (mut names, rest) = match on_drive(target) {
+            Some(rest) => (Vec::new(), rest),
+            None => (self.absolute(above), target),
+        };
+        let parts = rest.split(|byte| *byte == b'/');
+        names.extend(
+            parts
+                .filter(|part| !matches!(*part, b"" | b"."))
+                .map(<[u8]>::to_vec),
+        );
+        // One that leads to nothing is taken for one of a file.
+        let found = self.files.resolve(names, true, shown);
+        matches!(found, Ok(Some(found)) if found.object(self.files).is_directory())
+    }
+
     /// Finds the file that a hard link gives another name, which is named as entries are.
-    fn linked(&self, shown: &str, target: &[u8]) -> Result<Object, FilesError> {
+    fn linked(&self, shown: &str, target: &[u8]) -> Result<Node, FilesError> {
         let parts = inner(target)?;
         let missing = || {
             let target = String::from_utf8_lossy(target);
@@ -236,7 +245,7 @@ impl Extraction<'_> {
         let found = self.files.resolve(self.absolute(&parts), false, shown)?;
         let found = found.ok_or_else(missing)?;
         let object = found.object(self.files);
-        if object.kind() != FileType::RegularFile {
+        if object.kind() != NodeKind::File {
             return Err(missing());
         }
         object
@@ -250,16 +259,18 @@ impl Extraction<'_> {
     }
 
     /// Opens a directory in which an entry is made, and makes it if need be.
-    fn enter(&self, parts: &[String]) -> Result<Object, FilesError> {
+    fn enter(&self, parts: &[String]) -> Result<Node, FilesError> {
         let shown = parts.join("\\");
         let failed = |error: io::Error| FilesError::system("open", &shown, error);
         let mut found = self.files.resolve(self.absolute(parts), true, &shown)?;
         if let (None, Some((name, above))) = (&found, parts.split_last()) {
             let parent = self.enter(above)?;
-            match mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
+            match parent.make_directory(name.as_bytes()) {
                 // A link that leads to nothing has the name.
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(error) => return Err(FilesError::system("create", &shown, error)),
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(FilesError::system("create", &shown, error));
+                }
+                _ => {}
             }
             found = self.files.resolve(self.absolute(parts), true, &shown)?;
         }
@@ -282,44 +293,36 @@ impl Extraction<'_> {
             if directory.identity() != finish.identity {
                 continue;
             }
-            utimensat(
-                CWD,
-                directory.link_in_proc(),
-                &times(finish.time),
-                AtFlags::empty(),
-            )
-            .map_err(|error| FilesError::system("set the time of", &shown, error))?;
+            directory
+                .set_modified(finish.time)
+                .map_err(|error| FilesError::system("set the time of", &shown, error))?;
         }
         Ok(())
     }
 }
 
 fn file<R: io::BufRead>(
-    parent: &Object,
+    parent: &Node,
     name: &[u8],
     shown: &str,
     entry: &Entry,
     reader: &mut Reader<R>,
 ) -> Result<(), FilesError> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = openat(parent, name, flags, Mode::from_raw_mode(0o644))
-        .map_err(|error| FilesError::system("create", shown, error))?;
-    let mut file = File::from(file);
-    let filled = fill(&mut file, shown, reader).and_then(|()| {
-        dress(&file, entry, shown)?;
-        utimensat(CWD, link_in_proc(&file), &times(entry.mtime), AtFlags::empty())
-            .map_err(|error| FilesError::system("set the time of", shown, error))
-    });
+    let made = parent.make_file(name);
+    let file = made.map_err(|error| FilesError::system("create", shown, error))?;
+    let filled =
+        fill(&file, shown, reader).and_then(|()| file.dress(&dress(entry, Some(entry.mtime)), shown));
     if filled.is_err() {
+        drop(file);
         // A part of a file must not be taken for the file; the error of the content is the one to report.
-        let _ = unlinkat(parent, name, AtFlags::empty());
+        let _ = parent.remove(name, false);
     }
     filled
 }
 
-fn fill<R: io::BufRead>(file: &mut File, shown: &str, reader: &mut Reader<R>) -> Result<(), FilesError> {
-    use std::io::Seek;
+fn fill<R: io::BufRead>(file: &NewFile, shown: &str, reader: &mut Reader<R>) -> Result<(), FilesError> {
     let failed = |error| FilesError::system("write", shown, error);
+    let mut file = file.content();
     let mut length = 0;
     while let Some(piece) = reader.next_piece().map_err(refuse)? {
         match piece {
@@ -336,50 +339,28 @@ fn fill<R: io::BufRead>(file: &mut File, shown: &str, reader: &mut Reader<R>) ->
     file.set_len(length).map_err(failed)
 }
 
-/// Sets what Windows has of permissions and attributes on something new.
-fn dress(made: impl AsFd, entry: &Entry, shown: &str) -> Result<(), FilesError> {
-    keep_attributes(&made, entry, shown)?;
-    let mode = match entry.kind {
-        Kind::Directory => 0o755,
-        _ if entry.mode & 0o222 == 0 => 0o444,
-        _ => 0o644,
-    };
-    chmodat(
-        CWD,
-        link_in_proc(&made),
-        Mode::from_raw_mode(mode),
-        AtFlags::empty(),
-    )
-    .map_err(|error| FilesError::system("set the permissions of", shown, error))
-}
-
-/// Stores the attributes that the archive has for Wine.
-fn keep_attributes(object: impl AsFd, entry: &Entry, shown: &str) -> Result<(), FilesError> {
-    let stored = entry
-        .xattrs
-        .iter()
-        .find(|(name, _)| name == DOS_ATTRIBUTES.as_bytes());
-    let Some((_, value)) = stored else { return Ok(()) };
-    match setxattr(link_in_proc(&object), DOS_ATTRIBUTES, value, XattrFlags::empty()) {
-        Ok(()) => Ok(()),
-        // The file matters more than that it is hidden.
-        Err(Errno::OPNOTSUPP) => {
-            tracing::warn!(path = shown, "attributes cannot be stored here, left out");
-            Ok(())
-        }
-        Err(error) => Err(FilesError::system("set the attributes of", shown, error)),
+/// What Windows has of the permissions and attributes of an entry.
+fn dress(entry: &Entry, modified: Option<Timestamp>) -> Dress<'_> {
+    Dress {
+        directory: entry.kind == Kind::Directory,
+        read_only: entry.mode & 0o222 == 0,
+        attributes: stored(entry),
+        modified,
     }
 }
 
-fn times(time: Timestamp) -> Timestamps {
-    Timestamps {
-        last_access: Timespec {
-            tv_sec: 0,
-            tv_nsec: UTIME_OMIT,
-        },
-        last_modification: Timespec {
-            tv_sec: time.seconds,
-            tv_nsec: time.nanoseconds.into(),
-        },
+/// The attributes that the archive has, in Wine's form.
+fn stored(entry: &Entry) -> Option<&[u8]> {
+    let name = DOS_ATTRIBUTES.as_bytes();
+    let stored = entry.xattrs.iter().find(|(known, _)| known == name);
+    stored.map(|(_, value)| &value[..])
+}
+
+/// The rest of a target, with slashes, that begins at the root of the drive.
+fn on_drive(target: &[u8]) -> Option<&[u8]> {
+    match target {
+        [b'c' | b'C', b':', b'/', rest @ ..] => Some(rest),
+        [b'/', rest @ ..] if !rest.starts_with(b"/") => Some(rest),
+        _ => None,
     }
 }

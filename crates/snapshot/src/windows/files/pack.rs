@@ -3,17 +3,16 @@
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 
-use rustix::fs::FileType;
 use tar::{Builder, EntryType, Header};
 
+use super::node::NodeKind;
 use super::path::Named;
-use super::{CHUNK, FilesError, WindowsFiles};
+use super::{CHUNK, FilesError, Identity, Node, WindowsFiles};
 use crate::windows::DEPTH;
-use crate::windows::object::Object;
 
-/// Most bytes of a path; what is deeper cannot be named by any program, Wine included.
+/// Most bytes of a path; what is deeper cannot be named by any program of Linux, Wine included, nor by most of Windows.
 const PATH: usize = 4096;
-/// Where Wine keeps attributes, and the record that carries them.
+/// Where Wine keeps attributes, and the record that carries them, from Windows too.
 pub(super) const DOS_ATTRIBUTES: &str = "user.DOSATTRIB";
 const RECORD: &str = "SCHILY.xattr.user.DOSATTRIB";
 
@@ -54,19 +53,19 @@ struct Packer<W: Write> {
     builder: Builder<io::BufWriter<W>>,
     mounts: Mounts,
     /// The first names of files that have several.
-    links: HashMap<(u32, u32, u64), Vec<u8>>,
+    links: HashMap<Identity, Vec<u8>>,
 }
 
 /// A directory that is being written.
 struct Level {
-    directory: Object,
+    directory: Node,
     name: Vec<u8>,
     /// What is in it and was not yet written, the last name first.
     rest: Vec<Vec<u8>>,
 }
 
 impl Level {
-    fn new(directory: Object, name: Vec<u8>) -> Result<Self, FilesError> {
+    fn new(directory: Node, name: Vec<u8>) -> Result<Self, FilesError> {
         let names = directory.names();
         let mut rest = names.map_err(|error| FilesError::system("list", &shown(&name), error))?;
         rest.reverse();
@@ -93,7 +92,7 @@ impl<W: Write> Packer<W> {
     }
 
     /// Writes an object with everything in it. Trees may be deeper than a thread's stack.
-    fn tree(&mut self, object: &Object, name: &[u8]) -> Result<(), FilesError> {
+    fn tree(&mut self, object: &Node, name: &[u8]) -> Result<(), FilesError> {
         self.add(object, name)?;
         if object.is_directory() {
             let object = object
@@ -104,13 +103,16 @@ impl<W: Write> Packer<W> {
         Ok(())
     }
 
-    fn content(&mut self, directory: Object, name: &[u8]) -> Result<(), FilesError> {
+    fn content(&mut self, directory: Node, name: &[u8]) -> Result<(), FilesError> {
         let mut open = vec![Level::new(directory, name.to_vec())?];
         while let Some(level) = open.last_mut() {
             let Some(child) = level.rest.pop() else {
                 open.pop();
                 continue;
             };
+            if self.mounts == Mounts::Leave && level.name.is_empty() && Node::is_of_volume(&child) {
+                continue;
+            }
             let inner = match &level.name[..] {
                 b"" => child.clone(),
                 name => [name, b"/", &child].concat(),
@@ -118,7 +120,7 @@ impl<W: Write> Packer<W> {
             if inner.len() > PATH {
                 return Err(too_deep(&inner));
             }
-            let found = Object::at(&level.directory, &child);
+            let found = level.directory.at(&child);
             let found = found.map_err(|error| FilesError::system("open", &shown(&inner), error))?;
             // A file that goes away meanwhile is none.
             let Some(found) = found else { continue };
@@ -138,7 +140,7 @@ impl<W: Write> Packer<W> {
     }
 
     /// Writes a directory or an empty file in the place of one that something is mounted on.
-    fn place(&mut self, object: &Object, name: &[u8]) -> Result<(), FilesError> {
+    fn place(&mut self, object: &Node, name: &[u8]) -> Result<(), FilesError> {
         let kind = if object.is_directory() {
             EntryType::Directory
         } else {
@@ -148,16 +150,16 @@ impl<W: Write> Packer<W> {
     }
 
     /// Writes one object without what is in it. What Windows does not have is left out.
-    fn add(&mut self, object: &Object, name: &[u8]) -> Result<(), FilesError> {
+    fn add(&mut self, object: &Node, name: &[u8]) -> Result<(), FilesError> {
         let failed = |action, error| FilesError::system(action, &shown(name), error);
         match object.kind() {
-            FileType::Directory => self.entry(object, EntryType::Directory, name, b"", 0, io::empty()),
-            FileType::Symlink => {
-                let target = object.target().map_err(|error| failed("read the link", error))?;
+            NodeKind::Directory => self.entry(object, EntryType::Directory, name, b"", 0, io::empty()),
+            NodeKind::Link => {
+                let target = object.link().map_err(|error| failed("read the link", error))?;
                 self.entry(object, EntryType::Symlink, name, &target, 0, io::empty())
             }
-            FileType::RegularFile => {
-                if object.stat.stx_nlink > 1 {
+            NodeKind::File => {
+                if object.is_linked() {
                     if let Some(first) = self.links.get(&object.identity()).cloned() {
                         return self.entry(object, EntryType::Link, name, &first, 0, io::empty());
                     }
@@ -167,11 +169,10 @@ impl<W: Write> Packer<W> {
                 let size = content.metadata().map_err(|error| failed("stat", error))?.len();
                 self.entry(object, EntryType::Regular, name, b"", size, content)
             }
-            kind => {
+            NodeKind::Other => {
                 tracing::warn!(
                     name = shown(name),
-                    ?kind,
-                    "not a file of Windows, left out of an archive"
+                    "neither file nor link, left out of an archive"
                 );
                 Ok(())
             }
@@ -180,7 +181,7 @@ impl<W: Write> Packer<W> {
 
     fn entry(
         &mut self,
-        object: &Object,
+        object: &Node,
         kind: EntryType,
         name: &[u8],
         link: &[u8],
@@ -202,7 +203,7 @@ impl<W: Write> Packer<W> {
             }
         }
         if !matches!(kind, EntryType::Symlink | EntryType::Link) {
-            let stored = object.attribute(DOS_ATTRIBUTES);
+            let stored = object.stored();
             let stored =
                 stored.map_err(|error| FilesError::system("read the attributes of", &shown(&name), error))?;
             records.extend(stored.map(|stored| (RECORD, stored)));

@@ -1,10 +1,5 @@
 //! Paths as Windows programs write them.
 
-#![cfg_attr(
-    not(any(target_os = "linux", test)),
-    expect(dead_code, reason = "there are no files to name")
-)]
-
 use layer::windows::WindowsPath;
 
 use super::FilesError;

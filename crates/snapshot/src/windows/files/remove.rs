@@ -1,15 +1,12 @@
 //! Removing a tree that somebody else may change meanwhile.
 
-use std::io::{self, ErrorKind};
+use std::io;
 
-use rustix::fs::{AtFlags, unlinkat};
-
-use super::FilesError;
-use crate::windows::object::Object;
+use super::{FilesError, Node};
 
 /// A directory that is being emptied.
 struct Level {
-    directory: Object,
+    directory: Node,
     /// Its name in the one above.
     name: Vec<u8>,
     rest: Vec<Vec<u8>>,
@@ -17,7 +14,7 @@ struct Level {
 
 /// Removes what has this name in a directory, whatever it is; nothing is followed. What is mounted is not entered: it
 /// is not the container's to lose by a copy. Trees may be deeper than a thread's stack.
-pub(super) fn remove(parent: &Object, name: &[u8], path: &str) -> Result<(), FilesError> {
+pub(super) fn remove(parent: &Node, name: &[u8], path: &str) -> Result<(), FilesError> {
     let failed = |error: io::Error| FilesError::system("remove", path, error);
     let mut open: Vec<Level> = Vec::new();
     let mut next = Some(name.to_vec());
@@ -26,14 +23,14 @@ pub(super) fn remove(parent: &Object, name: &[u8], path: &str) -> Result<(), Fil
         let Some(name) = next else {
             let Some(level) = open.pop() else { return Ok(()) };
             let above = open.last().map_or(parent, |level| &level.directory);
-            unlink(above, &level.name, AtFlags::REMOVEDIR).map_err(failed)?;
+            above.remove(&level.name, true).map_err(failed)?;
             next = open.last_mut().and_then(|level| level.rest.pop());
             if open.is_empty() {
                 return Ok(());
             }
             continue;
         };
-        match Object::at(above, &name).map_err(failed)? {
+        match above.at(&name).map_err(failed)? {
             Some(object) if object.is_mounted_in(above) => {
                 return Err(FilesError::refused(
                     path,
@@ -48,16 +45,9 @@ pub(super) fn remove(parent: &Object, name: &[u8], path: &str) -> Result<(), Fil
                     rest,
                 });
             }
-            Some(_) => unlink(above, &name, AtFlags::empty()).map_err(failed)?,
+            Some(_) => above.remove(&name, false).map_err(failed)?,
             None => {}
         }
         next = open.last_mut().and_then(|level| level.rest.pop());
-    }
-}
-
-fn unlink(parent: &Object, name: &[u8], flags: AtFlags) -> io::Result<()> {
-    match unlinkat(parent, name, flags).map_err(io::Error::from) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }

@@ -4,12 +4,9 @@ use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::path::Path;
 
-use layer::windows::folded;
-use rustix::fs::FileType;
-
+use super::node::{NodeKind, Target};
 use super::path::Named;
-use super::{FilesError, extract, pack, stat};
-use crate::windows::object::Object;
+use super::{FilesError, Node, extract, pack, rights, stat};
 
 /// Most links on a path.
 const LINKS: usize = 40;
@@ -17,8 +14,10 @@ const LINKS: usize = 40;
 /// Files of a container: its C:, or a share.
 #[derive(Debug)]
 pub struct WindowsFiles {
-    pub(super) root: Object,
+    pub(super) root: Node,
     read_only: bool,
+    /// It is C:, so that links to C: lead to its root.
+    pub(super) drive: bool,
 }
 
 /// An object that was found.
@@ -27,18 +26,35 @@ pub(super) struct Located {
     /// Its names from the root on, as the host spells them.
     pub(super) names: Vec<Vec<u8>>,
     /// The directories on the way, from below the root on, and the object itself as the last one.
-    objects: Vec<Object>,
+    objects: Vec<Node>,
 }
 
 impl WindowsFiles {
-    /// Opens a directory of the host: `Files` in a merged root, or the source of a share.
+    /// Opens a directory of the host: `Files` in a merged root, or the source of a share. Links of it that begin with a
+    /// drive lead out.
     ///
     /// # Errors
     /// It is no directory.
     pub fn open(directory: &Path, read_only: bool) -> Result<Self, FilesError> {
+        let _rights = rights()?;
         let shown = directory.to_string_lossy();
-        let root = Object::directory(directory).map_err(|error| FilesError::system("open", &shown, error))?;
-        Ok(Self { root, read_only })
+        let root = Node::root(directory).map_err(|error| FilesError::system("open", &shown, error))?;
+        Ok(Self {
+            root,
+            read_only,
+            drive: false,
+        })
+    }
+
+    /// Opens the container's C:. Where links say so, `C:` is this directory.
+    ///
+    /// # Errors
+    /// It is no directory.
+    pub fn drive(directory: &Path) -> Result<Self, FilesError> {
+        Ok(Self {
+            drive: cfg!(windows),
+            ..Self::open(directory, false)?
+        })
     }
 
     /// Writes a line of JSON about a path: `name`, `size`, `mode` (as Go's `FileMode`), `mtime`, `linkTarget`, `kind`.
@@ -46,6 +62,7 @@ impl WindowsFiles {
     /// # Errors
     /// The path does not exist, or is none.
     pub fn stat(&self, path: &str, output: impl Write) -> Result<(), FilesError> {
+        let _rights = rights()?;
         stat::run(self, &Named::new(path)?, output)
     }
 
@@ -55,6 +72,7 @@ impl WindowsFiles {
     /// # Errors
     /// The path does not exist, or is none; or the reader went away.
     pub fn archive(&self, path: &str, follow: bool, output: impl Write) -> Result<(), FilesError> {
+        let _rights = rights()?;
         pack::archive(self, &Named::new(path)?, follow, output)
     }
 
@@ -63,6 +81,7 @@ impl WindowsFiles {
     /// # Errors
     /// Something cannot be read, or the reader went away.
     pub fn export(&self, output: impl Write) -> Result<(), FilesError> {
+        let _rights = rights()?;
         pack::export(self, output)
     }
 
@@ -76,6 +95,7 @@ impl WindowsFiles {
         if self.read_only {
             return Err(FilesError::refused(path, "it is mounted read-only"));
         }
+        let _rights = rights()?;
         extract::run(self, &named, replace, input)
     }
 
@@ -119,10 +139,12 @@ impl WindowsFiles {
                     "a part of the path is not a directory",
                 ));
             }
-            let Some((name, object)) = lookup(directory, &name, shown)? else {
+            let looked = directory.lookup(&name);
+            let looked = looked.map_err(|error| FilesError::system("open", shown, error))?;
+            let Some((name, object)) = looked else {
                 return Ok(None);
             };
-            if object.kind() == FileType::Symlink && (follow || !rest.is_empty()) {
+            if object.kind() == NodeKind::Link && (follow || !rest.is_empty()) {
                 links += 1;
                 if links > LINKS {
                     return Err(FilesError::refused(shown, "too many links on the way"));
@@ -130,13 +152,17 @@ impl WindowsFiles {
                 let target = object
                     .target()
                     .map_err(|error| FilesError::system("read the link", shown, error))?;
-                if target.starts_with(b"/") {
-                    return Err(leads_out(shown));
-                }
-                let parts = target.split(|byte| *byte == b'/');
-                let parts = parts.filter(|part| !matches!(*part, b"" | b"."));
-                for part in parts.rev() {
-                    rest.push_front(part.to_vec());
+                let parts = match target {
+                    Target::Relative(parts) => parts,
+                    Target::Drive(parts) if self.drive => {
+                        found.names.clear();
+                        found.objects.clear();
+                        parts
+                    }
+                    Target::Drive(_) | Target::Outside => return Err(leads_out(shown)),
+                };
+                for part in parts.into_iter().rev() {
+                    rest.push_front(part);
                 }
                 continue;
             }
@@ -149,7 +175,7 @@ impl WindowsFiles {
 
 impl Located {
     /// The object itself.
-    pub(super) fn object<'a>(&'a self, root: &'a WindowsFiles) -> &'a Object {
+    pub(super) fn object<'a>(&'a self, root: &'a WindowsFiles) -> &'a Node {
         self.objects.last().unwrap_or(&root.root)
     }
 
@@ -166,25 +192,4 @@ impl Located {
 
 fn leads_out(shown: &str) -> FilesError {
     FilesError::refused(shown, "a link on the way leads out of the drive")
-}
-
-/// What a directory has under a name, and how it spells it: the name itself, else the first that is the same on Windows.
-pub(super) fn lookup(
-    directory: &Object,
-    name: &[u8],
-    shown: &str,
-) -> Result<Option<(Vec<u8>, Object)>, FilesError> {
-    let failed = |error| FilesError::system("open", shown, error);
-    if let Some(found) = Object::at(directory, name).map_err(failed)? {
-        return Ok(Some((name.to_vec(), found)));
-    }
-    let wanted = folded(&String::from_utf8_lossy(name));
-    for other in directory.names().map_err(failed)? {
-        if std::str::from_utf8(&other).is_ok_and(|other| folded(other) == wanted)
-            && let Some(found) = Object::at(directory, &other).map_err(failed)?
-        {
-            return Ok(Some((other, found)));
-        }
-    }
-    Ok(None)
 }

@@ -2,14 +2,13 @@
 
 use std::io::Write;
 
-use rustix::fs::FileType;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::node::NodeKind;
 use super::path::Named;
-use super::{FilesError, WindowsFiles};
-use crate::windows::object::Object;
+use super::{FilesError, Node, WindowsFiles};
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -27,7 +26,7 @@ pub(super) fn run(files: &WindowsFiles, named: &Named, mut output: impl Write) -
     let found = files.node(named, false)?;
     let object = found.object(files);
     let (kind, bits) = kind(object.kind());
-    let link_target = if object.kind() == FileType::Symlink {
+    let link_target = if object.kind() == NodeKind::Link {
         // A link that leads to nothing, or out, has no target in the container.
         let target = files.resolve(found.names.clone(), true, &named.whole);
         target
@@ -39,7 +38,7 @@ pub(super) fn run(files: &WindowsFiles, named: &Named, mut output: impl Write) -
     };
     let answer = Answer {
         name: named.base(),
-        size: object.stat.stx_size,
+        size: object.size(),
         mode: bits | (object.permissions() & 0o777),
         mtime: time(object),
         link_target,
@@ -52,16 +51,16 @@ pub(super) fn run(files: &WindowsFiles, named: &Named, mut output: impl Write) -
 }
 
 /// A word, and the bits of Go's `os.FileMode`.
-fn kind(kind: FileType) -> (&'static str, u32) {
+fn kind(kind: NodeKind) -> (&'static str, u32) {
     match kind {
-        FileType::RegularFile => ("file", 0),
-        FileType::Directory => ("directory", 1 << 31),
-        FileType::Symlink => ("symlink", 1 << 27),
-        _ => ("unknown", 1 << 19),
+        NodeKind::File => ("file", 0),
+        NodeKind::Directory => ("directory", 1 << 31),
+        NodeKind::Link => ("symlink", 1 << 27),
+        NodeKind::Other => ("unknown", 1 << 19),
     }
 }
 
-fn time(object: &Object) -> String {
+fn time(object: &Node) -> String {
     let (seconds, nanoseconds) = object.modified();
     let nanoseconds = i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
     // A file may claim any year; the format has four digits.

@@ -1,13 +1,16 @@
 //! The merged root of a container: its scratch, mounted by the system with the layers under it.
 
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::thread::sleep;
 use std::time::Duration;
 
 use win32::layers::{LayerFailure, LayerRef};
 
+use super::Difference;
 use super::store::{HostStore, privileges, refused};
-use crate::error::Result;
+use crate::disk::Unfinished;
+use crate::error::{Result, SnapshotError};
 use crate::windows::scratch::requested_size;
 
 /// The disk of a scratch, made with it.
@@ -29,7 +32,13 @@ pub struct Activation {
     scratch: PathBuf,
     volume: PathBuf,
     layers: Vec<LayerRef>,
+    /// Whether the layers are under the scratch. Who reads or writes its files holds it; an export changes it.
+    merged: RwLock<bool>,
 }
+
+/// Keeps the layers under a scratch. It belongs to one thread.
+#[derive(Debug)]
+pub struct Merged<'a>(#[expect(dead_code, reason = "it is held")] RwLockReadGuard<'a, bool>);
 
 impl Activation {
     /// Mounts a scratch upon the directories of layers, the base first. A scratch must not have two activations.
@@ -62,7 +71,60 @@ impl Activation {
             scratch: scratch.to_owned(),
             volume: volume.into(),
             layers,
+            merged: RwLock::new(true),
         })
+    }
+
+    /// Waits for exports to end, and keeps others from beginning, until the answer is dropped: while the system exports a
+    /// scratch, its layers are not under it. Blocks.
+    ///
+    /// # Errors
+    /// An export could not put the layers back.
+    pub fn hold(&self) -> Result<Merged<'_>> {
+        let merged = self.merged.read().unwrap_or_else(PoisonError::into_inner);
+        match *merged {
+            true => Ok(Merged(merged)),
+            false => Err(self.separated()),
+        }
+    }
+
+    /// What the container has written, beside its layers. Nothing of the container may run.
+    ///
+    /// # Errors
+    /// The system refuses, a layer is not what it was, or the disk is full.
+    pub fn difference(&self) -> Result<Difference> {
+        let beside = self.scratch.parent().unwrap_or(&self.scratch);
+        let folder = Unfinished::create(beside)?;
+        self.export(folder.path())?;
+        Difference::of(folder, self.layers.iter().map(|layer| layer.path.as_path()))
+    }
+
+    /// Has the system write the transport form of the scratch. It does so only while the disk is attached and the layers are
+    /// not under it.
+    fn export(&self, folder: &Path) -> Result<()> {
+        let mut merged = self.merged.write().unwrap_or_else(PoisonError::into_inner);
+        if !*merged {
+            return Err(self.separated());
+        }
+        let _privileges = privileges(&self.scratch)?;
+        let calls = self.host.calls();
+        calls
+            .unprepare(&self.scratch)
+            .map_err(refused("take the layers out of"))?;
+        *merged = false;
+        let exported = calls.export(&self.scratch, folder, &self.layers);
+        let restored = calls.prepare(&self.scratch, &self.layers);
+        *merged = restored.is_ok();
+        exported.map_err(refused("export"))?;
+        restored.map_err(refused("mount the layers again of"))
+    }
+
+    fn separated(&self) -> SnapshotError {
+        SnapshotError::Io {
+            operation: "work on the files of",
+            path: self.scratch.clone(),
+            source: std::io::Error::other("an export has left it without its layers; try again"),
+        }
     }
 
     /// The mounted volume.
@@ -87,10 +149,13 @@ impl Activation {
 
 impl Drop for Activation {
     fn drop(&mut self) {
-        for undone in [
-            self.host.calls().unprepare(&self.scratch),
-            self.host.calls().deactivate(&self.scratch),
-        ] {
+        let calls = self.host.calls();
+        let merged = *self.merged.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let unprepared = match merged {
+            true => calls.unprepare(&self.scratch),
+            false => Ok(()),
+        };
+        for undone in [unprepared, calls.deactivate(&self.scratch)] {
             if let Err(error) = undone {
                 tracing::warn!(%error, "a scratch is still mounted; its next use ends that");
             }

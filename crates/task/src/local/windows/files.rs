@@ -31,9 +31,6 @@ const KILLED: Duration = Duration::from_secs(5);
 /// What a tool works on.
 struct Rooms {
     activation: Arc<Activation>,
-    scratch: PathBuf,
-    layers: Vec<PathBuf>,
-    under: Option<PathBuf>,
     /// Instead of the container's root: a share, and whether it is read-only.
     share: Option<(PathBuf, bool)>,
 }
@@ -95,6 +92,11 @@ impl Shared {
             ));
         }
         let stage = task.turn.lock().await;
+        if stage.system.is_some() && !Difference::WHILE_RUNNING && spec.work.compares() {
+            let text =
+                format!("container {id} runs, and Windows compares only one that does not; stop it first");
+            return Err(TaskError::new(ErrorKind::InvalidState, text));
+        }
         let rooms = rooms(&task, &stage, spec.place)?;
         let process = self.process(
             gcs::NULL_ID,
@@ -171,9 +173,6 @@ fn rooms(task: &Task, stage: &Stage, place: Place) -> Result<Rooms> {
     };
     Ok(Rooms {
         activation: Arc::clone(activation),
-        scratch: task.scratch.clone(),
-        layers: task.layers.clone(),
-        under: stage.under.clone(),
         share,
     })
 }
@@ -185,11 +184,20 @@ fn work(
     input: impl Read,
     output: impl Write,
 ) -> std::result::Result<Vec<String>, Failure> {
+    // A share is what it is, whatever becomes of the layers.
+    let held = || match &rooms.share {
+        Some(_) => Ok(None),
+        None => rooms.activation.hold().map(Some),
+    };
     let files = || match &rooms.share {
         Some((path, read_only)) => WindowsFiles::open(path, *read_only),
-        None => WindowsFiles::open(&rooms.activation.files(), false),
+        None => WindowsFiles::drive(&rooms.activation.files()),
     };
-    let difference = || Difference::open(&rooms.scratch, &rooms.layers, rooms.under.as_deref());
+    let _held = match work.compares() {
+        true => None,
+        false => held()?,
+    };
+    let difference = || rooms.activation.difference();
     match work {
         FileWork::Stat { path } => files()?.stat(path, output)?,
         FileWork::Archive { path, follow } => files()?.archive(path, *follow, output)?,

@@ -155,8 +155,7 @@ impl Shared {
 
     async fn assemble(self: &Arc<Self>, spec: &TaskSpec, stage: &mut task::Stage) -> Result<()> {
         let base = self.config.windows_base.clone();
-        let (activation, under) = activate(spec, base).await?;
-        stage.under = under;
+        let activation = activate(spec, base).await?;
         if !spec.oci_spec.is_null() {
             let document = container(&self.spec, spec, &activation)?;
             let system = self.compute.create(&self.spec.id, &document.to_json()).await?;

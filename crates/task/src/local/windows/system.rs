@@ -1,6 +1,6 @@
 //! The compute system of a container: from joined layers and a specification to a document, and its end.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,19 +92,15 @@ pub(super) async fn deactivate(activation: Option<Arc<Activation>>) {
 }
 
 /// Joins layers and scratch, on a thread that may block.
-pub(super) async fn activate(
-    spec: &TaskSpec,
-    base: Option<WindowsBase>,
-) -> Result<(Activation, Option<PathBuf>)> {
+pub(super) async fn activate(spec: &TaskSpec, base: Option<WindowsBase>) -> Result<Activation> {
     let (scratch, layers) = (spec.scratch.clone(), spec.layers.clone());
     let work = move || {
         let under = base
             .map(|base| base.prepare())
             .transpose()
             .map_err(|error| TaskError::new(ErrorKind::Unsupported, error.to_string()).because(error))?;
-        let activation = Activation::new(&scratch, &layers, under.as_deref())
-            .map_err(|error| TaskError::new(ErrorKind::Io, error.to_string()).because(error))?;
-        Ok((activation, under))
+        Activation::new(&scratch, &layers, under.as_deref())
+            .map_err(|error| TaskError::new(ErrorKind::Io, error.to_string()).because(error))
     };
     tokio::task::spawn_blocking(work).await.map_err(panicked)?
 }

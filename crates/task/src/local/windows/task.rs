@@ -16,10 +16,6 @@ use crate::{Share, TaskInfo, TaskSpec, TaskState, TaskStatus};
 /// One task.
 pub(super) struct Task {
     pub(super) id: String,
-    /// The directory of its scratch.
-    pub(super) scratch: PathBuf,
-    /// The directories of its layers, base first.
-    pub(super) layers: Vec<PathBuf>,
     /// The directories and files of the host in it.
     pub(super) shares: Vec<Share>,
     /// The first process.
@@ -36,8 +32,6 @@ pub(super) struct Task {
 pub(super) struct Stage {
     /// Layers and scratch, joined.
     pub(super) activation: Option<Arc<Activation>>,
-    /// What lies below the layers.
-    pub(super) under: Option<PathBuf>,
     /// The compute system; none if nothing is to run.
     pub(super) system: Option<Arc<dyn ComputeSystem>>,
     /// The OCI process that is started first.
@@ -50,8 +44,6 @@ impl Task {
     pub(super) fn new(spec: &TaskSpec, init: Arc<WindowsProcess>) -> Self {
         Self {
             id: spec.id.clone(),
-            scratch: spec.scratch.clone(),
-            layers: spec.layers.clone(),
             shares: spec.shares.clone(),
             init,
             turn: Arc::default(),
