@@ -2,7 +2,7 @@
 //!
 //! Order of places: `--host` or `CTR_LIKE_HOST`; the socket in `CTR_LIKE_RUN_DIR`; this user's own daemon; the system's.
 //! When nobody listens at any of them, the daemon beside this program is started for this user, unless `--no-start` or
-//! `CTR_LIKE_NO_START=1` forbid it; it outlives this process. Its log goes to a file that is named when it fails.
+//! `CTR_LIKE_NO_START=1` forbid it, or the place is that of an installed service; it outlives this process. Its log goes to a file that is named when it fails.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -15,6 +15,7 @@ use api::{Client, Code, Endpoint, Status};
 use crate::environment as env;
 use crate::failure::Failure;
 use crate::render;
+use crate::service;
 
 const NAME: &str = concat!("ctr-like/", env!("CARGO_PKG_VERSION"));
 
@@ -62,7 +63,15 @@ impl Session {
     /// A connection to the daemon; starts one where that is allowed.
     pub(crate) async fn connect(&self) -> Result<Client, Failure> {
         match self.connect_only().await {
-            Err(status) if self.start && nobody_listens(&status) => Ok(self.start_daemon(&[]).await?),
+            Err(status) if self.start && nobody_listens(&status) => {
+                if service::keeps_the_place(self) {
+                    let failure = self.unreachable(status);
+                    return Err(failure.hint(
+                        "the service is installed and does not run; start it with: ctr-like daemon start",
+                    ));
+                }
+                Ok(self.start_daemon(&[]).await?)
+            }
             outcome => outcome.map_err(|status| self.unreachable(status)),
         }
     }
@@ -95,6 +104,15 @@ impl Session {
     /// Where a daemon that this user starts listens.
     pub(crate) fn endpoint(&self) -> Option<&Endpoint> {
         self.places.first()
+    }
+
+    /// The place, if it was named.
+    #[cfg_attr(
+        not(windows),
+        expect(dead_code, reason = "services have places of their own on Windows only")
+    )]
+    pub(crate) fn named_endpoint(&self) -> Option<&Endpoint> {
+        self.places.first().filter(|_| self.named)
     }
 
     /// Starts a daemon and waits until it answers.
@@ -183,6 +201,10 @@ impl Session {
         status.causes.clear();
         let failure = Failure::from(status);
         match (denied, self.start) {
+            (true, _) if cfg!(windows) => failure.hint(
+                "open a terminal with \"Run as administrator\", or have an administrator let a group of yours in: \
+                 ctr-like daemon install --group NAME",
+            ),
             (true, _) => {
                 failure.hint("run as root, or as a member of the group that the daemon's socket belongs to")
             }
@@ -197,7 +219,7 @@ fn nobody_listens(status: &Status) -> bool {
 }
 
 /// `ctr-liked` beside this program.
-fn daemon_program() -> Result<PathBuf, Failure> {
+pub(crate) fn daemon_program() -> Result<PathBuf, Failure> {
     if let Some(path) = env::var(env::DAEMON) {
         return Ok(path.into());
     }

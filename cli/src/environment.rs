@@ -20,6 +20,10 @@ pub(crate) const XDG_RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
 /// Where docker keeps `config.json` with the logins; the default is `.docker` in the home directory.
 pub(crate) const DOCKER_CONFIG: &str = "DOCKER_CONFIG";
 
+/// Where Windows has the data of programs for all users.
+#[cfg(windows)]
+pub(crate) const PROGRAM_DATA: &str = "ProgramData";
+
 /// The home directory.
 pub(crate) const HOME: &str = if cfg!(windows) { "USERPROFILE" } else { "HOME" };
 

@@ -28,6 +28,7 @@ mod quantity;
 #[cfg(test)]
 mod reference;
 mod render;
+mod service;
 mod signals;
 mod streams;
 mod template;

@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access;
 use crate::heap::Active;
 use crate::services::House;
 use crate::settings::Settings;
@@ -21,23 +22,41 @@ use crate::wiring;
 const LEAVE_REQUESTS: Duration = Duration::from_secs(5);
 const LEAVE_SANDBOXES: Duration = Duration::from_secs(30);
 
-/// Serves until a signal or `System/Shutdown`.
+/// How far the daemon is in its life; each comes once, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// The address is about to be taken.
+    Listening,
+    /// The store is about to be opened.
+    Opening,
+    /// Clients are served.
+    Serving,
+    /// No new ones are.
+    Leaving,
+}
+
+/// Serves until `stop`, a signal or `System/Shutdown`; `progress` is told when a stage begins and must not block.
 ///
 /// # Errors
 /// The store is in use or damaged, or the address cannot be listened on.
-pub(crate) async fn run(settings: Settings) -> Result<()> {
+pub(crate) async fn run(
+    settings: &Settings,
+    stop: &CancellationToken,
+    progress: &dyn Fn(Stage),
+) -> Result<()> {
+    progress(Stage::Listening);
     let endpoint: api::Endpoint = settings
         .host
         .parse()
         .with_context(|| format!("not an address: {}", settings.host))?;
     // Everything that only one daemon may touch is taken before anything is touched: the address, the sockets' directory,
     // and, by the engine, the store. Clients that connect meanwhile wait.
-    let listener = api::Listener::bind(&endpoint, &api::transport::Access::default())
+    let listener = api::Listener::bind(&endpoint, &access::of(settings.group.as_deref())?)
         .await
         .with_context(|| format!("cannot listen on {}", settings.host))?;
     let _run_dir = claim(&settings.run_dir)?;
-    let engine = wiring::engine(&settings).await?;
-    let stop = CancellationToken::new();
+    progress(Stage::Opening);
+    let engine = wiring::engine(settings).await?;
     let house = House {
         engine: engine.clone(),
         settings: Arc::new(settings.clone()),
@@ -69,7 +88,9 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
             () = signals.cancelled() => {}
         }
     });
+    progress(Stage::Serving);
     server.serve(listener, stop.clone()).await;
+    progress(Stage::Leaving);
 
     tracing::info!("leaving");
     house.tracker.close();

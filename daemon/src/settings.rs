@@ -24,6 +24,9 @@ pub(crate) struct Flags {
     /// Where to listen: unix:///PATH or npipe:////./pipe/NAME
     #[arg(long, env = "CTR_LIKE_HOST", value_name = "ADDRESS")]
     host: Option<String>,
+    /// A group whose members may connect, besides administrators and the daemon's own user
+    #[arg(long, env = "CTR_LIKE_GROUP", value_name = "NAME")]
+    group: Option<String>,
     /// The settings file
     #[arg(long, env = "CTR_LIKE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -63,6 +66,7 @@ struct File {
     root: Option<PathBuf>,
     run_dir: Option<PathBuf>,
     host: Option<String>,
+    group: Option<String>,
     log: Option<String>,
     guest_agent: Option<PathBuf>,
     shim: Option<PathBuf>,
@@ -134,6 +138,8 @@ pub(crate) struct Settings {
     pub(crate) run_dir: PathBuf,
     /// Where to listen.
     pub(crate) host: String,
+    /// A group whose members may connect.
+    pub(crate) group: Option<String>,
     /// What to log.
     pub(crate) log: String,
     /// The guest agent.
@@ -187,6 +193,7 @@ impl Settings {
             wine_prefix: absolute(wine_prefix.unwrap_or_else(|| root.join("prefix")))?,
             root,
             host: flags.host.or(file.host).unwrap_or_else(|| default_host(&run_dir)),
+            group: flags.group.or(file.group),
             run_dir: absolute(run_dir)?,
             log: flags.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
             guest_agent: flags
@@ -302,7 +309,7 @@ mod tests {
         let file = folder.join("daemon.toml");
         std::fs::write(
             &file,
-            "log = \"debug\"\nmemory_mb = 2049\nroot = \"/from/file\"\n[uvm]\nservice = \"per-instance\"\n",
+            "log = \"debug\"\ngroup = \"containers\"\nmemory_mb = 2049\nroot = \"/from/file\"\n[uvm]\nservice = \"per-instance\"\n",
         )
         .unwrap();
         let flags = Flags {
@@ -314,6 +321,7 @@ mod tests {
         assert_eq!(settings.root, std::path::absolute("/from/flag").unwrap());
         assert_eq!((settings.log.as_str(), settings.memory_mb), ("debug", 2048));
         assert_eq!(settings.uvm.service, Service::PerInstance);
+        assert_eq!(settings.group.as_deref(), Some("containers"));
         std::fs::write(&file, "colour = \"red\"\n").unwrap();
         assert!(Settings::resolve(flags).is_err());
         std::fs::remove_dir_all(&folder).unwrap();

@@ -15,7 +15,7 @@ fn repository() -> PathBuf {
 /// Permitted edges; `docs/architecture.md` shows the same table.
 const EDGES: &[(&str, &[&str])] = &[
     ("api", &["win32"]),
-    ("cli", &["api", "win32"]),
+    ("cli", &["api", "hcs", "win32"]),
     ("compute", &["hcs", "win32"]),
     ("computecore-double", &["compute", "hcs"]),
     ("computestorage-double", &["layerstore-double"]),

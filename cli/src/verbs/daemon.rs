@@ -1,4 +1,7 @@
-//! `ctr-like daemon start|stop|status`.
+//! `ctr-like daemon install|uninstall|start|stop|status`.
+//!
+//! What is about an installed service is done by [`crate::service`]; the rest here: a daemon of the user, which listens at the place of
+//! the session.
 
 use std::time::Duration;
 
@@ -9,8 +12,9 @@ use clap::{Args, Subcommand};
 use crate::connect::Session;
 use crate::failure::{Failure, Outcome};
 use crate::render;
+use crate::service::{self, Installation};
 
-/// Start, stop or look for the daemon
+/// Install, start, stop or look for the daemon
 #[derive(Debug, Args)]
 #[command(arg_required_else_help = true)]
 pub(crate) struct Daemon {
@@ -20,7 +24,15 @@ pub(crate) struct Daemon {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Start it in the background, unless it runs
+    /// Install it as a Windows service that starts with the system; again to change its arguments
+    Install(Installation),
+    /// Stop the Windows service with its containers and remove it; what it stored stays
+    Uninstall {
+        /// Remove what it stored, too
+        #[arg(long)]
+        purge: bool,
+    },
+    /// Start the service, or without one a daemon in the background, unless it runs
     Start {
         /// Arguments for the daemon, after --
         #[arg(last = true, value_name = "ARG")]
@@ -32,9 +44,12 @@ enum Verb {
         #[arg(long)]
         containers: bool,
     },
-    /// Say whether it runs; the exit code is 1 when it does not
+    /// Say whether it runs; the exit code is 3 when it does not, and 4 when on Windows there is no service either
     Status,
 }
+
+/// The exit code of `status` when nothing runs.
+const NOT_RUNNING: i32 = if cfg!(windows) { 4 } else { 3 };
 
 /// How long a daemon may take to end.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -42,30 +57,53 @@ const PATIENCE: Duration = Duration::from_secs(60);
 impl Daemon {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         match self.verb {
-            Verb::Start { arguments } => match session.connect_only().await {
-                Ok(client) => {
-                    let version = &client.server_version().version;
-                    render::note(&format!("ctr-like: the daemon runs already (version {version})"));
-                    Ok(0)
-                }
-                Err(status) if status.code == Code::Unavailable => {
-                    session.start_daemon(&arguments).await?;
-                    Ok(0)
-                }
-                Err(status) => Err(status.into()),
+            Verb::Install(installation) => service::install(session, installation).await,
+            Verb::Uninstall { purge } => service::uninstall(session, purge).await,
+            Verb::Start { arguments } => start(session, &arguments).await,
+            Verb::Stop { containers } => match service::stop(session, containers).await? {
+                Some(code) => Ok(code),
+                None => stop(session, containers).await,
             },
-            Verb::Stop { containers } => stop(session, containers).await,
-            Verb::Status => {
-                let client = session.connect_running().await?;
-                let version = client.server_version();
-                render::line(&format!(
-                    "running, version {}, API {} to {}",
-                    version.version, version.api.min, version.api.max
-                ))?;
-                Ok(0)
-            }
+            Verb::Status => match service::status(session).await? {
+                Some(code) => Ok(code),
+                None => status(session).await,
+            },
         }
     }
+}
+
+async fn start(session: &Session, arguments: &[String]) -> Outcome {
+    // Arguments are for a daemon of this user: those of the service are in its definition.
+    if arguments.is_empty()
+        && let Some(code) = service::start(session).await?
+    {
+        return Ok(code);
+    }
+    match session.connect_only().await {
+        Ok(client) => {
+            let version = &client.server_version().version;
+            render::note(&format!("ctr-like: the daemon runs already (version {version})"));
+            Ok(0)
+        }
+        Err(status) if status.code == Code::Unavailable => {
+            session.start_daemon(arguments).await?;
+            Ok(0)
+        }
+        Err(status) => Err(status.into()),
+    }
+}
+
+async fn status(session: &Session) -> Outcome {
+    let client = session
+        .connect_running()
+        .await
+        .map_err(|failure| failure.exit(NOT_RUNNING))?;
+    let version = client.server_version();
+    render::line(&format!(
+        "running, version {}, API {} to {}",
+        version.version, version.api.min, version.api.max
+    ))?;
+    Ok(0)
 }
 
 async fn stop(session: &Session, stop_containers: bool) -> Outcome {

@@ -1,7 +1,7 @@
 //! The one home of unsafe code for Windows.
 //!
-//! `api` takes its named pipe from here, `compute` the Host Compute Service, `snapshot` Windows' layers, `daemon` its service facts and the presence of that
-//! service, `cli` the console, `wineinit` processes, jobs and the registry. Nothing here knows containers.
+//! `api` takes its named pipe from here, `compute` the Host Compute Service, `snapshot` Windows' layers, `daemon` the presence of that service and being a
+//! service itself, `cli` the console and the service manager, `wineinit` processes, jobs and the registry. Nothing here knows containers.
 //!
 //! One file per facility. Each wraps raw handles and strings in types that release them, and offers safe functions only; an
 //! `unsafe` block never leaves its file and carries the reason why it is sound. Constants come from `windows-sys`.
@@ -27,7 +27,11 @@ pub mod control_event;
 #[cfg(windows)]
 pub mod dynamic;
 #[cfg(windows)]
+pub mod event_log;
+#[cfg(windows)]
 pub mod file;
+#[cfg(windows)]
+pub mod folder;
 #[cfg(windows)]
 mod handle;
 #[cfg(windows)]
@@ -50,6 +54,8 @@ pub mod processes;
 pub mod registry;
 #[cfg(windows)]
 pub mod security;
+#[cfg(windows)]
+pub mod service;
 #[cfg(windows)]
 pub mod system_event;
 #[cfg(windows)]

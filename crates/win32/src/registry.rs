@@ -3,10 +3,11 @@
 use std::io;
 use std::ptr::{null, null_mut};
 
-use windows_sys::Win32::Foundation::ERROR_SUCCESS;
+use windows_sys::Win32::Foundation::{ERROR_FILE_NOT_FOUND, ERROR_SUCCESS};
 use windows_sys::Win32::System::Registry::{
     HKEY, HKEY_LOCAL_MACHINE, KEY_SET_VALUE, REG_OPTION_NON_VOLATILE, REG_OPTION_VOLATILE, REG_SZ,
-    RRF_RT_REG_DWORD, RegCloseKey, RegCreateKeyExW, RegDeleteTreeW, RegGetValueW, RegSetValueExW,
+    RRF_RT_REG_DWORD, RRF_RT_REG_SZ, RegCloseKey, RegCreateKeyExW, RegDeleteTreeW, RegGetValueW,
+    RegSetValueExW,
 };
 
 use crate::handle::wide;
@@ -92,6 +93,32 @@ pub fn number(path: &str, name: &str) -> io::Result<u32> {
     Ok(value)
 }
 
+/// A text of a key, `None` if there is none.
+pub fn text(path: &str, name: &str) -> io::Result<Option<String>> {
+    let (path, name) = (wide(path)?, wide(name)?);
+    let mut units = vec![0_u16; 4096];
+    let mut size = u32::try_from(size_of_val(&units[..])).map_err(io::Error::other)?;
+    // SAFETY: the strings are NUL-terminated; the buffer has the size that is passed, and no other type is accepted.
+    let code = unsafe {
+        RegGetValueW(
+            HKEY_LOCAL_MACHINE,
+            path.as_ptr(),
+            name.as_ptr(),
+            RRF_RT_REG_SZ,
+            null_mut(),
+            units.as_mut_ptr().cast(),
+            &raw mut size,
+        )
+    };
+    match code {
+        ERROR_FILE_NOT_FOUND => Ok(None),
+        code => result(code).map(|()| {
+            let end = units.iter().position(|unit| *unit == 0);
+            Some(String::from_utf16_lossy(&units[..end.unwrap_or(units.len())]))
+        }),
+    }
+}
+
 fn result(code: u32) -> io::Result<()> {
     if code == ERROR_SUCCESS {
         Ok(())
@@ -111,6 +138,8 @@ mod tests {
         key.set_text("name", "value").unwrap();
         key.set("", 4, &7_u32.to_le_bytes()).unwrap();
         drop(key);
+        assert_eq!(text(PATH, "name").unwrap().as_deref(), Some("value"));
+        assert_eq!(text(PATH, "nothing").unwrap(), None);
         delete(r"Software\ctr-like-test").unwrap();
         assert_eq!(
             delete(r"Software\ctr-like-test").unwrap_err().raw_os_error(),

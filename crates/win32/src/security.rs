@@ -7,16 +7,18 @@ use std::ffi::c_void;
 use std::io;
 use std::mem::size_of;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
-use std::ptr::null_mut;
+use std::ptr::{null, null_mut};
 
 use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::Security::Authorization::{
     ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW, GetSecurityInfo,
-    SDDL_REVISION_1, SE_KERNEL_OBJECT,
+    SDDL_REVISION_1, SE_FILE_OBJECT, SE_KERNEL_OBJECT, SE_OBJECT_TYPE,
 };
 use windows_sys::Win32::Security::{
-    GetTokenInformation, OWNER_SECURITY_INFORMATION, PSID, SECURITY_ATTRIBUTES, TOKEN_INFORMATION_CLASS,
-    TOKEN_OWNER, TOKEN_QUERY, TOKEN_USER, TokenOwner, TokenUser,
+    ACL, GetSecurityDescriptorDacl, GetSecurityDescriptorOwner, GetTokenInformation, LookupAccountNameW,
+    OWNER_SECURITY_INFORMATION, PSID, SECURITY_ATTRIBUTES, SidTypeAlias, SidTypeGroup, SidTypeUser,
+    SidTypeWellKnownGroup, TOKEN_INFORMATION_CLASS, TOKEN_OWNER, TOKEN_QUERY, TOKEN_USER, TokenOwner,
+    TokenUser,
 };
 use windows_sys::Win32::System::Threading::{
     GetCurrentProcess, OpenProcess, OpenProcessToken, PROCESS_QUERY_LIMITED_INFORMATION,
@@ -28,6 +30,9 @@ use crate::handle::{LocalBlock, check, wide};
 pub const SID_SYSTEM: &str = "S-1-5-18";
 /// String form of the well-known identifier of the built-in Administrators group.
 pub const SID_ADMINISTRATORS: &str = "S-1-5-32-544";
+
+/// The most bytes of a security identifier; `SECURITY_MAX_SID_SIZE` of winnt.h, which the bindings lack.
+const SECURITY_MAX_SID_SIZE: u32 = 68;
 
 /// A self-relative security descriptor.
 #[derive(Debug)]
@@ -62,6 +67,25 @@ impl SecurityDescriptor {
             bInheritHandle: 0,
         }
     }
+
+    /// Its owner and its access list, for calls that take them one by one. Valid while `self` lives.
+    pub(crate) fn owner_and_list(&self) -> io::Result<(PSID, *const ACL)> {
+        let (mut owner, mut list): (PSID, *mut ACL) = (null_mut(), null_mut());
+        let (mut present, mut defaulted) = (0, 0);
+        // SAFETY: the descriptor is valid while `self` lives; the out pointers are valid.
+        check(unsafe { GetSecurityDescriptorOwner(self.0.as_ptr(), &mut owner, &mut defaulted) })?;
+        // SAFETY: as above.
+        check(unsafe {
+            GetSecurityDescriptorDacl(self.0.as_ptr(), &mut present, &mut list, &mut defaulted)
+        })?;
+        if owner.is_null() || list.is_null() {
+            // A null list would let everybody in.
+            return Err(io::Error::other(
+                "the security descriptor has no owner or no access list",
+            ));
+        }
+        Ok((owner, list))
+    }
 }
 
 /// The user this process runs as.
@@ -88,13 +112,61 @@ pub fn process_user_sid(pid: u32) -> io::Result<String> {
 
 /// The owner of a kernel object such as a pipe; the handle needs the right to read the descriptor.
 pub fn object_owner_sid(object: &impl AsRawHandle) -> io::Result<String> {
+    owner_sid(object, SE_KERNEL_OBJECT)
+}
+
+/// The owner of a file or folder; the handle needs the right to read the descriptor.
+pub fn file_owner_sid(file: &impl AsRawHandle) -> io::Result<String> {
+    owner_sid(file, SE_FILE_OBJECT)
+}
+
+/// The identifier of a user or group by its name, such as `Users` or `DOMAIN\\Operators`; one in string form is given back.
+///
+/// Names are those of this system's language. An unknown one is an error with the Win32 code; a name of something that has
+/// no members, such as a computer, is [`io::ErrorKind::InvalidInput`]. Blocks, over the network for a name of a domain.
+pub fn account_sid(name: &str) -> io::Result<String> {
+    let is_sid = name.strip_prefix("S-1-").is_some_and(|rest| {
+        !rest.is_empty() && rest.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit())
+    });
+    if is_sid {
+        return Ok(name.to_owned());
+    }
+    let name = wide(name)?;
+    let (mut sid, mut domain) = ([0_u64; SECURITY_MAX_SID_SIZE as usize / 8 + 1], [0_u16; 512]);
+    let mut sid_size = SECURITY_MAX_SID_SIZE;
+    let mut domain_size = 512;
+    let mut kind = 0;
+    // SAFETY: null is this computer; the name is NUL-terminated; both buffers have the sizes that are said, and the one for the
+    // identifier is aligned.
+    check(unsafe {
+        LookupAccountNameW(
+            null(),
+            name.as_ptr(),
+            sid.as_mut_ptr().cast(),
+            &mut sid_size,
+            domain.as_mut_ptr(),
+            &mut domain_size,
+            &mut kind,
+        )
+    })?;
+    if ![SidTypeUser, SidTypeGroup, SidTypeAlias, SidTypeWellKnownGroup].contains(&kind) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is neither a user nor a group",
+        ));
+    }
+    // SAFETY: on success the buffer has a valid identifier.
+    unsafe { sid_to_string(sid.as_mut_ptr().cast()) }
+}
+
+fn owner_sid(object: &impl AsRawHandle, kind: SE_OBJECT_TYPE) -> io::Result<String> {
     let mut owner: PSID = null_mut();
     let mut descriptor = null_mut();
     // SAFETY: the handle is open for the duration of the borrow; both out pointers are valid; the others are optional.
     let status = unsafe {
         GetSecurityInfo(
             object.as_raw_handle(),
-            SE_KERNEL_OBJECT,
+            kind,
             OWNER_SECURITY_INFORMATION,
             &mut owner,
             null_mut(),
@@ -180,6 +252,15 @@ mod tests {
         assert!(sid.starts_with("S-1-5-"), "{sid}");
         assert_eq!(process_user_sid(std::process::id()).unwrap(), sid);
         assert!(default_owner_sid().unwrap().starts_with("S-1-5-"));
+    }
+
+    #[test]
+    fn accounts_are_found_by_name_and_taken_in_string_form() {
+        assert_eq!(account_sid("S-1-5-32-545").unwrap(), "S-1-5-32-545");
+        assert_eq!(account_sid("Everyone").unwrap(), "S-1-1-0");
+        for nobody in ["no such group", "", "S-1-", "S-1-5-32-545)(A"] {
+            assert!(account_sid(nobody).is_err(), "{nobody}");
+        }
     }
 
     #[test]
