@@ -1,9 +1,17 @@
 //! Console events, termination of trees, shutdown.
 
-use compute::SystemEvent;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use compute::{ComputeService, SystemEvent};
+use emulator::{Config, Emulator, Machine, WineConfig};
 use hcs::{Document, ExitType, SignalProcessOptions, WindowsSignal};
 
-use crate::host::{Host, run, spawn, until};
+use serde_json::json;
+
+use crate::host::{Host, agent, document, id, run, spawn, until, wine};
 
 fn signal(signal: WindowsSignal) -> String {
     SignalProcessOptions::windows(signal).to_json()
@@ -105,7 +113,64 @@ async fn a_shutdown_tells_everybody_and_is_graceful() {
     };
     assert_eq!(exit.exit_type, Some(ExitType::GracefulExit));
     // The registry was saved on the way out.
-    let registry = std::fs::read_to_string(volume.upper.join("Registry/system.reg")).unwrap();
+    let registry = fs::read_to_string(volume.upper.join("Registry/system.reg")).unwrap();
     assert!(registry.contains("web-1"));
+    assert_eq!(host.leftovers(), Vec::<String>::new());
+}
+
+/// A Wine whose server takes a second until it can be reached, in a directory that containers see.
+fn slow_wine() -> tempfile::TempDir {
+    let real = ["/usr/lib/wine/wineserver64", "/usr/lib/wine/wineserver"]
+        .into_iter()
+        .find(|path| Path::new(path).exists())
+        .expect("these tests need Wine: apt-get install wine64");
+    let directory = tempfile::tempdir_in("/opt").unwrap();
+    for (name, text) in [
+        (
+            "wine64",
+            "#!/bin/sh\nexec /usr/lib/wine/wine64 \"$@\"\n".to_owned(),
+        ),
+        (
+            "wineserver64",
+            format!("#!/bin/sh\n[ \"$1\" != -p ] || sleep 1\nexec {real} \"$@\"\n"),
+        ),
+    ] {
+        let path = directory.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    }
+    directory
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_right_after_the_start_is_graceful() {
+    let (host, slow) = (Host::new(), slow_wine());
+    let emulator = Emulator::new(Config {
+        run_dir: host.directory.path().join("run"),
+        agent: agent(),
+        host_network: false,
+        machine: Machine::Wine(WineConfig {
+            program: slow.path().join("wine64"),
+            ..wine()
+        }),
+    })
+    .unwrap();
+    let volume = host.volume();
+    let text = document(&volume, json!({})).to_string();
+    let system = emulator.create(&id(), &text).await.unwrap();
+    system.start().await.unwrap();
+    let mut events = system.events();
+    system.shutdown("").await.unwrap();
+    let exit = async {
+        loop {
+            if let SystemEvent::Exited(exit) = events.recv().await.unwrap() {
+                break exit;
+            }
+        }
+    };
+    let exit = tokio::time::timeout(Duration::from_secs(60), exit)
+        .await
+        .expect("the container runs on, with a server that was not told");
+    assert_eq!(exit.exit_type, Some(ExitType::GracefulExit));
     assert_eq!(host.leftovers(), Vec::<String>::new());
 }

@@ -13,6 +13,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags, recvmsg, send,
@@ -33,6 +34,8 @@ struct Server<'a> {
     config: &'a Config,
     control: OwnedFd,
     processes: Vec<Process>,
+    /// Starts Wine's server, and ends when that can be reached.
+    starter: Option<Pid>,
     /// A shutdown was asked for.
     ending: bool,
 }
@@ -46,11 +49,12 @@ pub(super) fn serve(config: &Config, control: OwnedFd) -> Result<ExitCode, Sandb
     children.thread_block().map_err(|errno| failed()(errno.into()))?;
     let signals = SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .map_err(|errno| failed()(errno.into()))?;
-    wine_server(config, &["-p"]).map_err(SandboxError::step("start the server of Wine"))?;
+    let starter = wine_server(config, &["-p"]).map_err(SandboxError::step("start the server of Wine"))?;
     let mut server = Server {
         config,
         control,
         processes: Vec::new(),
+        starter: Some(starter),
         ending: false,
     };
     server
@@ -82,8 +86,8 @@ fn give_up_privileges() -> io::Result<()> {
     Ok(())
 }
 
-/// Runs Wine's server with arguments, in the background of this container.
-fn wine_server(config: &Config, arguments: &[&str]) -> io::Result<()> {
+/// Runs Wine's server with arguments, in the background of this container. Says who has to be waited for before it has done that.
+fn wine_server(config: &Config, arguments: &[&str]) -> io::Result<Pid> {
     let directory = config.wine.parent().unwrap_or(Path::new("/"));
     // Debian puts a script before the program.
     let program = ["wineserver64", "wineserver"]
@@ -105,7 +109,8 @@ fn wine_server(config: &Config, arguments: &[&str]) -> io::Result<()> {
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     // Reaped like every other child.
-    command.spawn().map(drop)
+    let id = command.spawn()?.id();
+    i32::try_from(id).map(Pid::from_raw).map_err(io::Error::other)
 }
 
 impl Server<'_> {
@@ -150,9 +155,16 @@ impl Server<'_> {
 
     /// Saves the registry, as the last thing.
     fn end(&self) -> ExitCode {
+        // A server that nobody can reach yet would not be told, and stay.
+        while let Some(starter) = self.starter {
+            match waitpid(starter, None) {
+                Err(Errno::EINTR) => {}
+                _ => break,
+            }
+        }
         match wine_server(self.config, &["-k"]) {
             // Every child is gone when the server and the program that told it are.
-            Ok(()) => loop {
+            Ok(_) => loop {
                 match waitpid(None, None) {
                     Ok(_) | Err(Errno::EINTR) => {}
                     Err(_) => return ExitCode::SUCCESS,
@@ -188,6 +200,7 @@ impl Server<'_> {
                     return events;
                 }
             };
+            self.starter = self.starter.filter(|starter| *starter != pid);
             for process in &mut self.processes {
                 events.extend(process.member_ended(pid.as_raw(), killed));
             }
