@@ -73,7 +73,9 @@ pub fn import_windows(
                 reader.stream_begins(spooled);
                 spooled += entry.size();
             }
-            while let Some(piece) = reader.next_piece()? {
+            // Other entries have no content, whatever their size says; the reader passes over it.
+            let content = matches!(entry.kind, Kind::File { .. } | Kind::Stream { .. });
+            while content && let Some(piece) = reader.next_piece()? {
                 if stream {
                     keep(spool, &piece).map_err(LayerError::write)?;
                 }
@@ -113,5 +115,120 @@ fn keep(spool: &mut impl Write, piece: &Piece<'_>) -> io::Result<()> {
     match piece {
         Piece::Data(bytes) => spool.write_all(bytes),
         Piece::Hole(length) => io::copy(&mut io::repeat(0).take(*length), spool).map(drop),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes down what comes, and panics at content that belongs to nothing.
+    #[derive(Default)]
+    struct Notes {
+        lines: Vec<String>,
+        open: bool,
+    }
+
+    impl ImportTarget for Notes {
+        fn object(&mut self, entry: &Entry) -> Result<(), LayerError> {
+            assert!(!self.open, "two at once");
+            self.open = !matches!(entry.kind, Kind::Directory(_));
+            self.lines.push(entry.path.as_str().to_owned());
+            Ok(())
+        }
+
+        fn stream(&mut self, name: &StreamName, _: u64) -> Result<(), LayerError> {
+            assert!(self.open, "a stream of nothing");
+            self.lines.push(format!(":{}", name.as_str()));
+            Ok(())
+        }
+
+        fn content(&mut self, piece: Piece<'_>) -> Result<(), LayerError> {
+            assert!(self.open, "content of nothing");
+            if let Piece::Data(bytes) = piece {
+                self.lines.push(String::from_utf8_lossy(bytes).into_owned());
+            }
+            Ok(())
+        }
+
+        fn close(&mut self) -> Result<(), LayerError> {
+            assert!(std::mem::take(&mut self.open), "closed twice");
+            self.lines.push("end".to_owned());
+            Ok(())
+        }
+    }
+
+    fn tar(entries: &[(&str, u8, &str, &[u8])]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (name, kind, link, content) in entries {
+            let mut header = tar::Header::new_ustar();
+            header.set_path(name).unwrap();
+            header.set_entry_type(tar::EntryType::new(*kind));
+            if !link.is_empty() {
+                header.set_link_name(link).unwrap();
+            }
+            header.set_size(content.len() as u64);
+            header.set_mode(0o644);
+            header.set_cksum();
+            builder.append(&header, *content).unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    fn import(
+        archive: &[u8],
+        parents: Option<&[&Table]>,
+    ) -> Result<(Vec<String>, Vec<u8>, Imported), LayerError> {
+        let (mut notes, mut spool) = (Notes::default(), Vec::new());
+        let limits = WindowsLimits::default();
+        let imported = import_windows(archive, parents, &limits, &mut notes, &mut spool)?;
+        assert!(!notes.open, "the last one was left open");
+        Ok((notes.lines, spool, imported))
+    }
+
+    #[test]
+    fn objects_come_one_after_another_with_their_content_and_streams() {
+        let archive = tar(&[
+            ("Files", b'5', "", b""),
+            ("Files/a.txt", b'0', "", b"one"),
+            ("Files/a.txt:note", b'0', "", b"two"),
+            ("Files/b.txt", b'1', "Files/a.txt", b""),
+            ("Files/c.txt", b'0', "", b""),
+        ]);
+        let (lines, spool, imported) = import(&archive, None).unwrap();
+        let expected = [
+            "Files",
+            "Files/a.txt",
+            "one",
+            ":note",
+            "two",
+            "end",
+            "Files/c.txt",
+            "end",
+        ];
+        assert_eq!(lines, expected);
+        assert_eq!(spool, b"two");
+        assert_eq!((imported.entries, imported.tar_bytes), (5, archive.len() as u64));
+    }
+
+    #[test]
+    fn content_of_what_has_none_reaches_nobody() {
+        let base = import(&tar(&[("Files/x", b'0', "", b"x")]), None).unwrap().2;
+        for entry in [
+            ("Files/d", b'5', "", &b"content"[..]),
+            ("Files/l", b'2', "elsewhere", b"content"),
+            ("Files/h", b'1', "Files/x", b"content"),
+            ("Files/.wh.x", b'0', "", b"content"),
+        ] {
+            let archive = tar(&[entry, ("Files/last", b'0', "", b"last")]);
+            // Refused, or passed over.
+            if let Ok((lines, ..)) = import(&archive, Some(&[&base.table])) {
+                assert!(!lines.contains(&"content".to_owned()), "{lines:?}");
+                assert!(
+                    lines.ends_with(&["last".to_owned(), "end".to_owned()]),
+                    "{lines:?}"
+                );
+            }
+        }
     }
 }
