@@ -109,6 +109,14 @@ fn a_machine_that_is_killed_ends_its_container_with_a_cause_and_no_other() {
     assert_eq!(daemon.cli(["exec", dead, "echo", "again"]).ok(), "again");
 }
 
+/// The ends of a machine's containers are told while it is being cleared away.
+fn no_machine_is_listed(daemon: &TestDaemon) {
+    wait::until("the machine is gone from the list", || {
+        let list = daemon.cli(["system", "vm", "ls", "-q"]).ok();
+        list.is_empty().then_some(())
+    });
+}
+
 #[test]
 fn containers_share_a_machine_that_can_be_looked_into_and_ended() {
     let daemon = TestDaemon::start_with_shared_machine();
@@ -177,14 +185,7 @@ fn containers_share_a_machine_that_can_be_looked_into_and_ended() {
         let state = inspect(&daemon, name)["State"].clone();
         assert_ne!(state["Error"], "", "{state}");
     }
-    // The ends of its containers are told while it is being cleared away.
-    wait::until("the machine is gone from the list", || {
-        daemon
-            .cli(["system", "vm", "ls", "-q"])
-            .ok()
-            .is_empty()
-            .then_some(())
-    });
+    no_machine_is_listed(&daemon);
     // Its last words are still there, also under the name of a container.
     daemon.cli(["system", "vm", "logs", "--tail", "5", "second"]).ok();
 
@@ -194,14 +195,7 @@ fn containers_share_a_machine_that_can_be_looked_into_and_ended() {
     assert_ne!(next, id);
     assert_eq!(daemon.cli(["system", "vm", "rm", "-f", "first"]).ok(), next);
     daemon.cli(["wait", "first"]).ok();
-    // The ends of its containers are told while it is being cleared away.
-    wait::until("the machine is gone from the list", || {
-        daemon
-            .cli(["system", "vm", "ls", "-q"])
-            .ok()
-            .is_empty()
-            .then_some(())
-    });
+    no_machine_is_listed(&daemon);
 }
 
 #[test]

@@ -23,7 +23,7 @@ use windows_sys::Win32::Storage::FileSystem::{
     FILE_FLAG_OPEN_REPARSE_POINT, FILE_READ_ATTRIBUTES, READ_CONTROL, WRITE_DAC, WRITE_OWNER,
 };
 
-use crate::handle::{check, wide};
+use crate::handle::{check, succeeded, wide};
 use crate::security::{
     SID_ADMINISTRATORS, SID_SYSTEM, SecurityDescriptor, current_user_sid, default_owner_sid, file_owner_sid,
 };
@@ -130,11 +130,7 @@ fn protect(folder: &File, descriptor: &SecurityDescriptor) -> io::Result<()> {
             null(),
         )
     };
-    if code == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::from_raw_os_error(code.cast_signed()))
-    }
+    succeeded(code)
 }
 
 #[cfg(test)]

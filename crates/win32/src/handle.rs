@@ -1,11 +1,11 @@
-//! Memory and strings that the other files share: UTF-16 arguments and blocks that Win32 allocates with `LocalAlloc`.
+//! What the other files share: UTF-16 arguments, answers of calls, and blocks that Win32 allocates with `LocalAlloc`.
 
 use std::ffi::{OsStr, c_void};
 use std::io;
 use std::os::windows::ffi::OsStrExt;
 use std::ptr::NonNull;
 
-use windows_sys::Win32::Foundation::LocalFree;
+use windows_sys::Win32::Foundation::{ERROR_SUCCESS, LocalFree};
 
 /// NUL-terminated UTF-16. A NUL inside the text is refused because Win32 would silently cut the string there.
 pub(crate) fn wide(text: impl AsRef<OsStr>) -> io::Result<Vec<u16>> {
@@ -18,6 +18,15 @@ pub(crate) fn wide(text: impl AsRef<OsStr>) -> io::Result<Vec<u16>> {
     }
     units.push(0);
     Ok(units)
+}
+
+/// The answer of functions that return their error.
+pub(crate) fn succeeded(code: u32) -> io::Result<()> {
+    if code == ERROR_SUCCESS {
+        Ok(())
+    } else {
+        Err(io::Error::from_raw_os_error(code.cast_signed()))
+    }
 }
 
 /// A block that the system allocated for us with `LocalAlloc`; freed on drop.

@@ -3,14 +3,14 @@
 use std::io;
 use std::ptr::{null, null_mut};
 
-use windows_sys::Win32::Foundation::{ERROR_FILE_NOT_FOUND, ERROR_SUCCESS};
+use windows_sys::Win32::Foundation::ERROR_FILE_NOT_FOUND;
 use windows_sys::Win32::System::Registry::{
     HKEY, HKEY_LOCAL_MACHINE, KEY_SET_VALUE, REG_OPTION_NON_VOLATILE, REG_OPTION_VOLATILE, REG_SZ,
     RRF_RT_REG_DWORD, RRF_RT_REG_SZ, RegCloseKey, RegCreateKeyExW, RegDeleteTreeW, RegGetValueW,
     RegSetValueExW,
 };
 
-use crate::handle::wide;
+use crate::handle::{succeeded, wide};
 
 /// A key that is open for writing.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl Key {
                 null_mut(),
             )
         };
-        result(code)?;
+        succeeded(code)?;
         Ok(Self(key))
     }
 
@@ -49,7 +49,7 @@ impl Key {
         let name = wide(name)?;
         let size = u32::try_from(data.len()).map_err(io::Error::other)?;
         // SAFETY: the key is open, the string is NUL-terminated and `data` has `size` bytes.
-        result(unsafe { RegSetValueExW(self.0, name.as_ptr(), 0, kind, data.as_ptr(), size) })
+        succeeded(unsafe { RegSetValueExW(self.0, name.as_ptr(), 0, kind, data.as_ptr(), size) })
     }
 
     /// Sets a text.
@@ -70,7 +70,7 @@ impl Drop for Key {
 pub fn delete(path: &str) -> io::Result<()> {
     let path = wide(path)?;
     // SAFETY: the string is NUL-terminated.
-    result(unsafe { RegDeleteTreeW(HKEY_LOCAL_MACHINE, path.as_ptr()) })
+    succeeded(unsafe { RegDeleteTreeW(HKEY_LOCAL_MACHINE, path.as_ptr()) })
 }
 
 /// A number of a key; an error if there is none.
@@ -89,7 +89,7 @@ pub fn number(path: &str, name: &str) -> io::Result<u32> {
             &raw mut size,
         )
     };
-    result(code)?;
+    succeeded(code)?;
     Ok(value)
 }
 
@@ -112,18 +112,10 @@ pub fn text(path: &str, name: &str) -> io::Result<Option<String>> {
     };
     match code {
         ERROR_FILE_NOT_FOUND => Ok(None),
-        code => result(code).map(|()| {
+        code => succeeded(code).map(|()| {
             let end = units.iter().position(|unit| *unit == 0);
             Some(String::from_utf16_lossy(&units[..end.unwrap_or(units.len())]))
         }),
-    }
-}
-
-fn result(code: u32) -> io::Result<()> {
-    if code == ERROR_SUCCESS {
-        Ok(())
-    } else {
-        Err(io::Error::from_raw_os_error(code.cast_signed()))
     }
 }
 

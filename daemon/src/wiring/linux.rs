@@ -1,12 +1,10 @@
 //! Sandboxes of a Linux host: each in a shim, or in the daemon.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Result;
 use async_trait::async_trait;
 use task::local::LocalRuntime;
-use task::shim::{ShimConfig, ShimRuntime};
 use task::{Runtime, Sandbox, SandboxSpec};
 
 use crate::settings::Settings;
@@ -18,9 +16,6 @@ pub(crate) const CAN_WARM_UP: bool = true;
 pub(super) fn host() -> image::Host {
     image::Host::linux_with_wine()
 }
-
-/// How long a shim may take until its sandbox answers; a machine under load starts processes slowly.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Layers of Windows images are directories here.
 pub(super) fn unpacks_windows() -> bool {
@@ -56,29 +51,12 @@ pub(super) fn runtime(settings: &Settings) -> Result<Arc<dyn Runtime>> {
             own: local(own)?,
         }));
     }
-    let run_dir = settings.run_dir.clone();
-    let arguments = [
-        "--guest-agent".into(),
-        settings.guest_agent.clone().into(),
-        "--accelerator".into(),
-        settings.uvm.accelerator.word().into(),
-        "--wine-prefix".into(),
-        settings.wine_prefix.clone().into(),
-        "--log".into(),
-        settings.log.clone().into(),
-    ];
-    Ok(Arc::new(ShimRuntime::new(ShimConfig {
-        program: settings.shim.clone(),
-        arguments: arguments.to_vec(),
-        run_dir: run_dir.clone(),
-        start_timeout: START_TIMEOUT,
-        cleanup: Arc::new(|dir| {
-            // The emulator looks at all sandboxes and touches only those whose owner is dead.
-            let sandboxes = dir.parent().unwrap_or(dir);
-            if let Err(error) = emulator::reap(sandboxes) {
-                tracing::warn!(dir = %dir.display(), %error, "rests of a dead sandbox could not be removed");
-            }
-        }),
+    Ok(Arc::new(super::shims(settings, |dir| {
+        // The emulator looks at all sandboxes and touches only those whose owner is dead.
+        let sandboxes = dir.parent().unwrap_or(dir);
+        if let Err(error) = emulator::reap(sandboxes) {
+            tracing::warn!(dir = %dir.display(), %error, "rests of a dead sandbox could not be removed");
+        }
     })))
 }
 

@@ -1,11 +1,14 @@
-//! Which implementations stand behind the seams on this system. The only file that names back ends.
+//! Which implementations stand behind the seams on this system; `serve` asks for the engine. With `backend`, the only module that
+//! names back ends: what both systems have is here, the rest in a file for each.
 
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(windows)]
 mod windows;
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use engine::{Engine, Parts, SandboxConfig, ServiceMode, VmConfig};
@@ -13,8 +16,12 @@ use image::{Images, RegistryConfig};
 use snapshot::windows::{WindowsConfig, WindowsLayers};
 use snapshot::{Differ, Differs, LcowConfig, LcowLayers, Snapshotter};
 use store::Store;
+use task::shim::{ShimConfig, ShimRuntime};
 
 use crate::settings::{Service, Settings};
+
+/// How long a shim may take until its sandbox answers; a machine under load starts processes slowly.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Opens the store and the rooms over it.
 ///
@@ -77,6 +84,27 @@ pub(crate) async fn engine(settings: &Settings) -> Result<Engine> {
         images,
     };
     Engine::open(parts).await.context("cannot read the containers")
+}
+
+/// A shim for each sandbox; `cleanup` is called with the directory of one that has died.
+fn shims(settings: &Settings, cleanup: impl Fn(&Path) + Send + Sync + 'static) -> ShimRuntime {
+    let arguments = [
+        "--guest-agent".into(),
+        settings.guest_agent.clone().into(),
+        "--accelerator".into(),
+        settings.uvm.accelerator.word().into(),
+        "--wine-prefix".into(),
+        settings.wine_prefix.clone().into(),
+        "--log".into(),
+        settings.log.clone().into(),
+    ];
+    ShimRuntime::new(ShimConfig {
+        program: settings.shim.clone(),
+        arguments: arguments.to_vec(),
+        run_dir: settings.run_dir.clone(),
+        start_timeout: START_TIMEOUT,
+        cleanup: Arc::new(cleanup),
+    })
 }
 
 #[cfg(target_os = "linux")]

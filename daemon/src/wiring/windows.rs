@@ -1,22 +1,17 @@
 //! Sandboxes of a Windows host: each in a shim, or in the daemon; the Host Compute Service does the work.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Result;
 use async_trait::async_trait;
 use image::{Edition, Host};
 use task::local::LocalRuntime;
-use task::shim::{ShimConfig, ShimRuntime};
 use task::{ErrorKind, Runtime, Sandbox, SandboxSpec, TaskError};
 
 use crate::settings::Settings;
 
 /// No sandbox for Linux containers is started before it is asked for.
 pub(crate) const CAN_WARM_UP: bool = false;
-
-/// How long a shim may take until its sandbox answers; a machine under load starts processes slowly.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What runs here: process isolation, so images of this build of Windows.
 pub(super) fn host() -> Host {
@@ -55,25 +50,9 @@ pub(super) fn runtime(settings: &Settings) -> Result<Arc<dyn Runtime>> {
             }
         }
     } else {
-        let arguments = [
-            "--guest-agent".into(),
-            settings.guest_agent.clone().into(),
-            "--accelerator".into(),
-            settings.uvm.accelerator.word().into(),
-            "--wine-prefix".into(),
-            settings.wine_prefix.clone().into(),
-            "--log".into(),
-            settings.log.clone().into(),
-        ];
-        Arc::new(ShimRuntime::new(ShimConfig {
-            program: settings.shim.clone(),
-            arguments: arguments.to_vec(),
-            run_dir: settings.run_dir.clone(),
-            start_timeout: START_TIMEOUT,
-            // Compute systems end with the last handle, which was the shim's; a scratch that it left mounted is unmounted
-            // when it is used again or removed.
-            cleanup: Arc::new(|_| {}),
-        }))
+        // Compute systems end with the last handle, which was the shim's; a scratch that it left mounted is unmounted when it
+        // is used again or removed.
+        Arc::new(super::shims(settings, |_| {}))
     };
     Ok(Arc::new(Windows(inner)))
 }
