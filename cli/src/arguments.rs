@@ -89,6 +89,7 @@ family! {
             Create(verbs::create::Create) = "create",
             Daemon(verbs::daemon::Daemon) = "daemon",
             Diff(verbs::diff::Diff) = "diff",
+            Doctor(verbs::doctor::Doctor) = "doctor",
             Events(verbs::events::Events) = "events",
             Exec(verbs::exec::Exec) = "exec",
             Explain(verbs::explain::Explain) = "explain",

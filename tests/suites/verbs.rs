@@ -255,3 +255,35 @@ fn a_wrong_option_exits_with_125_and_is_named() {
         "--no-such-option"
     );
 }
+
+#[test]
+fn doctor_says_what_is_missing_and_what_to_do() {
+    let daemon = TestDaemon::start();
+    let report = daemon.cli(["doctor", "--format", "json"]).ok();
+    let findings: Vec<Value> = report
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let state = |check: &str| {
+        let found = findings.iter().find(|finding| finding["check"] == check);
+        found.unwrap_or_else(|| panic!("{check}: {report}"))["state"].clone()
+    };
+    for check in ["user", "file systems", "loop devices", "guest agent", "shim", "disk"] {
+        assert_eq!(state(check), "ok", "{report}");
+    }
+    let warnings = findings.iter().filter(|finding| finding["state"] != "ok");
+    for warning in warnings {
+        assert_ne!(warning["advice"], "", "{warning}");
+    }
+    let text = daemon.cli(["doctor", "--fix"]).ok();
+    assert!(text.contains("ok       garbage: "), "{text}");
+    // Without a daemon its absence is what is found.
+    let nobody = daemon.scratch().join("nobody.sock");
+    let output = daemon
+        .command(["--host", &format!("unix://{}", nobody.display()), "doctor"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("hint: "), "{told}");
+}

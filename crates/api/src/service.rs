@@ -231,6 +231,8 @@ services! {
         /// What a code of Windows means: an HRESULT, an error of Windows or its networks, or an exit code. `NOT_FOUND` if that is
         /// not known.
         unary explain = "Explain" (ExplainRequest) -> CodeExplanation;
+        /// What of host, store and daemon is as it has to be, and what to do where it is not.
+        unary doctor = "Doctor" (DoctorRequest) -> DoctorReport;
         /// Stops the daemon after the answer. Containers go on unless asked otherwise.
         unary shutdown = "Shutdown" (ShutdownRequest) -> Empty;
     }

@@ -25,6 +25,8 @@ pub mod console;
 #[cfg(windows)]
 pub mod control_event;
 #[cfg(windows)]
+mod disk;
+#[cfg(windows)]
 pub mod dynamic;
 #[cfg(windows)]
 pub mod event_log;
@@ -63,6 +65,8 @@ mod table;
 #[cfg(windows)]
 pub mod version;
 
+#[cfg(windows)]
+pub use disk::free_bytes;
 #[cfg(windows)]
 pub use dynamic::hcs_presence;
 #[cfg(windows)]

@@ -5,6 +5,7 @@
 
 mod containers;
 mod create;
+mod doctor;
 mod documents;
 mod explain;
 mod files;

@@ -11,7 +11,7 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::containers::time;
-use super::{House, documents, explain, filters};
+use super::{House, doctor, documents, explain, filters};
 use crate::host;
 use crate::status::status;
 
@@ -49,6 +49,10 @@ impl api::System for House {
 
     async fn explain(&self, _: Context, request: ExplainRequest) -> Result<CodeExplanation, Status> {
         explain::explain(&request.code)
+    }
+
+    async fn doctor(&self, _: Context, request: DoctorRequest) -> Result<DoctorReport, Status> {
+        Ok(doctor::examine(self, request.fix).await)
     }
 
     async fn info(&self, _: Context, _: InfoRequest) -> Result<Info, Status> {

@@ -185,6 +185,51 @@ pub struct CodeExplanation {
     pub hint: String,
 }
 
+/// The request of `System/Doctor`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DoctorRequest {
+    /// Mend what can be mended without losing anything.
+    pub fix: bool,
+}
+
+/// The answer of `System/Doctor`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct DoctorReport {
+    /// One for each thing that was looked at.
+    pub findings: Vec<Finding>,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Finding {
+    /// What was looked at.
+    pub check: String,
+    /// How it is.
+    pub state: FindingState,
+    /// What was found.
+    pub found: String,
+    /// What to do; empty where nothing is to be done.
+    pub advice: String,
+    /// It was mended.
+    pub fixed: bool,
+}
+
+/// How something is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FindingState {
+    /// As it has to be.
+    #[default]
+    Ok,
+    /// Something does not work, and other things do.
+    Warning,
+    /// Containers do not run.
+    Problem,
+}
+
 /// The request of `System/Events`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

@@ -51,6 +51,10 @@ impl System for Script {
         Ok(CodeExplanation::default())
     }
 
+    async fn doctor(&self, _: Context, _: DoctorRequest) -> Result<DoctorReport, Status> {
+        Ok(DoctorReport::default())
+    }
+
     async fn info(&self, _: Context, _: InfoRequest) -> Result<Info, Status> {
         panic!("a bug")
     }
