@@ -42,7 +42,7 @@ pub(crate) struct Flags {
     /// Run sandboxes inside the daemon: containers then end with it
     #[arg(long)]
     local: bool,
-    /// Directory of the utility VM's vmlinux and initrd.img; default: uvm in the root directory
+    /// Directory of the utility VM's vmlinux and initrd.img; default: uvm in the root directory, else beside this program
     #[arg(long, env = "CTR_LIKE_UVM_DIR", value_name = "DIR")]
     uvm_dir: Option<PathBuf>,
     /// Another initial ramdisk, with an agent for this kernel; default: initrd.img in the directory of the utility VM
@@ -109,7 +109,7 @@ pub(crate) enum Service {
 /// Utility VMs.
 #[derive(Clone, Debug)]
 pub(crate) struct Uvm {
-    /// Directory of `vmlinux` and `initrd.img`; `<root>/uvm` unless said otherwise.
+    /// Directory of `vmlinux` and `initrd.img`; unless said otherwise the one of [`boot_files`].
     pub(crate) dir: PathBuf,
     /// The initial ramdisk; the one in `dir` unless said otherwise.
     pub(crate) initrd: PathBuf,
@@ -175,7 +175,12 @@ impl Settings {
         let processors =
             std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1));
         let root = absolute(flags.root.or(file.root).unwrap_or_else(default_root))?;
-        let uvm_dir = absolute(flags.uvm_dir.or(file.uvm.dir).unwrap_or_else(|| root.join("uvm")))?;
+        let uvm_dir = absolute(
+            flags
+                .uvm_dir
+                .or(file.uvm.dir)
+                .unwrap_or_else(|| boot_files(&root, beside("uvm"))),
+        )?;
         let uvm_initrd = flags.uvm_initrd.or(file.uvm.initrd);
         let wine_prefix = flags.wine_prefix.or(file.wine_prefix);
         Ok(Self {
@@ -203,7 +208,7 @@ impl Settings {
             shim: flags
                 .shim
                 .or(file.shim)
-                .unwrap_or_else(|| beside("ctr-like-shim")),
+                .unwrap_or_else(|| beside(&format!("ctr-like-shim{}", std::env::consts::EXE_SUFFIX))),
             local: flags.local || file.local.unwrap_or(false),
             warm: file.warm.unwrap_or(true),
             insecure_registries: file.insecure_registries.unwrap_or_default(),
@@ -239,6 +244,15 @@ fn absolute(path: PathBuf) -> Result<PathBuf> {
 fn beside(program: &str) -> PathBuf {
     let own = std::env::current_exe().unwrap_or_default();
     own.parent().unwrap_or(Path::new("/")).join(program)
+}
+
+/// Boot files in the root directory win over those that were installed with this program.
+fn boot_files(root: &Path, installed: PathBuf) -> PathBuf {
+    let own = root.join("uvm");
+    match !own.is_dir() && installed.is_dir() {
+        true => installed,
+        false => own,
+    }
 }
 
 #[cfg(not(windows))]
@@ -324,6 +338,20 @@ mod tests {
         assert_eq!(settings.group.as_deref(), Some("containers"));
         std::fs::write(&file, "colour = \"red\"\n").unwrap();
         assert!(Settings::resolve(flags).is_err());
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn boot_files_of_the_root_win_over_installed_ones() {
+        let folder = std::env::temp_dir().join(format!("ctr-like-boot-files-{}", std::process::id()));
+        let (root, installed) = (folder.join("root"), folder.join("program/uvm"));
+        let own = root.join("uvm");
+        std::fs::create_dir_all(&root).unwrap();
+        assert_eq!(boot_files(&root, installed.clone()), own);
+        std::fs::create_dir_all(&installed).unwrap();
+        assert_eq!(boot_files(&root, installed.clone()), installed);
+        std::fs::create_dir_all(&own).unwrap();
+        assert_eq!(boot_files(&root, installed), own);
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -16,7 +16,7 @@ need_root() {
 
 # Installs the Debian packages among the arguments that are missing.
 need_packages() {
-    local missing=()
+    local package missing=()
     for package in "$@"; do
         dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
     done

@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod images;
 pub mod layers;
 pub mod leaks;
+pub mod prefix;
 pub mod programs;
 pub mod registry;
 pub mod terminal;

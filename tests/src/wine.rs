@@ -46,7 +46,7 @@ fn limited(prefix: Option<&OsString>, name: &str, seconds: u32) -> Command {
 
 /// Runs a program to its end. Its output goes through files: the first program under Wine starts Wine's services, which
 /// inherit its streams and would keep a pipe open long after it.
-fn finish(command: &mut Command) -> Output {
+pub(crate) fn finish(command: &mut Command) -> Output {
     let [mut stdout, mut stderr] = [(); 2].map(|()| tempfile::tempfile().expect("a temporary file"));
     command
         .stdout(stdout.try_clone().expect("a handle"))

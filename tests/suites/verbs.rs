@@ -268,7 +268,14 @@ fn doctor_says_what_is_missing_and_what_to_do() {
         let found = findings.iter().find(|finding| finding["check"] == check);
         found.unwrap_or_else(|| panic!("{check}: {report}"))["state"].clone()
     };
-    for check in ["user", "file systems", "loop devices", "guest agent", "shim", "disk"] {
+    for check in [
+        "user",
+        "file systems",
+        "loop devices",
+        "guest agent",
+        "shim",
+        "disk",
+    ] {
         assert_eq!(state(check), "ok", "{report}");
     }
     let warnings = findings.iter().filter(|finding| finding["state"] != "ok");

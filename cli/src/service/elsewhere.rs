@@ -1,5 +1,7 @@
 //! Systems without a service manager that a program can be added to: their administrators do it.
 
+use std::time::Duration;
+
 use api::Status;
 
 use super::Installation;
@@ -41,4 +43,18 @@ pub(crate) async fn status(_: &Session) -> Result<Option<i32>, Failure> {
 /// Whether the place belongs to a service that does not run.
 pub(crate) fn keeps_the_place(_: &Session) -> bool {
     false
+}
+
+/// The process of a daemon, which may end after its socket: here that hinders nobody.
+#[derive(Debug)]
+pub(crate) struct Listener;
+
+impl Listener {
+    pub(crate) fn of(_: &Session) -> Self {
+        Self
+    }
+
+    pub(crate) fn ended_within(&self, _: Duration) -> bool {
+        true
+    }
 }

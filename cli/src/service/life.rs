@@ -129,6 +129,25 @@ fn listens(status: &ServiceStatus, session: &Session) -> bool {
     win32::pipe_server_process(name).map_or(true, |pid| status.pid == Some(pid))
 }
 
+/// The process at the pipe of a session. Until it has ended, its program can be neither removed nor replaced.
+#[derive(Debug)]
+pub(crate) struct Listener(Option<Watched>);
+
+impl Listener {
+    pub(crate) fn of(session: &Session) -> Self {
+        let Some(Endpoint::Pipe(name)) = session.endpoint() else {
+            return Self(None);
+        };
+        // One that may not be watched is taken to end with its pipe.
+        Self(win32::pipe_server_process(name).and_then(Watched::open).ok())
+    }
+
+    /// Blocks until it has ended, or for `time`; whether it has.
+    pub(crate) fn ended_within(&self, time: Duration) -> bool {
+        self.0.as_ref().is_none_or(|process| process.ended_within(time))
+    }
+}
+
 /// Ends a service that may run; `containers` as well, which the daemon does before.
 pub(super) async fn end(service: &Service, session: &Session, containers: bool) -> Result<(), Failure> {
     const DOING: &str = "stopping the service";

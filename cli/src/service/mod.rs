@@ -14,11 +14,11 @@ mod life;
 mod manager;
 
 #[cfg(not(windows))]
-pub(crate) use elsewhere::{install, keeps_the_place, start, status, stop, uninstall};
+pub(crate) use elsewhere::{Listener, install, keeps_the_place, start, status, stop, uninstall};
 #[cfg(windows)]
 pub(crate) use install::{install, uninstall};
 #[cfg(windows)]
-pub(crate) use life::{keeps_the_place, start, status, stop};
+pub(crate) use life::{Listener, keeps_the_place, start, status, stop};
 
 use std::path::PathBuf;
 

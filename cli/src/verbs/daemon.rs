@@ -115,6 +115,7 @@ async fn stop(session: &Session, stop_containers: bool) -> Outcome {
         }
         Err(status) => return Err(status.into()),
     };
+    let process = service::Listener::of(session);
     client
         .shutdown(Context::new(), ShutdownRequest { stop_containers })
         .await?;
@@ -124,7 +125,11 @@ async fn stop(session: &Session, stop_containers: bool) -> Outcome {
         }
     };
     match tokio::time::timeout(PATIENCE, gone).await {
-        Ok(()) => Ok(0),
+        Ok(()) if process.ended_within(PATIENCE) => Ok(0),
+        Ok(()) => Err(Failure::new(format!(
+            "the daemon listens no more, but its process is still there after {} seconds",
+            PATIENCE.as_secs()
+        ))),
         Err(_) => Err(Failure::new(format!(
             "the daemon still answers after {} seconds",
             PATIENCE.as_secs()
