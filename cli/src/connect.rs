@@ -196,11 +196,13 @@ impl Session {
             .first()
             .map_or_else(String::new, |cause| format!(": {cause}"));
         let place = self.endpoint().map(ToString::to_string).unwrap_or_default();
-        let denied = status.code == Code::PermissionDenied;
+        // One that has a hint already listens to us and is not trusted.
+        let denied = status.code == Code::PermissionDenied && status.hints.is_empty();
+        let distrusted = status.code == Code::PermissionDenied && !denied;
         status.message = format!("error during connect: no daemon can be reached at {place}{reason}");
         status.causes.clear();
         let failure = Failure::from(status);
-        match (denied, self.start) {
+        match (denied, self.start || distrusted) {
             (true, _) if cfg!(windows) => failure.hint(
                 "open a terminal with \"Run as administrator\", or have an administrator let a group of yours in: \
                  ctr-like daemon install --group NAME",

@@ -16,6 +16,7 @@ mod serve;
 mod service;
 mod services;
 mod settings;
+mod sockets;
 mod status;
 mod wiring;
 

@@ -7,6 +7,7 @@
 mod accelerator;
 mod backend;
 mod log;
+mod sockets;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -61,7 +62,8 @@ fn run(arguments: &Arguments) -> Result<()> {
         let (agent, prefix) = (&arguments.guest_agent, &arguments.wine_prefix);
         let compute = backend::compute(&spec, agent, arguments.accelerator, prefix)?;
         let config = backend::local_config(agent, prefix);
-        task::shim::serve(&arguments.dir, compute, config, release_memory).await?;
+        let sockets = sockets::sockets();
+        task::shim::serve(&arguments.dir, &sockets, compute, config, release_memory).await?;
         Ok(())
     });
     drop(runtime);

@@ -15,6 +15,14 @@ use tests::wine::windows_path;
 const MISUSES: &[(&str, &str)] = &[
     ("nothing", "clean"),
     (
+        "property of the service",
+        "HcsGetComputeSystemProperties: ProcessorTopology is a property of the service",
+    ),
+    (
+        "property twice",
+        "HcsGetComputeSystemProperties: Statistics is asked for twice",
+    ),
+    (
         "double close",
         "HcsCloseOperation: used the handle of an operation after its close",
     ),

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tests::images::tar_of;
 use tests::windows::pushed;
 use tests::wine::{WineDaemon, windows_path};
-use tests::{Registry, layers};
+use tests::{Registry, layers, wait};
 
 #[test]
 fn a_windows_image_is_pulled_and_its_programs_run() {
@@ -99,6 +99,205 @@ fn a_container_outlives_the_daemon_and_its_output_is_kept() {
     assert_eq!(logs.trim_end(), "ready");
     daemon.cli(&["rm", "-f", "keeper"]).ok();
     assert_eq!(daemon.cli(&["ps", "-aq"]).ok(), "");
+}
+
+#[test]
+fn the_rest_of_the_commands_answer_as_they_do_elsewhere() {
+    let daemon = WineDaemon::with_doubles();
+    let image = pushed(&daemon);
+    daemon.cli(&["pull", &image]).ok();
+    let of_image = |name: &str| {
+        let text = daemon.cli(&["inspect", name]).ok();
+        let inspect: Value = serde_json::from_str(&text).unwrap();
+        inspect[0].clone()
+    };
+    daemon.cli(&["tag", &image, "mine:1"]).ok();
+    assert_eq!(of_image("mine:1")["Id"], of_image(&image)["Id"]);
+    assert_eq!(of_image("mine:1")["Os"], "windows");
+
+    daemon
+        .cli(&["create", "-i", "--name", "talker", &image, "probe", "cat"])
+        .ok();
+    daemon.cli(&["rename", "talker", "echo"]).ok();
+    daemon.cli(&["start", "echo"]).ok();
+    let said = daemon.folder().join("said");
+    std::fs::write(&said, "hello\r\nthere\n").unwrap();
+    assert_eq!(
+        daemon.cli_with(&["attach", "echo"], &said).code(0).stdout,
+        "hello\r\nthere\n"
+    );
+    assert_eq!(daemon.cli(&["wait", "echo"]).ok().trim_end(), "0");
+    assert_eq!(daemon.cli(&["logs", "echo"]).code(0).stdout, "hello\r\nthere\n");
+    daemon.cli(&["rm", "echo"]).ok();
+    let refused = daemon.cli(&["attach", "echo"]).code(1);
+    assert!(refused.stderr.contains("No such container"), "{}", refused.stderr);
+
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
+    let events = daemon
+        .cli(&[
+            "events",
+            "--since",
+            "0",
+            "--until",
+            &format!("{now:.6}"),
+            "--format",
+            "{{.Action}}",
+        ])
+        .ok();
+    let events: Vec<&str> = events.lines().collect();
+    for action in ["pull", "tag", "create", "start", "rename", "die", "destroy"] {
+        assert!(events.contains(&action), "{action}: {events:?}");
+    }
+
+    assert!(
+        daemon
+            .cli(&["completion", "powershell"])
+            .ok()
+            .contains("Register-ArgumentCompleter")
+    );
+    let explained = daemon.cli(&["explain", "0xC0370103"]).ok();
+    assert!(explained.contains("HCS_E_"), "{explained}");
+    let doctor = daemon.cli(&["doctor", "--format", "{{.check}}={{.state}}"]).ok();
+    for (check, state) in [
+        ("version of Windows", "ok"),
+        ("computecore.dll", "ok"),
+        ("shim", "ok"),
+        // Wine has no such service, and the daemon looks for it.
+        ("service vmcompute", "warning"),
+    ] {
+        assert!(doctor.contains(&format!("{check}={state}")), "{check}: {doctor}");
+    }
+    let saved = daemon.folder().join("saved.tar");
+    daemon.cli(&["save", "-o", &windows_path(&saved), "mine:1"]).ok();
+    daemon.cli(&["rmi", &image, "mine:1"]).ok();
+    daemon.cli(&["load", "-i", &windows_path(&saved)]).ok();
+    assert_eq!(
+        daemon
+            .cli(&["run", "--rm", "mine:1", "probe", "read", "old.txt"])
+            .ok(),
+        "replaced"
+    );
+}
+
+/// The rows of `top`: name, number, processor time in milliseconds, private memory in bytes.
+fn top(daemon: &WineDaemon, name: &str) -> Vec<(String, u32, u64, f64)> {
+    let table = daemon.cli(&["top", name]).ok();
+    let mut lines = table.lines();
+    let head: Vec<&str> = lines.next().unwrap().split_whitespace().collect();
+    assert_eq!(head, ["Name", "PID", "CPU", "Private", "Working", "Set"]);
+    lines
+        .map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            assert_eq!(words.len(), 4, "{table}");
+            let (whole, milliseconds) = words[2].split_once('.').unwrap();
+            let seconds = whole
+                .split(':')
+                .fold(0, |sum, part| sum * 60 + part.parse::<u64>().unwrap());
+            let time = seconds * 1000 + milliseconds.parse::<u64>().unwrap();
+            let units = [("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1.0)];
+            let (number, scale) = units
+                .iter()
+                .find_map(|(unit, scale)| Some((words[3].strip_suffix(unit)?, scale)))
+                .unwrap();
+            let memory = number.parse::<f64>().unwrap() * scale;
+            (words[0].to_owned(), words[1].parse().unwrap(), time, memory)
+        })
+        .collect()
+}
+
+/// The row of a container in `stats --no-stream`.
+fn stats(daemon: &WineDaemon, name: &str) -> Value {
+    let text = daemon
+        .cli(&["stats", "--no-stream", "--format", "json", name])
+        .ok();
+    let row: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(row["Name"], name, "{row}");
+    row
+}
+
+fn mebibytes(row: &Value) -> f64 {
+    let text = row["MemUsage"].as_str().unwrap().split(" / ").next().unwrap();
+    match text.strip_suffix("MiB") {
+        Some(number) => number.parse().unwrap(),
+        None => {
+            let number = text.strip_suffix("KiB");
+            number.unwrap_or_else(|| panic!("{row}")).parse::<f64>().unwrap() / 1024.0
+        }
+    }
+}
+
+fn percent(row: &Value) -> f64 {
+    row["CPUPerc"]
+        .as_str()
+        .unwrap()
+        .trim_end_matches('%')
+        .parse()
+        .unwrap()
+}
+
+#[test]
+fn top_and_stats_show_what_the_programs_of_each_container_use() {
+    let daemon = WineDaemon::with_doubles();
+    let image = pushed(&daemon);
+    for (name, words) in [
+        ("big", &["memory", "100"][..]),
+        ("busy", &["busy"]),
+        ("idle", &["sleep", "600"]),
+    ] {
+        daemon
+            .cli(&[&["run", "-d", "--name", name, &image, "probe"], words].concat())
+            .ok();
+    }
+    daemon.cli(&["exec", "-d", "idle", "probe", "sleep", "600"]).ok();
+    wait::until("the memory is touched", || {
+        daemon
+            .cli(&["logs", "big"])
+            .ok()
+            .contains("touched")
+            .then_some(())
+    });
+    let pid = |name: &str| {
+        let inspect: Value = serde_json::from_str(&daemon.cli(&["inspect", name]).ok()).unwrap();
+        u32::try_from(inspect[0]["State"]["Pid"].as_u64().unwrap()).unwrap()
+    };
+
+    // Each has its own programs, and the figures are those of what they do.
+    let (big, idle) = (top(&daemon, "big"), top(&daemon, "idle"));
+    let touched = f64::from(100 << 20);
+    assert!(big.len() == 1 && big[0].1 == pid("big"), "{big:?}");
+    assert!(big[0].0 == "probe.exe" && big[0].3 > touched, "{big:?}");
+    assert!(
+        idle.len() == 2 && idle.iter().any(|row| row.1 == pid("idle")),
+        "{idle:?}"
+    );
+    assert!(
+        idle.iter().all(|row| row.0 == "probe.exe" && row.3 < touched),
+        "{idle:?}"
+    );
+    wait::until("the busy one has been busy", || {
+        let busy = top(&daemon, "busy");
+        assert_eq!(busy[0].1, pid("busy"));
+        (busy[0].2 > 10 * top(&daemon, "idle").iter().map(|row| row.2).sum::<u64>() + 100).then_some(())
+    });
+
+    let (big, idle) = (stats(&daemon, "big"), stats(&daemon, "idle"));
+    assert!(mebibytes(&big) > 100.0, "{big}");
+    assert!(mebibytes(&idle) < 100.0, "{idle}");
+    assert_eq!(
+        (big["PIDs"].as_str(), idle["PIDs"].as_str()),
+        (Some("1"), Some("2"))
+    );
+    wait::until("the busy one is seen to be busy", || {
+        let busy = percent(&stats(&daemon, "busy"));
+        (busy > percent(&stats(&daemon, "idle"))).then_some(())
+    });
+
+    daemon.cli(&["kill", "busy"]).ok();
+    daemon.cli(&["wait", "busy"]).ok();
+    let ended = daemon.cli(&["top", "busy"]).code(1).stderr;
+    assert!(ended.contains("Container busy is not running"), "{ended}");
+    assert_eq!(stats(&daemon, "busy")["PIDs"], "0");
+    daemon.cli(&["rm", "-f", "big", "busy", "idle"]).ok();
 }
 
 /// A running container of an image.

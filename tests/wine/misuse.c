@@ -92,6 +92,14 @@ int main(int count, char **words)
         system = machine();
         simple(system, NULL);
         end(system);
+    } else if (!strcmp(what, "property of the service")) {
+        system = machine();
+        simple(system, L"{\"PropertyTypes\":[\"ProcessorTopology\"]}");
+        end(system);
+    } else if (!strcmp(what, "property twice")) {
+        system = machine();
+        simple(system, L"{\"PropertyTypes\":[\"Statistics\",\"ProcessList\",\"Statistics\"]}");
+        end(system);
     } else if (!strcmp(what, "double close")) {
         operation = Operation(NULL, NULL);
         CloseOperation(operation);

@@ -205,6 +205,12 @@ int wmain(int argc, wchar_t **argv)
         Sleep(600000);
         return 0;
     }
+    if (!wcscmp(verb, L"busy")) {
+        puts("ready");
+        fflush(stdout);
+        for (volatile int n = 0;; n++)
+            ;
+    }
     if (!wcscmp(verb, L"console")) {
         CONSOLE_SCREEN_BUFFER_INFO info;
         if (!GetConsoleScreenBufferInfo(GetStdHandle(STD_OUTPUT_HANDLE), &info))

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use support::{FakeService, logged, process_spec, read_frames, sandbox_spec, task_spec};
-use task::shim::{ShimConfig, ShimRuntime};
+use task::shim::{ShimConfig, ShimRuntime, Sockets};
 use task::{ErrorKind, Runtime, Sandbox, TaskStatus};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -114,6 +114,7 @@ fn shim(dir: &Path) {
     // What failed has been reported to who started us.
     let _ = runtime.block_on(task::shim::serve(
         dir,
+        &sockets(),
         service,
         task::local::LocalConfig::default(),
         || {},
@@ -130,6 +131,32 @@ fn block(test: impl Future<Output = ()>) {
             .await
             .expect("the test hangs")
     });
+}
+
+/// How daemons and shims of these tests reach each other.
+#[cfg(unix)]
+fn sockets() -> Sockets {
+    Sockets
+}
+
+/// How daemons and shims of these tests reach each other: the access list and the owner matter to nobody here.
+#[cfg(not(unix))]
+fn sockets() -> Sockets {
+    use tokio::net::windows::named_pipe::{ClientOptions, NamedPipeClient, NamedPipeServer, ServerOptions};
+
+    struct Plain;
+
+    impl task::shim::Pipes for Plain {
+        fn instance(&self, name: &str, first: bool) -> std::io::Result<NamedPipeServer> {
+            ServerOptions::new().first_pipe_instance(first).create(name)
+        }
+
+        fn client(&self, name: &str) -> std::io::Result<NamedPipeClient> {
+            ClientOptions::new().open(name)
+        }
+    }
+
+    Sockets::new(Plain)
 }
 
 /// One daemon after the other on one directory.
@@ -157,6 +184,7 @@ impl Bench {
             arguments: vec!["shim".into()],
             run_dir: self.dir.path().to_owned(),
             start_timeout,
+            sockets: sockets(),
             cleanup: Arc::new(move |_| {
                 cleaned.fetch_add(1, Ordering::SeqCst);
             }),
@@ -554,6 +582,7 @@ async fn a_sandbox_that_does_not_boot_is_an_error() {
         arguments: Vec::new(),
         run_dir: bench.dir.path().to_owned(),
         start_timeout: Duration::from_secs(5),
+        sockets: sockets(),
         cleanup: Arc::new(|_| {}),
     });
     let error = missing

@@ -72,7 +72,7 @@ pub use dynamic::hcs_presence;
 #[cfg(windows)]
 pub use memory::total_memory;
 #[cfg(windows)]
-pub use pipe::{PipePeer, PipeSecurity, pipe_peer, pipe_server, pipe_server_process, verify_pipe_owner};
+pub use pipe::{PipePeer, PipeSecurity, pipe_client, pipe_peer, pipe_server, pipe_server_process};
 pub use presence::{FeatureMissing, Presence};
 #[cfg(windows)]
 pub use version::{WindowsVersion, windows_version};

@@ -68,6 +68,12 @@ impl SecurityDescriptor {
         }
     }
 
+    /// The memory that it owns.
+    #[cfg(test)]
+    pub(crate) fn block(&self) -> &LocalBlock {
+        &self.0
+    }
+
     /// Its owner and its access list, for calls that take them one by one. Valid while `self` lives.
     pub(crate) fn owner_and_list(&self) -> io::Result<(PSID, *const ACL)> {
         let (mut owner, mut list): (PSID, *mut ACL) = (null_mut(), null_mut());

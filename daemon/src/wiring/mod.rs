@@ -103,6 +103,7 @@ fn shims(settings: &Settings, cleanup: impl Fn(&Path) + Send + Sync + 'static) -
         arguments: arguments.to_vec(),
         run_dir: settings.run_dir.clone(),
         start_timeout: START_TIMEOUT,
+        sockets: crate::sockets::sockets(),
         cleanup: Arc::new(cleanup),
     })
 }

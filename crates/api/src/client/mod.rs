@@ -235,5 +235,12 @@ fn refused(connector: &Connector, error: &std::io::Error) -> Status {
         std::io::ErrorKind::PermissionDenied => Code::PermissionDenied,
         _ => Code::Unavailable,
     };
-    Status::new(code, format!("cannot connect to the daemon at {connector}")).caused_by(error)
+    let status = Status::new(code, format!("cannot connect to the daemon at {connector}")).caused_by(error);
+    match (code, error.raw_os_error()) {
+        // Our own refusal, not the system's: somebody listens and is not to be trusted.
+        (Code::PermissionDenied, None) => {
+            status.hint("end whoever listens there, or name the place of another daemon with --host")
+        }
+        _ => status,
+    }
 }

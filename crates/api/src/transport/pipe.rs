@@ -6,7 +6,7 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::net::windows::named_pipe::{ClientOptions, NamedPipeServer};
+use tokio::net::windows::named_pipe::NamedPipeServer;
 use win32::PipeSecurity;
 
 use super::{Access, Connection};
@@ -65,7 +65,7 @@ impl Pipe {
 pub(super) async fn connect(name: &str) -> io::Result<Connection> {
     let mut attempts = 0;
     let client = loop {
-        match ClientOptions::new().open(name) {
+        match win32::pipe_client(name) {
             Ok(client) => break client,
             Err(error) if error.raw_os_error() == Some(ERROR_PIPE_BUSY) && attempts < 100 => {
                 // tokio offers no event for a free instance.
@@ -75,7 +75,6 @@ pub(super) async fn connect(name: &str) -> io::Result<Connection> {
             Err(error) => return Err(error),
         }
     };
-    win32::verify_pipe_owner(&client)?;
     Ok(Connection {
         io: Box::new(client),
         peer: Peer::default(),

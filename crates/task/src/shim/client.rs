@@ -17,10 +17,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{Calls, open_stream};
+use super::directory;
 use super::life::{LOOK_AGAIN, Life};
 use super::protocol::{Call, Opened};
 use super::runtime::Cleanup;
-use super::{directory, transport};
+use super::transport::{OPEN_FILES_STAY, Sockets};
 use crate::error::{ErrorKind, Result, TaskError};
 use crate::local::records;
 use crate::{
@@ -44,6 +45,7 @@ pub(crate) struct ShimSandbox {
 struct Shared {
     spec: SandboxSpec,
     dir: PathBuf,
+    sockets: Sockets,
     tracker: TaskTracker,
     calls: Option<Calls>,
     closed: watch::Sender<Option<String>>,
@@ -60,6 +62,7 @@ impl ShimSandbox {
     pub(crate) fn new(
         spec: SandboxSpec,
         dir: PathBuf,
+        sockets: Sockets,
         calls: Calls,
         life: Life,
         cleanup: Cleanup,
@@ -68,6 +71,7 @@ impl ShimSandbox {
         let shared = Arc::new(Shared {
             spec,
             dir,
+            sockets,
             tracker: tracker.clone(),
             calls: Some(calls.clone()),
             closed: watch::Sender::new(None),
@@ -85,11 +89,18 @@ impl ShimSandbox {
     }
 
     /// What is left of a sandbox whose shim died.
-    pub(crate) fn dead(spec: SandboxSpec, dir: PathBuf, exits: Exits, tracker: &TaskTracker) -> Self {
+    pub(crate) fn dead(
+        spec: SandboxSpec,
+        dir: PathBuf,
+        sockets: Sockets,
+        exits: Exits,
+        tracker: &TaskTracker,
+    ) -> Self {
         let closed = watch::Sender::new(Some("its shim died".to_owned()));
         let shared = Shared {
             spec,
             dir,
+            sockets,
             tracker: tracker.clone(),
             calls: None,
             closed,
@@ -120,7 +131,7 @@ pub(crate) async fn remove(dir: PathBuf, cleanup: Cleanup) {
         tracing::error!(%error, "clean-up of a sandbox failed");
     }
     let gone = async {
-        while transport::OPEN_FILES_STAY && !directory::try_remove(&dir).is_empty() {
+        while OPEN_FILES_STAY && !directory::try_remove(&dir).is_empty() {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     };
@@ -188,6 +199,12 @@ impl Shared {
 
     async fn call<T: serde::de::DeserializeOwned>(&self, call: Call) -> Result<T> {
         self.calls()?.call(call).await
+    }
+
+    /// A call that becomes a stream.
+    async fn open(&self, call: Call) -> Result<(Option<u32>, AttachStreams)> {
+        self.calls()?;
+        open_stream(&self.sockets, &self.dir, call, &self.tracker).await
     }
 
     /// A call whose answer is known after the end of the sandbox, too.
@@ -273,19 +290,17 @@ impl Sandbox for ShimSandbox {
             let opened: Opened = self.shared.call(call).await?;
             return Ok((opened.pid.ok_or_else(missing)?, None));
         }
-        self.shared.calls()?;
-        let (pid, streams) = open_stream(&self.shared.dir, call, &self.shared.tracker).await?;
+        let (pid, streams) = self.shared.open(call).await?;
         Ok((pid.ok_or_else(missing)?, Some(streams)))
     }
 
     async fn files(&self, id: &str, exec_id: &str, spec: FilesSpec) -> Result<AttachStreams> {
-        self.shared.calls()?;
         let call = Call::Files {
             id: id.to_owned(),
             exec: exec_id.to_owned(),
             spec: Box::new(spec),
         };
-        let (_, streams) = open_stream(&self.shared.dir, call, &self.shared.tracker).await?;
+        let (_, streams) = self.shared.open(call).await?;
         Ok(streams)
     }
 
@@ -320,12 +335,11 @@ impl Sandbox for ShimSandbox {
     }
 
     async fn attach(&self, id: &str, exec: Option<&str>) -> Result<AttachStreams> {
-        self.shared.calls()?;
         let call = Call::Attach {
             id: id.to_owned(),
             exec: owned(exec),
         };
-        let (_, streams) = open_stream(&self.shared.dir, call, &self.shared.tracker).await?;
+        let (_, streams) = self.shared.open(call).await?;
         Ok(streams)
     }
 

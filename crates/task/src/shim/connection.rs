@@ -16,7 +16,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::protocol::{Call, Opened, Request, Response, header, line, read_line};
-use super::transport::{self, Connection};
+use super::transport::{Connection, Sockets};
 use crate::error::{ErrorKind, Result, TaskError};
 use crate::stream::{InputWriter, OutputReader};
 use crate::{AttachStreams, Stream};
@@ -81,8 +81,8 @@ fn lost() -> TaskError {
 
 impl Calls {
     /// Connects to the shim of a sandbox.
-    pub(crate) async fn open(dir: &Path, tracker: &TaskTracker) -> io::Result<Self> {
-        let (read, write) = tokio::io::split(transport::connect(dir).await?);
+    pub(crate) async fn open(sockets: &Sockets, dir: &Path, tracker: &TaskTracker) -> io::Result<Self> {
+        let (read, write) = tokio::io::split(sockets.connect(dir).await?);
         let (lines, queue) = mpsc::unbounded_channel();
         let ended = CancellationToken::new();
         let shared = Arc::new(Shared {
@@ -164,11 +164,13 @@ async fn receive(reader: ReadHalf<Connection>, shared: Arc<Shared>) {
 
 /// Makes a call that becomes a stream.
 pub(crate) async fn open_stream(
+    sockets: &Sockets,
     dir: &Path,
     call: Call,
     tracker: &TaskTracker,
 ) -> Result<(Option<u32>, AttachStreams)> {
-    let connection = transport::connect(dir)
+    let connection = sockets
+        .connect(dir)
         .await
         .map_err(|error| lost().because(error))?;
     let (read, mut write) = tokio::io::split(connection);

@@ -12,7 +12,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{directory, transport};
+use super::directory;
+use super::transport::{self, Sockets};
 
 /// The end of a process has no event for a stranger.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(10);
@@ -33,13 +34,14 @@ pub(crate) fn log_for(dir: &Path) -> io::Result<File> {
 #[derive(Debug)]
 pub(crate) struct Life {
     dir: PathBuf,
+    sockets: Sockets,
     /// Kept open, because the log goes before the process does. Absent when it was gone already.
     log: Option<File>,
 }
 
 impl Life {
     /// Begins to watch the shim of a directory.
-    pub(crate) fn of(dir: &Path) -> Self {
+    pub(crate) fn of(dir: &Path, sockets: &Sockets) -> Self {
         let log = match File::options().append(true).open(directory::log(dir)) {
             Ok(log) => Some(log),
             Err(error) => {
@@ -51,13 +53,14 @@ impl Life {
         };
         Self {
             dir: dir.to_owned(),
+            sockets: sockets.clone(),
             log,
         }
     }
 
     /// The shim's process has ended.
     pub(crate) async fn is_over(&self) -> bool {
-        !self.holds_its_log() && transport::is_dead(&self.dir).await
+        !self.holds_its_log() && self.sockets.is_dead(&self.dir).await
     }
 
     fn holds_its_log(&self) -> bool {

@@ -8,7 +8,8 @@
 //! the compute service puts there. Who notices that a shim is dead removes the directory, after the configured
 //! clean-up of what the sandbox left on the host. [`life`] tells who is dead and who only boots.
 //!
-//! The protocol ([`protocol`]) is private to one build and its predecessor. Sockets are in [`transport`].
+//! The protocol ([`protocol`]) is private to one build and its predecessor. Sockets are in [`transport`]; on Windows
+//! the program that makes the [`Sockets`] brings the ends of the pipes.
 
 mod calm;
 mod client;
@@ -22,3 +23,6 @@ mod transport;
 
 pub use runtime::{Cleanup, ShimConfig, ShimRuntime};
 pub use server::{load_spec, serve};
+#[cfg(windows)]
+pub use transport::Pipes;
+pub use transport::Sockets;

@@ -16,7 +16,8 @@ use super::client::{END, ShimSandbox, lost_exits, remove};
 use super::connection::Calls;
 use super::life::{self, Life};
 use super::protocol::{Call, Hello, VERSION, read_line, unreadable};
-use super::{directory, load_spec, transport};
+use super::transport::{self, Sockets};
+use super::{directory, load_spec};
 use crate::document::guest;
 use crate::error::{ErrorKind, Result, TaskError};
 use crate::{Runtime, Sandbox, SandboxSpec};
@@ -41,6 +42,8 @@ pub struct ShimConfig {
     pub run_dir: PathBuf,
     /// How long a shim may take until its sandbox is ready.
     pub start_timeout: Duration,
+    /// How a shim is reached; the shim has to be given the like.
+    pub sockets: Sockets,
     /// Removes what a dead sandbox left.
     pub cleanup: Cleanup,
 }
@@ -127,8 +130,14 @@ impl ShimRuntime {
     async fn connect(&self, dir: &Path, limit: Duration) -> Result<Calls> {
         let silent = || TaskError::new(ErrorKind::Timeout, "shim does not answer");
         let connect = async {
-            let calls = Calls::open(dir, &self.tracker).await;
-            let calls = calls.map_err(|error| TaskError::io("connect to the shim", error))?;
+            let calls = Calls::open(&self.config.sockets, dir, &self.tracker).await;
+            let calls = calls.map_err(|error| match error.kind() {
+                // It may live, and is not ours to talk to or to kill.
+                std::io::ErrorKind::PermissionDenied => {
+                    TaskError::new(ErrorKind::Shim, format!("connect to the shim: {error}"))
+                }
+                _ => TaskError::io("connect to the shim", error),
+            })?;
             let hello: Hello = calls.call(Call::Hello).await?;
             if hello.protocol != VERSION {
                 let text = format!("shim speaks protocol {}, expected {VERSION}", hello.protocol);
@@ -149,7 +158,7 @@ impl ShimRuntime {
                 return None;
             }
         };
-        let life = Life::of(&dir);
+        let life = Life::of(&dir, &self.config.sockets);
         match self.reconnect(&dir, &life).await {
             Ok(Some(calls)) => return Some(self.sandbox(spec, dir, calls, life)),
             Ok(None) => {}
@@ -163,7 +172,8 @@ impl ShimRuntime {
         // It has the log open.
         drop(life);
         remove(dir.clone(), Arc::clone(&self.config.cleanup)).await;
-        (!exits.is_empty()).then(|| ShimSandbox::dead(spec, dir, exits, &self.tracker))
+        (!exits.is_empty())
+            .then(|| ShimSandbox::dead(spec, dir, self.config.sockets.clone(), exits, &self.tracker))
     }
 
     /// Connects to the shim of an earlier daemon, which may still be booting. None when it has died, or had to be killed
@@ -178,7 +188,11 @@ impl ShimRuntime {
                 Err(error) if error.kind == ErrorKind::Shim => return Err(error),
                 Err(error) if left.is_zero() => {
                     tracing::warn!(dir = %dir.display(), %error, "shim does not answer and is killed");
-                    let killed = transport::kill(dir, async || !life.is_over().await).await;
+                    let killed = self
+                        .config
+                        .sockets
+                        .kill(dir, async || !life.is_over().await)
+                        .await;
                     killed.map_err(|error| TaskError::io("kill a shim that does not answer", error))?;
                     if !life.ends_within(END).await {
                         return Err(error);
@@ -195,6 +209,7 @@ impl ShimRuntime {
         ShimSandbox::new(
             spec,
             dir,
+            self.config.sockets.clone(),
             calls,
             life,
             Arc::clone(&self.config.cleanup),
@@ -231,7 +246,7 @@ impl Runtime for ShimRuntime {
         .map_err(failed)?;
         match self.start(&dir).await {
             Ok(calls) => {
-                let life = Life::of(&dir);
+                let life = Life::of(&dir, &self.config.sockets);
                 Ok(Arc::new(self.sandbox(spec, dir.clone(), calls, life)))
             }
             Err(error) => {

@@ -27,7 +27,7 @@ use super::directory;
 use super::protocol::{
     Call, Hello, Opened, Request, Response, VERSION, line, read_header, read_line, unreadable,
 };
-use super::transport::{Connection, Listener, OPEN_FILES_STAY, detach};
+use super::transport::{Connection, OPEN_FILES_STAY, Sockets, detach};
 use crate::error::{ErrorKind, Result, TaskError};
 use crate::local::{self, LocalConfig};
 use crate::{AttachStreams, Sandbox, SandboxSpec, TaskStatus};
@@ -48,9 +48,10 @@ pub fn load_spec(dir: &Path) -> Result<SandboxSpec> {
 }
 
 /// Runs the sandbox of a directory and serves it until it ends: the whole of a shim process, apart from making the
-/// compute service. `rest` is called, on a thread that may block, when nothing has been asked for some seconds.
+/// compute service and the sockets. `rest` is called, on a thread that may block, when nothing has been asked for some seconds.
 pub async fn serve(
     dir: &Path,
+    sockets: &Sockets,
     compute: Arc<dyn ComputeService>,
     config: LocalConfig,
     rest: impl Fn() + Send + Sync + Clone + 'static,
@@ -59,7 +60,8 @@ pub async fn serve(
     let started = async {
         let spec = load_spec(dir)?;
         // Before the boot: who connects meanwhile waits for an answer, and knows whom it waits for.
-        let listener = Listener::bind(dir)
+        let listener = sockets
+            .listen(dir)
             .map_err(|error| TaskError::io(format_args!("listen in {}", dir.display()), error))?;
         let sandbox = local::open(compute, spec, config).await?;
         Ok((sandbox, listener))

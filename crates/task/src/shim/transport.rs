@@ -1,14 +1,32 @@
 //! The sockets of shims: a unix socket in the sandbox's directory, on Windows a named pipe.
 //!
-//! The only place that knows which. The directory is for its owner alone; so is what connects to the socket in it.
+//! The only place that knows which. The directory is for its owner alone; so is what connects to the socket in it. A pipe has a
+//! name that everybody can see, so it needs an access list, and its client has to look whose it is: what that takes is unsafe code
+//! elsewhere, and whoever makes the [`Sockets`] brings it along.
+
+#[cfg(windows)]
+pub use platform::Pipes;
+pub use platform::Sockets;
+pub(crate) use platform::{LOCKS_ARE_INHERITED, OPEN_FILES_STAY, configure, detach};
 
 use std::io;
 use std::path::Path;
 
-pub(crate) use platform::{LOCKS_ARE_INHERITED, Listener, OPEN_FILES_STAY, configure, connect, detach, kill};
-
 /// A connection.
 pub(crate) type Connection = crate::Stream;
+
+impl Sockets {
+    /// True when nobody listens: the shim is dead.
+    pub(crate) async fn is_dead(&self, dir: &Path) -> bool {
+        let refused = |error: &io::Error| {
+            matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+            )
+        };
+        self.connect(dir).await.is_err_and(|error| refused(&error))
+    }
+}
 
 #[cfg(unix)]
 mod platform {
@@ -30,45 +48,51 @@ mod platform {
     /// What somebody has open keeps its name until it is closed.
     pub(crate) const OPEN_FILES_STAY: bool = false;
 
-    /// Accepts connections.
-    pub(crate) struct Listener(UnixListener);
+    /// How daemon and shim reach each other.
+    #[derive(Debug, Clone, Default)]
+    pub struct Sockets;
 
-    impl Listener {
+    impl Sockets {
         /// Listens in the sandbox's directory.
-        pub(crate) fn bind(dir: &Path) -> io::Result<Self> {
+        pub(crate) fn listen(&self, dir: &Path) -> io::Result<Listener> {
             std::fs::set_permissions(dir, Permissions::from_mode(0o700))?;
             let path = socket(dir);
             match std::fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
-            UnixListener::bind(path).map(Self)
+            UnixListener::bind(path).map(Listener)
         }
 
+        /// Connects to the shim of a sandbox.
+        pub(crate) async fn connect(&self, dir: &Path) -> io::Result<Connection> {
+            Ok(Box::new(UnixStream::connect(socket(dir)).await?))
+        }
+
+        /// Ends the process that listens in the sandbox's directory, if `still` says that it is to.
+        pub(crate) async fn kill(&self, dir: &Path, still: impl AsyncFnOnce() -> bool) -> io::Result<()> {
+            let listener = UnixStream::connect(socket(dir)).await?.peer_cred()?.pid();
+            let pid = listener
+                .and_then(Pid::from_raw)
+                .ok_or_else(|| io::Error::other("the listener has no process id"))?;
+            let process = pidfd_open(pid, PidfdFlags::empty())?;
+            // Asked when the process is held, so that its number cannot have passed to another.
+            if still().await {
+                pidfd_send_signal(&process, Signal::KILL)?;
+            }
+            Ok(())
+        }
+    }
+
+    /// Accepts connections.
+    pub(crate) struct Listener(UnixListener);
+
+    impl Listener {
         /// The next connection.
         pub(crate) async fn accept(&mut self) -> io::Result<Connection> {
             let (stream, _) = self.0.accept().await?;
             Ok(Box::new(stream))
         }
-    }
-
-    /// Connects to the shim of a sandbox.
-    pub(crate) async fn connect(dir: &Path) -> io::Result<Connection> {
-        Ok(Box::new(UnixStream::connect(socket(dir)).await?))
-    }
-
-    /// Ends the process that listens in the sandbox's directory, if `still` says that it is to.
-    pub(crate) async fn kill(dir: &Path, still: impl AsyncFnOnce() -> bool) -> io::Result<()> {
-        let listener = UnixStream::connect(socket(dir)).await?.peer_cred()?.pid();
-        let pid = listener
-            .and_then(Pid::from_raw)
-            .ok_or_else(|| io::Error::other("the listener has no process id"))?;
-        let process = pidfd_open(pid, PidfdFlags::empty())?;
-        // Asked when the process is held, so that its number cannot have passed to another.
-        if still().await {
-            pidfd_send_signal(&process, Signal::KILL)?;
-        }
-        Ok(())
     }
 
     /// What the start of a shim needs here.
@@ -84,11 +108,13 @@ mod platform {
 
 #[cfg(windows)]
 mod platform {
-    use std::ffi::OsString;
+    use std::fmt;
     use std::io;
     use std::path::Path;
+    use std::sync::Arc;
+    use std::time::Duration;
 
-    use tokio::net::windows::named_pipe::{ClientOptions, NamedPipeServer, ServerOptions};
+    use tokio::net::windows::named_pipe::{NamedPipeClient, NamedPipeServer};
 
     use super::Connection;
 
@@ -98,50 +124,100 @@ mod platform {
     /// What somebody has open keeps its name until it is closed: a process cannot remove its own log.
     pub(crate) const OPEN_FILES_STAY: bool = true;
 
-    fn pipe(dir: &Path) -> OsString {
-        let mut name = OsString::from(r"\\.\pipe\ctr-like-shim-");
-        name.push(dir.file_name().unwrap_or(dir.as_os_str()));
-        name
+    /// Every instance is taken at this moment; from the Windows error list.
+    const ERROR_PIPE_BUSY: i32 = 231;
+    /// How soon a pipe is tried again whose instances are all taken.
+    const TRY_AGAIN: Duration = Duration::from_millis(20);
+    /// How often.
+    const TRIES: u32 = 100;
+
+    /// Makes the ends of a pipe that only SYSTEM, administrators and the user of this process may reach. Does not block.
+    pub trait Pipes: Send + Sync {
+        /// A new instance, in bytes, not for remote clients, with that access list. The `first` one claims the name.
+        ///
+        /// # Errors
+        /// Somebody has the name already, or the system refuses.
+        fn instance(&self, name: &str, first: bool) -> io::Result<NamedPipeServer>;
+
+        /// Connects, without lending this process's identity to whoever listens.
+        ///
+        /// # Errors
+        /// Nobody listens ([`io::ErrorKind::NotFound`]), every instance is taken, or the pipe belongs to somebody who is not
+        /// trusted ([`io::ErrorKind::PermissionDenied`]).
+        fn client(&self, name: &str) -> io::Result<NamedPipeClient>;
+    }
+
+    /// How daemon and shim reach each other.
+    #[derive(Clone)]
+    pub struct Sockets(Arc<dyn Pipes>);
+
+    impl fmt::Debug for Sockets {
+        fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("Sockets")
+        }
+    }
+
+    impl Sockets {
+        /// Through pipes that are made so.
+        pub fn new(pipes: impl Pipes + 'static) -> Self {
+            Self(Arc::new(pipes))
+        }
+
+        /// Listens under the name of the sandbox's directory.
+        pub(crate) fn listen(&self, dir: &Path) -> io::Result<Listener> {
+            let name = pipe(dir);
+            let waiting = self.0.instance(&name, true)?;
+            Ok(Listener {
+                name,
+                pipes: Arc::clone(&self.0),
+                waiting,
+            })
+        }
+
+        /// Connects to the shim of a sandbox.
+        pub(crate) async fn connect(&self, dir: &Path) -> io::Result<Connection> {
+            let name = pipe(dir);
+            let mut tries = 0;
+            loop {
+                match self.0.client(&name) {
+                    // Between one client and the next instance. There is no event for a free one.
+                    Err(error) if error.raw_os_error() == Some(ERROR_PIPE_BUSY) && tries < TRIES => {
+                        tries += 1;
+                        tokio::time::sleep(TRY_AGAIN).await;
+                    }
+                    outcome => return Ok(Box::new(outcome?)),
+                }
+            }
+        }
+
+        /// A process that is held while it is looked at can be had only by unsafe code, and nobody brings that along.
+        pub(crate) async fn kill(&self, dir: &Path, _: impl AsyncFnOnce() -> bool) -> io::Result<()> {
+            Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!("end the process that serves {} by hand", dir.display()),
+            ))
+        }
+    }
+
+    fn pipe(dir: &Path) -> String {
+        let id = dir.file_name().unwrap_or(dir.as_os_str());
+        format!(r"\\.\pipe\ctr-like-shim-{}", id.to_string_lossy())
     }
 
     /// Accepts connections. One instance of the pipe always waits.
     pub(crate) struct Listener {
-        name: OsString,
+        name: String,
+        pipes: Arc<dyn Pipes>,
         waiting: NamedPipeServer,
     }
 
     impl Listener {
-        /// Listens under the name of the sandbox's directory.
-        pub(crate) fn bind(dir: &Path) -> io::Result<Self> {
-            let name = pipe(dir);
-            let waiting = ServerOptions::new()
-                .first_pipe_instance(true)
-                .reject_remote_clients(true)
-                .create(&name)?;
-            Ok(Self { name, waiting })
-        }
-
         /// The next connection.
         pub(crate) async fn accept(&mut self) -> io::Result<Connection> {
             self.waiting.connect().await?;
-            let next = ServerOptions::new()
-                .reject_remote_clients(true)
-                .create(&self.name)?;
+            let next = self.pipes.instance(&self.name, false)?;
             Ok(Box::new(std::mem::replace(&mut self.waiting, next)))
         }
-    }
-
-    /// Connects to the shim of a sandbox.
-    pub(crate) async fn connect(dir: &Path) -> io::Result<Connection> {
-        Ok(Box::new(ClientOptions::new().open(pipe(dir))?))
-    }
-
-    /// Who listens on a pipe cannot be known without unsafe code.
-    pub(crate) async fn kill(dir: &Path, _: impl AsyncFnOnce() -> bool) -> io::Result<()> {
-        Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            format!("end the process that serves {} by hand", dir.display()),
-        ))
     }
 
     /// Without console and without its keys.
@@ -153,15 +229,4 @@ mod platform {
 
     /// A process without console is detached already.
     pub(crate) fn detach() {}
-}
-
-/// True when nobody listens: the shim is dead.
-pub(crate) async fn is_dead(dir: &Path) -> bool {
-    let refused = |error: &io::Error| {
-        matches!(
-            error.kind(),
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
-        )
-    };
-    connect(dir).await.is_err_and(|error| refused(&error))
 }

@@ -14,7 +14,10 @@
 //!
 //! The owner of a system can carry orders for the requests to it, such as `any owner; HcsStartComputeSystem=hang`; see `orders`.
 //!
-//! Not here: virtual machines that do anything, statistics, migration, operations with callbacks.
+//! A system has statistics and a list of processes, measured on its real ones; see `figures`. Who asks a system for what only the
+//! service has, or twice for the same, does something wrong.
+//!
+//! Not here: virtual machines that do anything, migration, operations with callbacks.
 #![cfg(windows)]
 #![expect(unsafe_code, reason = "the other side of a C interface")]
 #![allow(
@@ -24,6 +27,7 @@
 
 mod calls;
 mod events;
+mod figures;
 mod heap;
 mod operations;
 mod orders;

@@ -7,18 +7,19 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock};
 
 use compute::state::{Machine, Operation as Step};
 use hcs::{
-    Document, ExitType, HResult, ModifySettingRequest, Plan9Share, ProcessDetails, Properties, PropertyQuery,
-    PropertyType, RequestType, Resource, SystemExitStatus, SystemKind, SystemType,
+    Document, ExitType, HResult, ModifySettingRequest, Plan9Share, Properties, PropertyQuery, PropertyType,
+    RequestType, Resource, SystemExitStatus, SystemKind, SystemType,
 };
 use windows_sys::Win32::System::HostComputeSystem::{HcsEventServiceDisconnect, HcsEventSystemExited};
 use windows_sys::Win32::System::JobObjects::{CreateJobObjectW, TerminateJobObject};
 
 use crate::events::Listener;
+use crate::figures::{self, Figures};
 use crate::operations::Fault;
 use crate::orders::{Order, orders};
 use crate::processes::{Process, ProcessHandle};
 use crate::volume::Volume;
-use crate::world::world;
+use crate::world::{misuse, world};
 
 /// One handle of a system. A creation that failed leaves it without one.
 #[derive(Default)]
@@ -44,6 +45,7 @@ pub(crate) struct System {
     pub(crate) process_handles: Mutex<Vec<Arc<ProcessHandle>>>,
     pub(crate) processes: Mutex<BTreeMap<u32, Arc<Process>>>,
     resources: Mutex<BTreeMap<String, ModifySettingRequest>>,
+    figures: Figures,
     pub(crate) job: OwnedHandle,
     /// The files of a container.
     pub(crate) volume: Option<Volume>,
@@ -84,6 +86,7 @@ impl System {
             process_handles: Mutex::default(),
             processes: Mutex::default(),
             resources: Mutex::default(),
+            figures: Figures::default(),
             job,
             volume,
         });
@@ -106,7 +109,11 @@ impl System {
     }
 
     pub(crate) fn complete(&self, step: Step) -> Result<(), HResult> {
-        self.machine.lock().unwrap().complete(step)
+        let outcome = self.machine.lock().unwrap().complete(step);
+        if step == Step::Start && outcome.is_ok() {
+            self.figures.start();
+        }
+        outcome
     }
 
     pub(crate) fn shut_down(&self) -> Result<(), HResult> {
@@ -187,9 +194,13 @@ impl System {
 
     pub(crate) fn properties(&self, query: Option<&str>) -> Result<Properties, Fault> {
         let query = query.map_or_else(|| Ok(PropertyQuery::default()), PropertyQuery::from_json)?;
+        check(&query)?;
         let machine = self.machine.lock().unwrap().clone();
-        let processes = self.processes.lock().unwrap();
-        let list = processes.values().filter(|process| process.exit().is_none());
+        let asked = |wanted: PropertyType| query.property_types.contains(&wanted);
+        let processes = match asked(PropertyType::Statistics) || asked(PropertyType::ProcessList) {
+            true => figures::measure(&self.job)?,
+            false => Vec::new(),
+        };
         Ok(Properties {
             id: self.id.clone(),
             name: self.id.clone(),
@@ -202,14 +213,10 @@ impl System {
             state: Some(machine.state().reported()),
             stopped: machine.is_stopped(),
             exit_type: *self.exit.lock().unwrap(),
-            process_list: if query.property_types.contains(&PropertyType::ProcessList) {
-                list.map(|process| ProcessDetails {
-                    process_id: process.pid,
-                    ..Default::default()
-                })
-                .collect()
-            } else {
-                Vec::new()
+            statistics: asked(PropertyType::Statistics).then(|| self.figures.statistics(&processes)),
+            process_list: match asked(PropertyType::ProcessList) {
+                true => processes.into_iter().map(|process| process.details).collect(),
+                false => Vec::new(),
             },
             ..Default::default()
         })
@@ -251,4 +258,31 @@ impl System {
             Err(HResult::E_INVALIDARG.into())
         }
     }
+}
+
+/// Refuses what no system has, and notes what a careful caller does not ask.
+fn check(query: &PropertyQuery) -> Result<(), Fault> {
+    const NAME: &str = "HcsGetComputeSystemProperties";
+    if !query.queries.is_empty() {
+        return Err(HResult::NOT_SUPPORTED.into());
+    }
+    let types = &query.property_types;
+    for (at, wanted) in types.iter().enumerate() {
+        let of_the_service = matches!(
+            wanted,
+            PropertyType::ProcessorTopology
+                | PropertyType::CpuGroup
+                | PropertyType::ContainerCredentialGuard
+                | PropertyType::Basic
+                | PropertyType::QoSCapabilities
+        );
+        if of_the_service {
+            misuse(NAME, format_args!("{wanted:?} is a property of the service"));
+            return Err(HResult::E_INVALIDARG.into());
+        }
+        if types[..at].contains(wanted) {
+            misuse(NAME, format_args!("{wanted:?} is asked for twice"));
+        }
+    }
+    Ok(())
 }
