@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::Output;
-use crate::wine::finish;
+use crate::wine::{asked, finish};
 
 /// Where Windows keeps the variables of the system.
 const ENVIRONMENT: &str = r"HKLM\SYSTEM\CurrentControlSet\Control\Session Manager\Environment";
@@ -37,12 +37,15 @@ impl Prefix {
             .args([Path::new(&prepared), &folder.path().join("prefix")])
             .status();
         assert!(copied.expect("cp runs").success());
-        let session = wine(folder.path(), 900, "cmd.exe")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("wine runs");
+        let session = within(
+            folder.path(),
+            Command::new("timeout").args(["900", "wine", "cmd.exe"]),
+        )
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("wine runs");
         Self { folder, session }
     }
 
@@ -58,8 +61,9 @@ impl Prefix {
     /// Wine does not run.
     #[must_use]
     pub fn run(&self, program: &str, arguments: &[&str]) -> Output {
+        let command = &mut asked(600, program);
         finish(
-            wine(self.folder.path(), 600, program)
+            within(self.folder.path(), command)
                 .args(arguments)
                 .stdin(Stdio::null()),
         )
@@ -138,15 +142,12 @@ impl Default for Prefix {
     }
 }
 
-/// A hung program fails the test instead of hanging it.
-fn wine(folder: &Path, seconds: u32, program: &str) -> Command {
-    let mut command = Command::new("timeout");
+/// A command in the prefix of a folder.
+fn within<'a>(folder: &Path, command: &'a mut Command) -> &'a mut Command {
     command
-        .args([&seconds.to_string(), "wine", program])
         .env("WINEPREFIX", folder.join("prefix"))
         .env_remove("CTR_LIKE_HOST")
-        .env_remove("CTR_LIKE_NO_START");
-    command
+        .env_remove("CTR_LIKE_NO_START")
 }
 
 impl Drop for Prefix {

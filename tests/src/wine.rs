@@ -1,12 +1,17 @@
 //! The Windows programs under Wine: a daemon on its pipe, and the CLI that talks to it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::{Output, programs, wait};
+
+/// How often Wine is asked: of some hundred programs one dies before its first line on a busy machine. One that got there is run once.
+const TRIES: u32 = 3;
+/// What `timeout` ends with when it had to end the program.
+const TIMED_OUT: i32 = 124;
 
 /// A daemon in a Wine prefix. Its pipe has one name, so a prefix has one daemon at a time.
 #[derive(Debug)]
@@ -30,23 +35,79 @@ fn program(name: &str) -> PathBuf {
     path
 }
 
-/// A hung program fails the test instead of hanging it.
-fn limited(prefix: Option<&OsString>, name: &str, seconds: u32) -> Command {
+/// The program that runs another one and writes down its exit code.
+fn launcher() -> &'static Path {
+    static BUILT: OnceLock<tempfile::TempDir> = OnceLock::new();
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        let folder = BUILT.get_or_init(|| tempfile::tempdir().expect("a temporary directory"));
+        let path = folder.path().join("launch.exe");
+        let status = Command::new("x86_64-w64-mingw32-gcc")
+            .args(["-O1", "-municode", "-o"])
+            .arg(&path)
+            .arg(programs::repository().join("tests/wine/launch.c"))
+            .status()
+            .expect("this suite needs mingw: apt-get install gcc-mingw-w64-x86-64");
+        assert!(status.success());
+        path
+    })
+}
+
+/// Wine with a program for [`finish`]. A hung program fails the test instead of hanging it.
+pub(crate) fn asked(seconds: u32, program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("timeout");
     command
         .args([&seconds.to_string(), "wine"])
-        .arg(program(name))
-        .stdin(Stdio::null())
-        .env("CTR_LIKE_NO_START", "1");
+        .arg(launcher())
+        .arg(program);
+    command
+}
+
+/// Wine with one of our programs for [`finish`].
+fn limited(prefix: Option<&OsString>, name: &str, seconds: u32) -> Command {
+    ours(asked(seconds, program(name)), prefix)
+}
+
+/// Wine with one of our programs that is watched, or killed, as a process of Linux.
+fn spawned(prefix: Option<&OsString>, name: &str, seconds: u32) -> Command {
+    let mut command = Command::new("timeout");
+    command.args([&seconds.to_string(), "wine"]).arg(program(name));
+    ours(command, prefix)
+}
+
+fn ours(mut command: Command, prefix: Option<&OsString>) -> Command {
+    command.stdin(Stdio::null()).env("CTR_LIKE_NO_START", "1");
     if let Some(prefix) = prefix {
         command.env("WINEPREFIX", prefix);
     }
     command
 }
 
-/// Runs a program to its end. Its output goes through files: the first program under Wine starts Wine's services, which
-/// inherit its streams and would keep a pipe open long after it.
+/// Runs what [`asked`] made to its end. Its output goes through files: the first program under Wine starts Wine's services, which
+/// inherit its streams and would keep a pipe open long after it. So does its exit code: Wine's server kills a process that has ended
+/// and is slow to go, and Linux says that instead.
 pub(crate) fn finish(command: &mut Command) -> Output {
+    let exit = tempfile::NamedTempFile::new().expect("a temporary file");
+    command.env("CTR_LIKE_TEST_EXIT", windows_path(exit.path()));
+    for left in (0..TRIES).rev() {
+        let output = once(command);
+        let told = std::fs::read_to_string(exit.path()).expect("a file can be read");
+        if told.is_empty() && output.status != TIMED_OUT && left > 0 {
+            continue;
+        }
+        let code = told
+            .strip_prefix("ended with ")
+            .and_then(|told| told.strip_suffix(".\n"));
+        // What did not come so far has no code but Linux'.
+        return code.map_or(output.clone(), |code| Output {
+            status: code.parse::<u32>().expect("a code").cast_signed(),
+            ..output
+        });
+    }
+    unreachable!("the last try returns")
+}
+
+fn once(command: &mut Command) -> Output {
     let [mut stdout, mut stderr] = [(); 2].map(|()| tempfile::tempfile().expect("a temporary file"));
     command
         .stdout(stdout.try_clone().expect("a handle"))
@@ -82,8 +143,8 @@ pub fn run(name: &str, environment: &[(&str, &str)], arguments: &[&str]) -> Outp
 /// Wine cannot be started.
 #[must_use]
 pub fn system(arguments: &[&str]) -> Output {
-    let mut command = Command::new("timeout");
-    finish(command.args(["60", "wine"]).args(arguments).stdin(Stdio::null()))
+    let (program, arguments) = arguments.split_first().expect("a program");
+    finish(asked(60, program).args(arguments).stdin(Stdio::null()))
 }
 
 /// Where one of our programs is.
@@ -154,7 +215,7 @@ impl WineDaemon {
             .expect("a log file");
         let reports = folder.join("reports");
         std::fs::create_dir_all(&reports).expect("a directory");
-        limited(prefix, "ctr-liked.exe", 900)
+        spawned(prefix, "ctr-liked.exe", 900)
             .env("CTR_LIKE_DOUBLE_REPORTS", windows_path(&reports))
             .env("CTR_LIKE_LAYER_ORDERS", windows_path(&folder.join("orders")))
             .args(["--root", &windows_path(&folder.join("root"))])
@@ -263,7 +324,7 @@ impl WineDaemon {
     /// Wine does not run.
     #[must_use]
     pub fn spawn(&self, arguments: &[&str]) -> Child {
-        limited(self.prefix.as_ref(), "ctr-like.exe", 300)
+        spawned(self.prefix.as_ref(), "ctr-like.exe", 300)
             .args(arguments)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
