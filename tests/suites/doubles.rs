@@ -6,10 +6,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use tests::programs;
-use tests::wine::windows_path;
+use tests::wine::{run_own, windows_path};
 
 /// What is done wrong with computecore.dll, and the line that the report has for it.
 const MISUSES: &[(&str, &str)] = &[
@@ -232,23 +232,14 @@ fn reported(folder: &Path, program: &Path, misuse: &str) -> Vec<String> {
     let place = tempfile::tempdir_in(folder).unwrap();
     let reports = place.path().join("reports");
     std::fs::create_dir(&reports).unwrap();
-    let status = Command::new("timeout")
-        .args(["120", "wine"])
-        .arg(program)
-        .arg(misuse)
-        .arg(windows_path(&place.path().join("layers")))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .env("WINEPREFIX", &prefix)
-        .env("CTR_LIKE_DOUBLE_REPORTS", windows_path(&reports))
-        .env(
-            "CTR_LIKE_LAYER_ORDERS",
-            windows_path(&place.path().join("orders")),
-        )
-        .status()
-        .expect("wine runs");
-    assert!(status.success(), "{misuse}: {status}");
+    let [reports_path, orders] = [&reports, &place.path().join("orders")].map(|path| windows_path(path));
+    let environment = [
+        ("CTR_LIKE_DOUBLE_REPORTS", reports_path.as_str()),
+        ("CTR_LIKE_LAYER_ORDERS", orders.as_str()),
+    ];
+    let layers = windows_path(&place.path().join("layers"));
+    let output = run_own(Some(&prefix), program, &environment, &[misuse, &layers]);
+    assert_eq!(output.status, 0, "{misuse}: {output:?}");
     let files = std::fs::read_dir(&reports)
         .unwrap()
         .map(|entry| entry.unwrap().path());

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use tests::windows::windows_image;
-use tests::wine::{WineDaemon, built, run, windows_path};
+use tests::wine::{WineDaemon, built, run, run_own, windows_path};
 use tests::{programs, wait};
 
 /// Somebody whom no computer knows.
@@ -66,14 +66,8 @@ impl Looker {
     }
 
     fn ask(&self, arguments: &[&str]) -> String {
-        let output = self.folder.path().join("answer");
-        let status = self
-            .command(&self.program(), arguments, &output)
-            .status()
-            .unwrap();
-        let said = std::fs::read_to_string(&output).unwrap();
-        assert!(status.success(), "{arguments:?}: {said}");
-        said.trim_end().replace('\r', "")
+        let answer = run_own(self.prefix.as_ref(), &self.program(), &[], arguments);
+        answer.ok().trim_end().replace('\r', "")
     }
 
     /// The access list that a pipe has to have, when this user made it and these may come in as well.
