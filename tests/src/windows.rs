@@ -1,24 +1,15 @@
 //! An image for Windows containers on Windows, made here: its base has what Windows wants of one, and nothing that Wine lacks.
 
-use std::process::Command;
-
 use serde_json::{Value, json};
 
+use crate::Registry;
 use crate::images::{LayoutBuilder, tar_of};
-use crate::wine::WineDaemon;
-use crate::{Registry, programs};
+use crate::wine::{WineDaemon, compiled};
 
 /// The program of the images, compiled.
 fn probe() -> Vec<u8> {
     let folder = tempfile::tempdir().expect("a temporary directory");
-    let program = folder.path().join("probe.exe");
-    let status = Command::new("x86_64-w64-mingw32-gcc")
-        .args(["-O1", "-municode", "-o"])
-        .arg(&program)
-        .arg(programs::repository().join("tests/wine/probe.c"))
-        .status()
-        .expect("this suite needs mingw: apt-get install gcc-mingw-w64-x86-64");
-    assert!(status.success());
+    let program = compiled(folder.path(), "probe", &["-municode"]);
     std::fs::read(program).expect("a program")
 }
 

@@ -36,22 +36,34 @@ fn program(name: &str) -> PathBuf {
     path
 }
 
+/// Compiles `tests/wine/NAME.c` to `NAME.exe` in a folder.
+///
+/// # Panics
+/// The compiler is missing or fails.
+#[must_use]
+pub fn compiled(folder: &Path, name: &str, flags: &[&str]) -> PathBuf {
+    let program = folder.join(name).with_extension("exe");
+    let sources = programs::repository().join("tests/wine");
+    let status = Command::new("x86_64-w64-mingw32-gcc")
+        .arg("-O1")
+        .args(flags)
+        .arg("-o")
+        .args([&program, &sources.join(name).with_extension("c")])
+        .status()
+        .expect("this suite needs mingw: apt-get install gcc-mingw-w64-x86-64");
+    assert!(status.success());
+    program
+}
+
 /// The program that runs another one and writes down its exit code.
-fn launcher() -> &'static Path {
+fn launcher() -> PathBuf {
     static BUILT: OnceLock<tempfile::TempDir> = OnceLock::new();
-    static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| {
-        let folder = BUILT.get_or_init(|| tempfile::tempdir().expect("a temporary directory"));
-        let path = folder.path().join("launch.exe");
-        let status = Command::new("x86_64-w64-mingw32-gcc")
-            .args(["-O1", "-municode", "-o"])
-            .arg(&path)
-            .arg(programs::repository().join("tests/wine/launch.c"))
-            .status()
-            .expect("this suite needs mingw: apt-get install gcc-mingw-w64-x86-64");
-        assert!(status.success());
-        path
-    })
+    let folder = BUILT.get_or_init(|| {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let _ = compiled(folder.path(), "launch", &["-municode"]);
+        folder
+    });
+    folder.path().join("launch.exe")
 }
 
 /// Wine with a program for [`finish`]. A hung program fails the test instead of hanging it.

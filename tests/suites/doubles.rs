@@ -5,11 +5,9 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
-use tests::programs;
-use tests::wine::{run_own, windows_path};
+use tests::wine::{compiled, run_own, windows_path};
 
 /// What is done wrong with computecore.dll, and the line that the report has for it.
 const MISUSES: &[(&str, &str)] = &[
@@ -213,19 +211,6 @@ const LAYER_MISUSES: &[(&str, &str)] = &[
     ("order", "ActivateLayer: the order nonsense is none"),
 ];
 
-/// A program, compiled.
-fn compiled(folder: &Path, source: &str) -> PathBuf {
-    let program = folder.join("misuse.exe");
-    let source = programs::repository().join("tests/wine").join(source);
-    let status = Command::new("x86_64-w64-mingw32-gcc")
-        .args(["-O1", "-o"])
-        .args([&program, &source])
-        .status()
-        .expect("this suite needs mingw: apt-get install gcc-mingw-w64-x86-64");
-    assert!(status.success());
-    program
-}
-
 /// The lines of the reports of a program that does one thing wrong.
 fn reported(folder: &Path, program: &Path, misuse: &str) -> Vec<String> {
     let prefix = std::env::var_os("CTR_LIKE_DOUBLES").expect("this suite is run by ./scripts/test wine");
@@ -254,7 +239,7 @@ fn reported(folder: &Path, program: &Path, misuse: &str) -> Vec<String> {
 
 fn check(source: &str, misuses: &[(&str, &str)]) {
     let folder = tempfile::tempdir().unwrap();
-    let program = compiled(folder.path(), source);
+    let program = compiled(folder.path(), source, &[]);
     let mut missed = Vec::new();
     for (misuse, line) in misuses {
         let lines = reported(folder.path(), &program, misuse);
@@ -268,10 +253,10 @@ fn check(source: &str, misuses: &[(&str, &str)]) {
 
 #[test]
 fn each_misuse_is_a_line_in_the_report() {
-    check("misuse.c", MISUSES);
+    check("misuse", MISUSES);
 }
 
 #[test]
 fn each_misuse_of_the_layer_store_is_a_line_in_the_report() {
-    check("layers.c", LAYER_MISUSES);
+    check("layers", LAYER_MISUSES);
 }

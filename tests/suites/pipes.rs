@@ -13,9 +13,9 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use tests::wait;
 use tests::windows::windows_image;
-use tests::wine::{WineDaemon, built, run, run_own, windows_path};
-use tests::{programs, wait};
+use tests::wine::{WineDaemon, built, compiled, run, run_own, windows_path};
 
 /// Somebody whom no computer knows.
 const STRANGER: &str = "S-1-5-21-1-2-3-1001";
@@ -23,6 +23,7 @@ const STRANGER: &str = "S-1-5-21-1-2-3-1001";
 /// The program that looks at pipes, in a prefix of Wine.
 struct Looker {
     folder: tempfile::TempDir,
+    program: PathBuf,
     prefix: Option<OsString>,
 }
 
@@ -33,17 +34,14 @@ impl Looker {
             .prefix("ctr-like-pipes-")
             .tempdir()
             .unwrap();
-        let status = Command::new("x86_64-w64-mingw32-gcc")
-            .args(["-O1", "-municode", "-o"])
-            .arg(folder.path().join("pipe.exe"))
-            .arg(programs::repository().join("tests/wine/pipe.c"))
-            .arg("-ladvapi32")
-            .status()
-            .expect("this suite needs mingw: apt-get install gcc-mingw-w64-x86-64");
-        assert!(status.success());
+        let program = compiled(folder.path(), "pipe", &["-municode"]);
         let prefix = doubles
             .then(|| std::env::var_os("CTR_LIKE_DOUBLES").expect("this suite is run by ./scripts/test wine"));
-        Self { folder, prefix }
+        Self {
+            folder,
+            program,
+            prefix,
+        }
     }
 
     /// What is to run, with its output in a file: Wine's services would keep a pipe open.
@@ -61,12 +59,8 @@ impl Looker {
         command
     }
 
-    fn program(&self) -> PathBuf {
-        self.folder.path().join("pipe.exe")
-    }
-
     fn ask(&self, arguments: &[&str]) -> String {
-        let answer = run_own(self.prefix.as_ref(), &self.program(), &[], arguments);
+        let answer = run_own(self.prefix.as_ref(), &self.program, &[], arguments);
         answer.ok().trim_end().replace('\r', "")
     }
 
@@ -89,7 +83,7 @@ impl Looker {
     fn serve(&self, arguments: &[&str]) -> Server {
         let output = self.folder.path().join("server");
         let child = self
-            .command(&self.program(), arguments, &output)
+            .command(&self.program, arguments, &output)
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
