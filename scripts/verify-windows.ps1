@@ -16,6 +16,12 @@ An image for this build of Windows whose programs include cmd.exe, such as nanos
 .PARAMETER Other
 An image for another build of Windows, which must be refused before its layers are fetched. Optional.
 
+.PARAMETER Linux
+An image for linux/amd64 with busybox or more, to try Linux containers with; needs the feature Hyper-V. Optional.
+
+.PARAMETER BootFiles
+The folder of vmlinux and initrd.img, as scripts/build-uvm makes them on Linux. For -Linux, where no package has them.
+
 .PARAMETER Keep
 Leaves the folder in place, with the daemon's log and store.
 
@@ -27,6 +33,8 @@ param(
     [Parameter(Mandatory = $true)]
     [string] $Image,
     [string] $Other = '',
+    [string] $Linux = '',
+    [string] $BootFiles = '',
     [switch] $Keep
 )
 
@@ -68,7 +76,7 @@ function Assert-Match([string] $Text, [string] $Pattern) {
 function Test-Containers {
     Confirm-Line 'the DLLs of the container platform are found' {
         $info = Invoke-Cli @('version', '--format', 'json') | ConvertFrom-Json
-        foreach ($dll in 'computecore.dll', 'computestorage.dll', 'vmcompute.dll') {
+        foreach ($dll in 'computecore.dll', 'computenetwork.dll', 'computestorage.dll', 'vmcompute.dll') {
             $details = @($info.Server.Components | Where-Object { $_.Name -eq 'Compute' })[0].Details
             Assert-Equal $details.$dll 'present'
         }
@@ -99,6 +107,21 @@ function Test-Containers {
         [System.IO.File]::WriteAllText((Join-Path $shared 'note.txt'), 'from the host')
         $words = @('run', '--rm', '-v', "${shared}:C:\shared", $Image, 'cmd', '/c', 'type C:\shared\note.txt')
         Assert-Equal (Invoke-Cli $words) 'from the host'
+    }
+    Confirm-Line 'a container has an address, a way out and name servers' {
+        $seen = Invoke-Cli @('run', '--rm', $Image, 'cmd', '/c', 'ipconfig /all')
+        Assert-Match $seen 'IPv4'
+        Assert-Match $seen 'DNS Servers'
+        $seen = Invoke-Cli @('run', '--rm', $Image, 'cmd', '/c', 'route print -4')
+        Assert-Match $seen '0\.0\.0\.0\s+0\.0\.0\.0\s+\d+\.\d+\.\d+\.\d+'
+    }
+    Confirm-Line 'a published port is shown, belongs to one container, and is free again' {
+        $words = @('run', '-d', '-p', '18080:80', $Image, 'cmd', '/c', 'ping -t 127.0.0.1 >nul')
+        $id = Invoke-Cli $words
+        Assert-Match (Invoke-Cli @('ps', '--format', '{{.Ports}}')) '0\.0\.0\.0:18080->80/tcp'
+        Assert-Match (Invoke-Cli @('run', '--rm', '-p', '18080:80', $Image, 'cmd', '/c', 'exit 0') 125) 'port is already allocated'
+        $null = Invoke-Cli @('rm', '-f', $id)
+        $null = Invoke-Cli @('run', '--rm', '-p', '18080:80', $Image, 'cmd', '/c', 'exit 0')
     }
     Confirm-Line 'a container runs on its own; exec, logs, ps, inspect' {
         $null = Invoke-Cli @('run', '-d', '--name', 'verify', $Image, 'cmd', '/c', 'echo started & ping -t 127.0.0.1 >nul')
@@ -147,6 +170,38 @@ function Test-Containers {
     }
 }
 
+function Test-LinuxContainers {
+    $run = @('run', '--rm', '--platform', 'linux/amd64')
+    Confirm-Line 'Linux: a machine boots, a program runs and its output arrives' {
+        Assert-Equal (Invoke-Cli ($run + @($Linux, 'uname', '-s'))) 'Linux'
+    }
+    Confirm-Line 'Linux: exit codes, and an error that the guest tells' {
+        $null = Invoke-Cli ($run + @($Linux, 'sh', '-c', 'exit 7')) 7
+        $null = Invoke-Cli ($run + @($Linux, 'no-such-program')) 127
+    }
+    Confirm-Line 'Linux: a directory of the host is mounted' {
+        $shared = Join-Path $house.Folder 'shared'
+        $null = New-Item -ItemType Directory -Force -Path $shared
+        [System.IO.File]::WriteAllText((Join-Path $shared 'note.txt'), 'from the host')
+        Assert-Equal (Invoke-Cli ($run + @('-v', "${shared}:/shared", $Linux, 'cat', '/shared/note.txt'))) 'from the host'
+    }
+    Confirm-Line 'Linux: a machine of its own' {
+        Assert-Equal (Invoke-Cli ($run + @('--isolation', 'hyperv', $Linux, 'echo', 'alone'))) 'alone'
+    }
+    Confirm-Line 'Linux: a killed daemon, exec, logs, stop' {
+        $words = @('run', '-d', '--platform', 'linux/amd64', '--name', 'penguin', $Linux)
+        $null = Invoke-Cli ($words + @('sh', '-c', 'echo started; while :; do sleep 1; done'))
+        $house.Process.Kill()
+        $house.Process.WaitForExit()
+        Start-Daemon $house
+        Assert-Equal (Invoke-Cli @('exec', 'penguin', 'echo', 'still')) 'still'
+        Assert-Equal (Invoke-Cli @('logs', 'penguin')) 'started'
+        Assert-Match (Invoke-Cli @('system', 'vm', 'ls')) 'shared'
+        $null = Invoke-Cli @('stop', '-t', '2', 'penguin')
+        $null = Invoke-Cli @('rm', 'penguin')
+    }
+}
+
 $code = 2
 $house = $null
 try {
@@ -159,8 +214,10 @@ try {
         throw 'the feature Containers is off: Enable-WindowsOptionalFeature -Online -FeatureName Containers, then restart'
     }
     $house = New-House 'verify' (Join-Path (Get-TargetFolder) 'release')
+    if ($BootFiles -ne '') { Set-Environment @{ CTR_LIKE_UVM_DIR = $BootFiles } }
     Start-Daemon $house
     Test-Containers
+    if ($Linux -ne '') { Test-LinuxContainers }
     $code = @($table | Where-Object { $_.Result -ne 'holds' }).Count -gt 0
     $code = if ($code) { 1 } else { 0 }
     $version = Get-ItemProperty -Path 'HKLM:\SOFTWARE\Microsoft\Windows NT\CurrentVersion'

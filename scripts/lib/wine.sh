@@ -40,7 +40,7 @@ prepare_doubles() {
         WINEPREFIX=$CTR_LIKE_DOUBLES wineserver --wait
         touch "$CTR_LIKE_DOUBLES/windows-10"
     fi
-    install -m 644 "$built/computecore.dll" "$built/computestorage.dll" "$built/vmcompute.dll" \
+    install -m 644 "$built/computecore.dll" "$built/computenetwork.dll" "$built/computestorage.dll" "$built/vmcompute.dll" \
         "$CTR_LIKE_DOUBLES/drive_c/windows/system32/"
     x86_64-w64-mingw32-gcc -O1 -o "$CTR_LIKE_DOUBLES/drive_c/program.exe" "$repo/crates/emulator/tests/wine/program.c"
     export CTR_LIKE_TEST_PROGRAM='C:\program.exe'

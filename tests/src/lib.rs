@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod images;
 pub mod layers;
 pub mod leaks;
+pub mod machine_host;
 pub mod prefix;
 pub mod programs;
 pub mod registry;
@@ -21,4 +22,5 @@ pub mod wire;
 
 pub use daemon::{Output, TestDaemon};
 pub use images::{BUSYBOX, DEBIAN_PYTHON, WINDOWS_TOOLS};
+pub use machine_host::MachineHost;
 pub use registry::Registry;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use crate::{Output, programs, wait};
+use crate::{MachineHost, Output, programs, wait};
 
 /// How often Wine is asked: of some thousand programs a few end before their first line, with 1 and in silence, or because Wine's
 /// server, which they have just found, goes with the program before them. One that got to its first line is run once.
@@ -14,11 +14,21 @@ const TRIES: u32 = 3;
 /// What `timeout` ends with when it had to end the program.
 const TIMED_OUT: i32 = 124;
 
+/// What is special about the host of a daemon.
+#[derive(Debug, Default)]
+struct Setting {
+    /// A DLL that the daemon does not find.
+    without: Option<&'static str>,
+    /// Where its virtual machines run.
+    machines: Option<String>,
+}
+
 /// A daemon in a Wine prefix. Its pipe has one name, so a prefix has one daemon at a time.
 #[derive(Debug)]
 pub struct WineDaemon {
     folder: tempfile::TempDir,
     prefix: Option<OsString>,
+    setting: Setting,
     child: Child,
     /// Held by whoever has the pipe.
     _alone: MutexGuard<'static, ()>,
@@ -46,9 +56,10 @@ pub fn compiled(folder: &Path, name: &str, flags: &[&str]) -> PathBuf {
     let sources = programs::repository().join("tests/wine");
     let status = Command::new("x86_64-w64-mingw32-gcc")
         .arg("-O1")
-        .args(flags)
         .arg("-o")
         .args([&program, &sources.join(name).with_extension("c")])
+        // Behind the source, which says what it wants of a library.
+        .args(flags)
         .status()
         .expect("this suite needs mingw: apt-get install gcc-mingw-w64-x86-64");
     assert!(status.success());
@@ -197,6 +208,11 @@ pub fn windows_path(path: &Path) -> String {
     format!("Z:{}", path.to_str().expect("UTF-8").replace('/', "\\"))
 }
 
+/// The prefix with the doubles.
+fn doubles() -> OsString {
+    std::env::var_os("CTR_LIKE_DOUBLES").expect("this suite is run by ./scripts/test wine")
+}
+
 impl WineDaemon {
     /// A daemon in the prefix of the environment.
     ///
@@ -204,7 +220,7 @@ impl WineDaemon {
     /// It does not start.
     #[must_use]
     pub fn start() -> Self {
-        Self::launch(None)
+        Self::launch(None, Setting::default(), None)
     }
 
     /// A daemon in the prefix with the doubles of the DLLs, with its root on that prefix's C:.
@@ -213,11 +229,36 @@ impl WineDaemon {
     /// It does not start, or the suite is not run by `./scripts/test wine`.
     #[must_use]
     pub fn with_doubles() -> Self {
-        let prefix = std::env::var_os("CTR_LIKE_DOUBLES").expect("this suite is run by ./scripts/test wine");
-        Self::launch(Some(prefix))
+        Self::launch(Some(doubles()), Setting::default(), None)
     }
 
-    fn launch(prefix: Option<OsString>) -> Self {
+    /// The same on a host that lacks one of the DLLs, which is named without `.dll`.
+    ///
+    /// # Panics
+    /// As [`WineDaemon::with_doubles`].
+    #[must_use]
+    pub fn without(dll: &'static str) -> Self {
+        let setting = Setting {
+            without: Some(dll),
+            ..Setting::default()
+        };
+        Self::launch(Some(doubles()), setting, None)
+    }
+
+    /// The same, whose virtual machines do something.
+    ///
+    /// # Panics
+    /// As [`WineDaemon::with_doubles`].
+    #[must_use]
+    pub fn with_machines(host: &MachineHost) -> Self {
+        let setting = Setting {
+            machines: Some(host.address().to_owned()),
+            ..Setting::default()
+        };
+        Self::launch(Some(doubles()), setting, Some(host))
+    }
+
+    fn launch(prefix: Option<OsString>, setting: Setting, host: Option<&MachineHost>) -> Self {
         static ALONE: Mutex<()> = Mutex::new(());
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         // The doubles' prefix is on the same disk as its C:, so that layers are where Windows would have them.
@@ -228,10 +269,14 @@ impl WineDaemon {
             .prefix("ctr-like-wine-")
             .tempdir_in(within)
             .expect("a temporary directory");
-        let child = Self::begin(folder.path(), prefix.as_ref());
+        if let Some(host) = host {
+            host.boot_files(&folder.path().join("root/uvm"));
+        }
+        let child = Self::begin(folder.path(), prefix.as_ref(), &setting);
         let mut daemon = Self {
             folder,
             prefix,
+            setting,
             child,
             _alone: alone,
         };
@@ -239,7 +284,7 @@ impl WineDaemon {
         daemon
     }
 
-    fn begin(folder: &Path, prefix: Option<&OsString>) -> Child {
+    fn begin(folder: &Path, prefix: Option<&OsString>, setting: &Setting) -> Child {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
@@ -247,11 +292,23 @@ impl WineDaemon {
             .expect("a log file");
         let reports = folder.join("reports");
         std::fs::create_dir_all(&reports).expect("a directory");
-        spawned(prefix, "ctr-liked.exe", 900)
+        let mut command = spawned(prefix, "ctr-liked.exe", 900);
+        if let Some(dll) = setting.without {
+            let others = std::env::var_os("WINEDLLOVERRIDES").unwrap_or_default();
+            let others = others.to_string_lossy();
+            command.env("WINEDLLOVERRIDES", format!("{others};{dll}=d"));
+        }
+        if let Some(address) = &setting.machines {
+            command.env("CTR_LIKE_TEST_MACHINES", address);
+        }
+        command
             .env("CTR_LIKE_DOUBLE_REPORTS", windows_path(&reports))
             .env("CTR_LIKE_LAYER_ORDERS", windows_path(&folder.join("orders")))
+            .env("CTR_LIKE_NETWORKS", windows_path(folder))
             .args(["--root", &windows_path(&folder.join("root"))])
             .args(["--run-dir", &windows_path(&folder.join("run"))])
+            // Whoever runs the tests may have named another place.
+            .args(["--uvm-dir", &windows_path(&folder.join("root/uvm"))])
             .stdout(log.try_clone().expect("a handle"))
             .stderr(log)
             .spawn()
@@ -266,7 +323,7 @@ impl WineDaemon {
                 let silent = self.log() == before && tries < TRIES;
                 assert!(silent, "the daemon ended: {ended:?}\n{}", self.log());
                 tries += 1;
-                self.child = Self::begin(self.folder.path(), self.prefix.as_ref());
+                self.child = Self::begin(self.folder.path(), self.prefix.as_ref(), &self.setting);
             }
             let asked = finish(limited(self.prefix.as_ref(), "ctr-like.exe", 15).arg("version"));
             (asked.status == 0).then_some(())
@@ -286,7 +343,7 @@ impl WineDaemon {
             assert!(killed.expect("kill runs").success());
         }
         self.child.wait().expect("a child");
-        self.child = Self::begin(self.folder.path(), self.prefix.as_ref());
+        self.child = Self::begin(self.folder.path(), self.prefix.as_ref(), &self.setting);
         self.answers();
     }
 
@@ -327,7 +384,7 @@ impl WineDaemon {
         self.folder.path()
     }
 
-    /// What the layer store of the doubles is to do from now on; see `tests/doubles/layerstore`.
+    /// What the layer store and the network service of the doubles are to do from now on; see `tests/doubles/layerstore`.
     ///
     /// # Panics
     /// The file cannot be written.
@@ -338,7 +395,31 @@ impl WineDaemon {
         std::fs::rename(new, self.folder.path().join("orders")).expect("a file can be renamed");
     }
 
-    /// How often a function of the layer store has been called by now.
+    /// How many endpoints and namespaces the double of the network service has.
+    ///
+    /// # Panics
+    /// Its records cannot be read.
+    #[must_use]
+    pub fn networks(&self) -> (usize, usize) {
+        let file = self.folder.path().join("networks.json");
+        if !file.exists() {
+            return (0, 0);
+        }
+        // The double may be replacing the file.
+        let text = wait::until("the records are there", || std::fs::read(&file).ok());
+        let records: serde_json::Value = serde_json::from_slice(&text).expect("records");
+        let count = |what: &str| records[what].as_object().expect("records").len();
+        (count("endpoints"), count("namespaces"))
+    }
+
+    /// The namespaces that containers were made with, in order.
+    #[must_use]
+    pub fn joined(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.folder.path().join("joined")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// How often a function of the layer store or the network service has been called by now.
     ///
     /// # Panics
     /// There are no doubles.
@@ -402,7 +483,13 @@ impl Drop for WineDaemon {
         drop(self.cli(&["daemon", "stop", "--containers"]));
         // Asked to end, it does; a test that fails is not to hang.
         drop(self.child.wait());
-        let misuse = self.misuse();
+        let mut misuse = self.misuse();
+        if self.networks() != (0, 0) {
+            misuse.push(format!(
+                "endpoints and namespaces are left: {:?}",
+                self.networks()
+            ));
+        }
         if std::thread::panicking() {
             eprintln!("--- the doubles\n{misuse:#?}");
         } else {

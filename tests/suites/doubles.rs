@@ -66,6 +66,35 @@ const MISUSES: &[(&str, &str)] = &[
         "close inside",
         "HcsCloseComputeSystem: the handle was closed in its own callback",
     ),
+    ("socket", "clean"),
+    ("socket that cannot wait", "socket: the socket cannot wait"),
+    (
+        "socket of no machine",
+        "bind: 00000000-0000-0000-0000-000000000000 is no virtual machine",
+    ),
+    (
+        "socket with something reserved",
+        "bind: the address is none of Hyper-V",
+    ),
+    ("socket unbound", "listen: the socket is not bound"),
+    ("socket left open", "never closed: a socket"),
+    (
+        "socket listens for ever",
+        "never closed: a listener of service 00000001-facb-11e6-bd58-64006a7986d3",
+    ),
+    (
+        "granted twice",
+        r"HcsGrantVmAccess: m1 may open C:\windows\system32\computecore.dll already",
+    ),
+    (
+        "revoked twice",
+        r"HcsRevokeVmAccess: m1 may not open C:\windows\system32\computecore.dll",
+    ),
+    (
+        "never revoked",
+        r"never revoked: the access of m1 to C:\windows\system32\computecore.dll",
+    ),
+    ("granted to nobody", "HcsGrantVmAccess: no machine or no path"),
 ];
 
 /// What is done wrong with the layer store.
@@ -211,6 +240,159 @@ const LAYER_MISUSES: &[(&str, &str)] = &[
     ("order", "ActivateLayer: the order nonsense is none"),
 ];
 
+/// What is done wrong with computenetwork.dll.
+const NETWORK_MISUSES: &[(&str, &str)] = &[
+    ("nothing", "clean"),
+    ("leak", "the end: the handle of a network was never closed"),
+    (
+        "leak of an endpoint",
+        "the end: the handle of an endpoint was never closed",
+    ),
+    (
+        "double close",
+        "HcnCloseNetwork: used the handle of a network after its close",
+    ),
+    (
+        "use after close",
+        "HcnQueryNetworkProperties: used the handle of a network after its close",
+    ),
+    (
+        "wrong kind",
+        "HcnQueryNetworkProperties: the handle is that of a namespace",
+    ),
+    ("no handle", "HcnCloseNetwork: 0x1234 was never a handle"),
+    ("not freed", "the end: 1 texts were never freed"),
+    ("failure not freed", "the end: 1 texts were never freed"),
+    ("no record", "HcnEnumerateNetworks: no place for the error record"),
+    ("no answer", "HcnEnumerateNetworks: no place for the answer"),
+    (
+        "no place for the handle",
+        "HcnOpenNetwork: no place for the handle",
+    ),
+    ("no id", "HcnOpenNetwork: the id is null"),
+    ("nil id", "HcnDeleteEndpoint: the id is null"),
+    ("null query", "HcnEnumerateNetworks: the query is null"),
+    (
+        "query without version",
+        "HcnEnumerateNetworks: the schema version of the query is not 2.0",
+    ),
+    (
+        "unknown in query",
+        "HcnEnumerateNetworks: queries have no field Colour",
+    ),
+    (
+        "filter as object",
+        "HcnEnumerateNetworks: queries cannot be read: invalid HostComputeQuery document at Filter: invalid type: map, expected a \
+         string",
+    ),
+    (
+        "unknown in filter",
+        "HcnEnumerateNetworks: the filter {\"Colour\":1} has something unknown",
+    ),
+    (
+        "no JSON",
+        "HcnCreateNetwork: settings are no JSON: expected ident at line 1 column 2",
+    ),
+    (
+        "network without version",
+        "HcnCreateNetwork: the schema version of the network is not 2.0",
+    ),
+    (
+        "unknown in network",
+        "HcnCreateNetwork: settings of a network have no field Colour",
+    ),
+    (
+        "network without name",
+        "HcnCreateNetwork: a network without a name",
+    ),
+    (
+        "network type",
+        "HcnCreateNetwork: there are no networks of type \"Nut\" here",
+    ),
+    (
+        "network without subnet",
+        "HcnCreateNetwork: a network has to have one static subnet",
+    ),
+    ("no subnet", "HcnCreateNetwork: \"172.28.0.1/16\" is no subnet"),
+    ("no way out", "HcnCreateNetwork: a subnet without a way out"),
+    (
+        "gateway elsewhere",
+        "HcnCreateNetwork: a subnet without a way out",
+    ),
+    (
+        "endpoint without name",
+        "HcnCreateEndpoint: an endpoint without a name",
+    ),
+    (
+        "endpoint of another network",
+        "HcnCreateEndpoint: the endpoint names another network",
+    ),
+    (
+        "network is no id",
+        "HcnCreateEndpoint: the network of the endpoint is no id: nat",
+    ),
+    (
+        "endpoint made in a namespace",
+        "HcnCreateEndpoint: an endpoint is made outside namespaces",
+    ),
+    (
+        "endpoint twice",
+        "HcnCreateEndpoint: 00000002-0000-0000-0000-000000000000 exists already",
+    ),
+    (
+        "unknown policy",
+        "HcnCreateEndpoint: there are no policies \"Colour\"",
+    ),
+    (
+        "unknown in policy",
+        "HcnCreateEndpoint: port mappings have no field Colour",
+    ),
+    (
+        "protocol",
+        "HcnCreateEndpoint: the protocol of a port mapping is 1",
+    ),
+    (
+        "no inner port",
+        "HcnCreateEndpoint: a port mapping without a port of the container",
+    ),
+    (
+        "namespace type",
+        "HcnCreateNamespace: a namespace has a known type, and nothing in it when it is made",
+    ),
+    (
+        "namespace without version",
+        "HcnCreateNamespace: the schema version of the namespace is not 2.0",
+    ),
+    (
+        "namespace twice",
+        "HcnCreateNamespace: 00000003-0000-0000-0000-000000000000 exists already",
+    ),
+    (
+        "added twice",
+        "HcnModifyNamespace: the endpoint is in a namespace already",
+    ),
+    (
+        "removed twice",
+        "HcnModifyNamespace: the endpoint is not in the namespace",
+    ),
+    (
+        "refreshed",
+        "HcnModifyNamespace: a request neither to add nor to remove",
+    ),
+    (
+        "about a container",
+        "HcnModifyNamespace: a request about no endpoint",
+    ),
+    (
+        "namespace deleted too early",
+        "HcnDeleteNamespace: there are endpoints in the namespace",
+    ),
+    (
+        "endpoint deleted too early",
+        "HcnDeleteEndpoint: the endpoint is in a namespace",
+    ),
+];
+
 /// The lines of the reports of a program that does one thing wrong.
 fn reported(folder: &Path, program: &Path, misuse: &str) -> Vec<String> {
     let prefix = std::env::var_os("CTR_LIKE_DOUBLES").expect("this suite is run by ./scripts/test wine");
@@ -221,6 +403,7 @@ fn reported(folder: &Path, program: &Path, misuse: &str) -> Vec<String> {
     let environment = [
         ("CTR_LIKE_DOUBLE_REPORTS", reports_path.as_str()),
         ("CTR_LIKE_LAYER_ORDERS", orders.as_str()),
+        ("CTR_LIKE_NETWORKS", reports_path.as_str()),
     ];
     let layers = windows_path(&place.path().join("layers"));
     let output = run_own(Some(&prefix), program, &environment, &[misuse, &layers]);
@@ -239,7 +422,7 @@ fn reported(folder: &Path, program: &Path, misuse: &str) -> Vec<String> {
 
 fn check(source: &str, misuses: &[(&str, &str)]) {
     let folder = tempfile::tempdir().unwrap();
-    let program = compiled(folder.path(), source, &[]);
+    let program = compiled(folder.path(), source, &["-lws2_32"]);
     let mut missed = Vec::new();
     for (misuse, line) in misuses {
         let lines = reported(folder.path(), &program, misuse);
@@ -259,4 +442,9 @@ fn each_misuse_is_a_line_in_the_report() {
 #[test]
 fn each_misuse_of_the_layer_store_is_a_line_in_the_report() {
     check("layers", LAYER_MISUSES);
+}
+
+#[test]
+fn each_misuse_of_the_network_service_is_a_line_in_the_report() {
+    check("networks", NETWORK_MISUSES);
 }

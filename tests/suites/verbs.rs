@@ -284,6 +284,18 @@ fn doctor_says_what_is_missing_and_what_to_do() {
     }
     let text = daemon.cli(["doctor", "--fix"]).ok();
     assert!(text.contains("ok       garbage: "), "{text}");
+
+    // Registries are those of the images that are here, there or not.
+    let (registry, gone) = (images::pushed(BUSYBOX), "127.0.0.1:1/gone:1");
+    daemon.cli(["pull", &registry]).ok();
+    daemon.cli(["tag", &registry, gone]).ok();
+    let host = registry.split('/').next().unwrap();
+    let text = daemon.cli(["doctor"]).ok();
+    assert!(
+        text.contains(&format!("ok       registry {host}: answers")),
+        "{text}"
+    );
+    assert!(text.contains("warning  registry 127.0.0.1:1: "), "{text}");
     // Without a daemon its absence is what is found.
     let nobody = daemon.scratch().join("nobody.sock");
     let output = daemon

@@ -1,6 +1,7 @@
 /* Does one thing wrong with computecore.dll, which its first argument names. Compiled by the suite `doubles` with mingw. */
 #include <stdio.h>
 #include <string.h>
+#include <winsock2.h>
 #include <windows.h>
 
 typedef void *HCS;
@@ -8,6 +9,20 @@ typedef void (WINAPI *CALLBACK_FN)(const void *event, void *context);
 
 #define MACHINE L"{\"Owner\":\"o; HcsModifyComputeSystem=hang\",\"VirtualMachine\":{}}"
 
+/* The family of Hyper-V sockets, its protocol, and its addresses. */
+#define HYPERV 34
+#define HYPERV_RAW 1
+struct address {
+    USHORT family, reserved;
+    GUID machine, service;
+};
+
+#define LISTENS L"{\"Owner\":\"o\",\"VirtualMachine\":{\"Devices\":{\"HvSocket\":{\"HvSocketConfig\":{" \
+    L"\"DefaultBindSecurityDescriptor\":\"D:P(A;;FA;;;SY)\"}}}}}"
+#define FILE_OF_WINDOWS L"C:\\windows\\system32\\computecore.dll"
+
+static HRESULT (WINAPI *Grant)(PCWSTR, PCWSTR);
+static HRESULT (WINAPI *Revoke)(PCWSTR, PCWSTR);
 static HRESULT (WINAPI *Create)(PCWSTR, PCWSTR, HCS, void *, HCS *);
 static HRESULT (WINAPI *Open)(PCWSTR, DWORD, HCS *);
 static HRESULT (WINAPI *Properties)(HCS, HCS, PCWSTR);
@@ -41,12 +56,17 @@ static void WINAPI close_inside(const void *event, void *context)
     SetEvent(called);
 }
 
-static HCS machine(void)
+static HCS made(PCWSTR document)
 {
     HCS system = NULL, operation = Operation(NULL, NULL);
-    Create(L"m1", MACHINE, operation, NULL, &system);
+    Create(L"m1", document, operation, NULL, &system);
     finish(operation);
     return system;
+}
+
+static HCS machine(void)
+{
+    return made(MACHINE);
 }
 
 static void end(HCS system)
@@ -64,6 +84,60 @@ static void simple(HCS system, PCWSTR query)
     finish(operation);
 }
 
+/* An address of a machine, or of none. */
+static struct address address_in(HCS system)
+{
+    struct address address = {HYPERV, 0, {0}, {1, 0xfacb, 0x11e6, {0xbd, 0x58, 0x64, 0, 0x6a, 0x79, 0x86, 0xd3}}};
+    GUID *id = &address.machine;
+    HCS operation = Operation(NULL, NULL);
+    PWSTR document = NULL, text;
+    Properties(system, operation, NULL);
+    Wait(operation, INFINITE, &document);
+    text = wcsstr(document, L"\"RuntimeId\":\"");
+    if (text) {
+        unsigned int part[11];
+        int each;
+        swscanf(text + 13, L"%8x-%4x-%4x-%2x%2x-%2x%2x%2x%2x%2x%2x", &part[0], &part[1], &part[2], &part[3], &part[4],
+                &part[5], &part[6], &part[7], &part[8], &part[9], &part[10]);
+        id->Data1 = part[0];
+        id->Data2 = part[1];
+        id->Data3 = part[2];
+        for (each = 0; each < 8; each++) {
+            id->Data4[each] = part[3 + each];
+        }
+    }
+    LocalFree(document);
+    CloseOperation(operation);
+    return address;
+}
+
+/* Does one thing wrong with a socket of a machine. */
+static void sockets(const char *what)
+{
+    HCS system = made(LISTENS);
+    struct address address = address_in(system);
+    DWORD flags = strcmp(what, "socket that cannot wait") ? WSA_FLAG_OVERLAPPED : 0;
+    WSADATA data;
+    SOCKET socket;
+    WSAStartup(0x202, &data);
+    socket = WSASocketW(HYPERV, SOCK_STREAM, HYPERV_RAW, NULL, 0, flags);
+    if (!strcmp(what, "socket of no machine")) {
+        memset(&address.machine, 0, sizeof address.machine);
+    } else if (!strcmp(what, "socket with something reserved")) {
+        address.reserved = 1;
+    }
+    if (strcmp(what, "socket unbound") && strcmp(what, "socket left open")) {
+        bind(socket, (struct sockaddr *)&address, sizeof address);
+    }
+    if (!strcmp(what, "socket unbound") || !strcmp(what, "socket listens for ever")) {
+        listen(socket, 1);
+    }
+    if (strcmp(what, "socket left open") && strcmp(what, "socket listens for ever")) {
+        closesocket(socket);
+    }
+    end(system);
+}
+
 int main(int count, char **words)
 {
     const char *what = count > 1 ? words[1] : "";
@@ -76,6 +150,8 @@ int main(int count, char **words)
     if (!(variable = (void *)GetProcAddress(dll, name))) { \
         return 4; \
     }
+    RESOLVE(Grant, "HcsGrantVmAccess")
+    RESOLVE(Revoke, "HcsRevokeVmAccess")
     RESOLVE(Create, "HcsCreateComputeSystem")
     RESOLVE(Open, "HcsOpenComputeSystem")
     RESOLVE(Properties, "HcsGetComputeSystemProperties")
@@ -170,6 +246,20 @@ int main(int count, char **words)
         SetCallback(system, 0, NULL, ignore);
         SetCallback(system, 0, NULL, ignore);
         end(system);
+    } else if (!strncmp(what, "socket", 6)) {
+        sockets(what);
+    } else if (!strcmp(what, "granted twice")) {
+        Grant(L"m1", FILE_OF_WINDOWS);
+        Grant(L"m1", FILE_OF_WINDOWS);
+        Revoke(L"m1", FILE_OF_WINDOWS);
+    } else if (!strcmp(what, "revoked twice")) {
+        Grant(L"m1", FILE_OF_WINDOWS);
+        Revoke(L"m1", FILE_OF_WINDOWS);
+        Revoke(L"m1", FILE_OF_WINDOWS);
+    } else if (!strcmp(what, "never revoked")) {
+        Grant(L"m1", FILE_OF_WINDOWS);
+    } else if (!strcmp(what, "granted to nobody")) {
+        Grant(L"", FILE_OF_WINDOWS);
     } else if (!strcmp(what, "close inside")) {
         called = CreateEventA(NULL, TRUE, FALSE, NULL);
         the_system = machine();

@@ -33,7 +33,7 @@ pub(crate) struct Commit {
     /// An instruction of a Dockerfile that changes the image's configuration, for example 'CMD ["sh"]'; repeatable
     #[arg(short, long, value_name = "INSTRUCTION")]
     change: Vec<String>,
-    /// Stop the container's processes meanwhile; not possible here for a container that runs
+    /// Have the container's processes stand still meanwhile [default: where that is possible]
     #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
         value_parser = BoolishValueParser::new())]
     pause: Option<bool>,

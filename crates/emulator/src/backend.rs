@@ -10,7 +10,7 @@
 //! All calls block and are made one at a time. Nothing here knows JSON.
 
 use compute::GuestListener;
-use hcs::{Attachment, Plan9Share, SaveOptions, VirtualPMemDevice};
+use hcs::{Attachment, NetworkAdapter, Plan9Share, SaveOptions, VirtualPMemDevice};
 use tokio::sync::watch;
 
 use std::sync::Arc;
@@ -59,6 +59,16 @@ pub(crate) trait Backend: Send {
     /// Empties a persistent memory device.
     fn detach_pmem(&mut self, number: u32) -> Result<(), Failure>;
 
+    /// Connects a network adapter to the endpoint it names.
+    fn attach_adapter(&mut self, _id: &str, _adapter: &NetworkAdapter) -> Result<(), Failure> {
+        Err(no_adapters())
+    }
+
+    /// Takes a network adapter out.
+    fn detach_adapter(&mut self, _id: &str) -> Result<(), Failure> {
+        Err(no_adapters())
+    }
+
     /// Shares a directory, or some files of it.
     fn share(&mut self, share: &Plan9Share) -> Result<(), Failure>;
 
@@ -88,6 +98,13 @@ pub(crate) trait Backend: Send {
         port: u32,
         stopped: watch::Receiver<bool>,
     ) -> Result<Box<dyn GuestListener>, Failure>;
+}
+
+/// What a machine without a kernel of its own says.
+pub(crate) fn no_adapters() -> Failure {
+    Failure::unsupported(
+        "only a virtual machine with a kernel of its own has network adapters: run the container with --isolation hyperv",
+    )
 }
 
 /// A place for a disk.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use compute::state::Operation;
 use hcs::{
-    Attachment, Document, HResult, HvSocketServiceConfig, ModifySettingRequest, Plan9Share, ProcessorLimits,
-    RequestType, Resource, SystemKind, VirtualPMemDevice, scsi,
+    Attachment, Document, HResult, HvSocketServiceConfig, ModifySettingRequest, NetworkAdapter, Plan9Share,
+    ProcessorLimits, RequestType, Resource, SystemKind, VirtualPMemDevice, scsi,
 };
 use serde_json::Value;
 
@@ -26,6 +26,8 @@ enum Change {
     Detach(Slot),
     AttachPmem(u32, VirtualPMemDevice),
     DetachPmem(u32),
+    AttachAdapter(String, NetworkAdapter),
+    DetachAdapter(String),
     Share(Plan9Share),
     Unshare(String),
     Memory(u64),
@@ -49,6 +51,8 @@ pub(crate) fn apply(system: &Arc<System>, request: &str) -> Result<(), Failure> 
         Change::Detach(slot) => backend.detach(slot),
         Change::AttachPmem(number, device) => backend.attach_pmem(number, &device),
         Change::DetachPmem(number) => backend.detach_pmem(number),
+        Change::AttachAdapter(id, adapter) => backend.attach_adapter(&id, &adapter),
+        Change::DetachAdapter(id) => backend.detach_adapter(&id),
         Change::Share(share) => backend.share(&share),
         Change::Unshare(name) => backend.unshare(&name),
         Change::Memory(size) => {
@@ -121,6 +125,12 @@ fn check(controllers: &[String], request: ModifySettingRequest) -> Result<Change
             let device: VirtualPMemDevice = required(settings)?;
             machine::check_pmem(&device)?;
             Change::AttachPmem(*number, device)
+        }
+        (Resource::NetworkAdapter(id), RequestType::Remove) => Change::DetachAdapter(id.clone()),
+        (Resource::NetworkAdapter(id), RequestType::Add) => {
+            let adapter: NetworkAdapter = required(settings)?;
+            machine::check_adapter(&adapter)?;
+            Change::AttachAdapter(id.clone(), adapter)
         }
         (Resource::Plan9Shares, RequestType::Remove) => {
             Change::Unshare(required::<Plan9Share>(settings)?.name)
@@ -208,7 +218,7 @@ fn instead(resource: &Resource) -> &'static str {
         | Resource::ContainerPipes
         | Resource::ContainerDevices
         | Resource::ContainerRegistryFlush => "the system is a virtual machine, not a container",
-        Resource::NetworkAdapter(_) => "no network is connected to this service",
+        Resource::NetworkAdapter(_) => "remove the adapter and add another",
         _ => "it needs a Windows host",
     }
 }

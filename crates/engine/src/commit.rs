@@ -4,8 +4,8 @@
 //! configuration is the image's with what the container was created with over it, and over that the instructions of
 //! `--change`.
 //!
-//! A container that runs is not stopped for it: there is nothing here that freezes one. Who asks for that is refused, and who
-//! does not ask is told that files may have been caught half-written.
+//! The processes of a Linux container stand still while its layer is read, unless that is not wanted. Where the guest cannot do that, and
+//! for Windows containers, who asks for it is refused, and who does not ask is told that files may have been caught half-written.
 
 mod change;
 
@@ -18,6 +18,7 @@ use crate::convert;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::images::parse_reference;
+use crate::reach::Reach;
 use crate::record::{ContainerRecord, Status};
 
 /// Bytes between the guest and the store.
@@ -34,7 +35,7 @@ pub struct CommitOptions {
     pub comment: String,
     /// Instructions of a Dockerfile.
     pub changes: Vec<String>,
-    /// Stop its processes meanwhile; absent: it does not matter.
+    /// Have its processes stand still meanwhile; absent: where that is possible.
     pub pause: Option<bool>,
 }
 
@@ -61,9 +62,12 @@ impl Engine {
             return Err(Error::invalid("refusing to create a tag with a digest reference"));
         }
         let running = matches!(record.state.status, Status::Running);
-        if running && options.pause == Some(true) {
+        if running && record.is_windows() && options.pause == Some(true) {
             return Err(Error::unimplemented(
-                format!("container {} cannot be paused while it is committed", record.name),
+                format!(
+                    "Windows container {} cannot be paused while it is committed",
+                    record.name
+                ),
                 "stop it first, or use --pause=false",
             )
             .about("container", &record.name));
@@ -74,23 +78,13 @@ impl Engine {
         change::apply(&mut config, &options.changes)?;
 
         let mut reach = self.reach(&container, None).await?;
-        let spec = FilesSpec {
-            place: Place::Root,
-            work: FileWork::Layer,
-        };
-        let (write, read) = tokio::io::duplex(BUFFER);
-        let drafting = self.0.images.draft_layer(read);
-        let (ran, draft) = tokio::join!(reach.run(spec, || {}, None, write), drafting);
-        let draft = match (ran, draft) {
-            (Ok(()), draft) => draft.map_err(convert::image),
-            (Err(error), Ok(draft)) => {
-                if let Err(error) = self.0.images.discard_draft(draft).await {
-                    tracing::warn!(%error, "layer of a failed commit not discarded");
-                }
-                Err(error)
-            }
-            (Err(error), Err(_)) => Err(error),
-        };
+        let mut freeze = running && !record.is_windows() && options.pause != Some(false);
+        let (begun, mut draft) = self.draft(&mut reach, freeze).await;
+        if let (true, false, None, Err(error)) = (freeze, begun, options.pause, &draft) {
+            tracing::info!(%error, container = record.id, "committed while it goes on");
+            freeze = false;
+            (_, draft) = self.draft(&mut reach, freeze).await;
+        }
         let id = match draft {
             Ok(draft) => self
                 .0
@@ -127,8 +121,31 @@ impl Engine {
                 record.name
             )
         };
-        warnings.extend(running.then(caught));
+        warnings.extend((running && !freeze).then(caught));
         Ok(Committed { id, warnings })
+    }
+
+    /// Puts the layer of a container into the store; also whether the guest began with it.
+    async fn draft(&self, reach: &mut Reach, freeze: bool) -> (bool, Result<image::LayerDraft>) {
+        let spec = FilesSpec {
+            place: Place::Root,
+            work: FileWork::Layer { freeze },
+        };
+        let (write, read) = tokio::io::duplex(BUFFER);
+        let drafting = self.0.images.draft_layer(read);
+        let mut begun = false;
+        let (ran, draft) = tokio::join!(reach.run(spec, || begun = true, None, write), drafting);
+        let draft = match (ran, draft) {
+            (Ok(()), draft) => draft.map_err(convert::image),
+            (Err(error), Ok(draft)) => {
+                if let Err(error) = self.0.images.discard_draft(draft).await {
+                    tracing::warn!(%error, "layer of a failed commit not discarded");
+                }
+                Err(error)
+            }
+            (Err(error), Err(_)) => Err(error),
+        };
+        (begun, draft)
     }
 
     /// The configuration of a container's image. The container keeps it, also when nothing else does.

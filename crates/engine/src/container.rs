@@ -7,6 +7,7 @@
 //! `created -> running -> exited -> running …`; `removing` and then gone. A start that fails leaves `created` (or `exited`)
 //! with the error noted, and nothing in the sandbox.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use task::AttachStreams;
@@ -54,6 +55,8 @@ pub(crate) struct Container {
     pub(crate) removed: watch::Sender<bool>,
     /// How many restarts are under way: an end that comes meanwhile is not the last.
     restarts: watch::Sender<u32>,
+    /// Its first process has ended, which nobody has been told yet.
+    ending: AtomicBool,
 }
 
 /// A restart that is under way until this is dropped.
@@ -75,7 +78,19 @@ impl Container {
             exits: watch::Sender::new(0),
             removed: watch::Sender::new(false),
             restarts: watch::Sender::new(0),
+            ending: AtomicBool::new(false),
         }
+    }
+
+    /// Says whether its first process has ended although its state is still that of one that runs.
+    pub(crate) fn set_ending(&self, ending: bool) {
+        self.ending.store(ending, Ordering::Release);
+    }
+
+    /// There is nothing left to signal.
+    pub(crate) fn has_ended(&self) -> bool {
+        let running = matches!(self.status(), Status::Running | Status::Paused);
+        !running || self.ending.load(Ordering::Acquire)
     }
 
     /// Says that a restart begins.

@@ -24,16 +24,6 @@ pub(crate) fn check(options: &CreateOptions) -> Result<()> {
     if options.memory > 0 && options.memory < LEAST_MEMORY {
         return Err(Error::invalid("Minimum memory limit allowed is 6MB").hint("use --memory 6m or more"));
     }
-    match options.network.as_deref() {
-        None | Some("" | "default" | "none" | "host") => {}
-        Some(other) => {
-            return Err(Error::unimplemented(
-                format!("network {other} not found: only \"none\" and \"host\" exist"),
-                "use --network host, or --network none",
-            )
-            .about("network", other));
-        }
-    }
     Ok(())
 }
 
@@ -205,10 +195,6 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_is_refused_with_an_alternative() {
-        let network = CreateOptions {
-            network: Some("bridge2".into()),
-            ..CreateOptions::default()
-        };
         let isolation = CreateOptions {
             isolation: Some("process".into()),
             ..CreateOptions::default()
@@ -221,7 +207,7 @@ mod tests {
             }],
             ..CreateOptions::default()
         };
-        for options in [network, isolation, volume] {
+        for options in [isolation, volume] {
             let error = check(&options).and_then(|()| check_linux(&options)).unwrap_err();
             assert_eq!(error.kind(), Kind::Unimplemented);
             assert!(!error.hints().is_empty());

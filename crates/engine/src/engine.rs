@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use image::{Images, Platform};
+use network::NetworkDriver;
 use snapshot::{Differs, Snapshotter};
 use store::{Durability, Resource, Store, Table};
 use task::Runtime;
@@ -37,6 +38,8 @@ pub struct Parts {
     pub runtime: Arc<dyn Runtime>,
     /// Shape of a sandbox.
     pub sandbox: SandboxConfig,
+    /// Networks of Windows containers; none where there are none.
+    pub network: Option<Arc<dyn NetworkDriver>>,
 }
 
 /// How to remove a container.
@@ -56,6 +59,7 @@ pub(crate) struct Inner {
     pub(crate) snapshots: Snapshots,
     pub(crate) differs: Arc<Differs>,
     pub(crate) sandboxes: Sandboxes,
+    pub(crate) network: Option<Arc<dyn NetworkDriver>>,
     pub(crate) table: Table<ContainerRecord>,
     pub(crate) containers: RwLock<HashMap<String, Arc<Container>>>,
     /// Names that a creation in progress has claimed.
@@ -78,6 +82,7 @@ impl Engine {
             .durability(Durability::Eventual);
         let engine = Self(Arc::new(Inner {
             sandboxes: Sandboxes::new(parts.runtime, parts.sandbox),
+            network: parts.network,
             store: parts.store,
             images: parts.images,
             snapshots: Snapshots::new(parts.snapshotters),
@@ -90,7 +95,14 @@ impl Engine {
             tracker: TaskTracker::new(),
         }));
         engine.recover().await?;
+        engine.reap_networks();
         Ok(engine)
+    }
+
+    /// Whether ports of containers can be published here.
+    #[must_use]
+    pub fn publishes_ports(&self) -> bool {
+        self.0.network.is_some()
     }
 
     /// What happened and happens.
@@ -132,14 +144,23 @@ impl Engine {
                 tracing::warn!(sandbox = sandbox.id(), %error, "sandbox did not shut down");
             }
         }
+        // Their networks go when their ends are booked.
+        let containers: Vec<_> = self.read_containers().values().cloned().collect();
+        for container in containers {
+            if container.snapshot().state.network.is_some() {
+                container.wait(WaitCondition::NotRunning).await;
+                drop(container.turn().await);
+            }
+        }
     }
 
     /// Creates a container: checks, unpacks the image if needed, makes the scratch, stores the record.
     ///
     /// # Errors
     /// See [`Kind`]; nothing is left behind.
-    pub async fn create(&self, options: CreateOptions) -> Result<ContainerRecord> {
+    pub async fn create(&self, mut options: CreateOptions) -> Result<ContainerRecord> {
         create::check(&options)?;
+        self.check_network(&options)?;
         self.0.sandboxes.ready()?;
         let claim = self.claim_name(options.name.as_deref())?;
         let platform = match options.platform.as_deref().filter(|text| !text.is_empty()) {
@@ -157,11 +178,15 @@ impl Engine {
             .await
             .map_err(convert::image)?;
         match image.platform.os.as_str() {
-            "linux" => create::check_linux(&options)?,
+            "linux" => {
+                create::check_linux(&options)?;
+                self.settle_network(&mut options, false)?;
+            }
             "windows" => {
                 spec::windows::check(&options, self.0.sandboxes.wine())?;
                 let wanted = spec::windows::isolation(&options)?;
                 self.0.images.isolation(&image, wanted).map_err(convert::image)?;
+                self.settle_network(&mut options, true)?;
             }
             _ => {
                 return Err(Error::unimplemented(

@@ -1,6 +1,8 @@
 //! What the engine adds to images: unpacking while pulling, protection of images in use, and clean-up.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use image::{
     Auth, Image, LayerUnpacker, Loaded, Platform, ProgressSink, PullOptions, PushOptions, Reference, Removed,
@@ -120,6 +122,37 @@ impl Engine {
     /// The store cannot be read.
     pub async fn list_images(&self) -> Result<Vec<Image>> {
         self.0.images.list().await.map_err(convert::image)
+    }
+
+    /// Asks the registries of the images that are here whether they answer, all at once; without images, the one that names without a
+    /// registry mean. Each has `patience`.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn registries(&self, patience: Duration) -> Result<Vec<(String, Result<()>)>> {
+        let mut wanted = BTreeMap::new();
+        for image in self.list_images().await? {
+            for name in &image.repo_tags {
+                let reference = parse_reference(name)?;
+                wanted.entry(reference.registry().to_owned()).or_insert(reference);
+            }
+        }
+        if wanted.is_empty() {
+            let reference = parse_reference("library/any")?;
+            wanted.insert(reference.registry().to_owned(), reference);
+        }
+        let asking = wanted.into_iter().map(|(registry, reference)| async move {
+            let answered = tokio::time::timeout(patience, self.0.images.ping(&reference)).await;
+            let answered = match answered {
+                Ok(answered) => answered.map_err(convert::image),
+                Err(_) => Err(Error::new(
+                    Kind::DeadlineExceeded,
+                    format!("no answer within {} s", patience.as_secs()),
+                )),
+            };
+            (registry, answered)
+        });
+        Ok(futures_util::future::join_all(asking).await)
     }
 
     /// Unpacks what is missing of an image whose blobs are here.

@@ -1,6 +1,6 @@
 //! The domain: containers, their processes, images, logs and events.
 //!
-//! The daemon calls [`Engine`]; the engine calls `image`, `snapshot`, `store` and `task`, whose implementations the daemon
+//! The daemon calls [`Engine`]; the engine calls `image`, `network`, `snapshot`, `store` and `task`, whose implementations the daemon
 //! injects: no back end is named here, and nothing here knows the wire.
 //!
 //! Model: a [`ContainerRecord`] is the durable truth and the engine its only writer. A container is created from an unpacked
@@ -28,6 +28,7 @@ mod lifecycle;
 mod logs;
 mod machines;
 mod names;
+mod networks;
 mod reach;
 mod record;
 mod recover;

@@ -110,9 +110,18 @@ impl Engine {
         let scope = scope(&record);
         let ticket = self.0.sandboxes.get(scope).await?;
         let sandbox = ticket.sandbox.clone();
-        let outcome = self.start_in(container, &record, &*sandbox).await;
-        let pid = match outcome {
-            Ok(pid) => pid,
+        let started = async {
+            let network = self.attach_network(&record).await?;
+            let started = self
+                .start_in(container, &record, &*sandbox, network.as_ref())
+                .await;
+            if started.is_err() {
+                self.detach_network(&record, network.as_ref()).await;
+            }
+            Ok((started?, network))
+        };
+        let (pid, network) = match started.await {
+            Ok(started) => started,
             Err(error) => {
                 self.0.sandboxes.give_up(&*sandbox).await;
                 return Err(error);
@@ -127,6 +136,7 @@ impl Engine {
                 pid: Some(pid),
                 started_ns: Some(clock::now_ns()),
                 sandbox: Some(sandbox.id().to_owned()),
+                network,
                 ..Default::default()
             };
         });
@@ -144,8 +154,10 @@ impl Engine {
         container: &Container,
         record: &ContainerRecord,
         sandbox: &dyn Sandbox,
+        network: Option<&network::Attachment>,
     ) -> Result<u32> {
-        let task = self.task_spec(record).await?;
+        let namespace = network.map(|network| network.namespace.as_str());
+        let task = self.task_spec(record, namespace).await?;
         let id = record.id.clone();
         sandbox
             .create(task)
@@ -181,9 +193,13 @@ impl Engine {
         outcome
     }
 
-    pub(crate) async fn task_spec(&self, record: &ContainerRecord) -> Result<TaskSpec> {
+    pub(crate) async fn task_spec(
+        &self,
+        record: &ContainerRecord,
+        namespace: Option<&str>,
+    ) -> Result<TaskSpec> {
         let (oci_spec, binds) = match record.is_windows() {
-            true => spec::windows::windows(record, self.0.sandboxes.host_processors())?,
+            true => spec::windows::windows(record, self.0.sandboxes.host_processors(), namespace)?,
             false => spec::linux(record)?,
         };
         let mut layers = Vec::with_capacity(record.layers.len());
@@ -281,8 +297,18 @@ impl Engine {
     ) {
         let turn = container.turn().await;
         let id = container.id();
+        let record = container.snapshot();
+        let network = record.state.network.as_ref();
+        if network.is_some() {
+            container.set_ending(true);
+            // Whoever has seen its end finds its ports free: so its network goes first, and its processes before that.
+            self.delete_task(&id, sandbox).await;
+            self.detach_network(&record, network).await;
+        }
+        let attached = network.is_some();
         let record = container.set_state(|state| {
             state.status = Status::Exited;
+            state.network = None;
             state.pid = None;
             state.exit_code = status.code;
             state.error = status.reason;
@@ -292,6 +318,7 @@ impl Engine {
                     .saturating_mul(1_000_000),
             );
         });
+        container.set_ending(false);
         self.0.execs.container_ended(&id);
         let mut attributes = record.event_attributes();
         attributes.insert("exitCode".to_owned(), status.code.to_string());
@@ -303,11 +330,8 @@ impl Engine {
             self.forget(container).await;
         }
         // Whoever waits for the end need not wait for the unmounting; whoever wants to start or remove waits for the turn.
-        if let Some(sandbox) = sandbox
-            && sandbox.closed().is_none()
-            && let Err(error) = sandbox.delete(&id).await
-        {
-            tracing::warn!(container = id, %error, "ended task not deleted");
+        if !attached {
+            self.delete_task(&id, sandbox).await;
         }
         if remove {
             self.dispose(&id).await;
@@ -315,6 +339,16 @@ impl Engine {
             self.keep(&record).await;
         }
         drop(turn);
+    }
+
+    /// Takes an ended task down, where its sandbox lives.
+    async fn delete_task(&self, id: &str, sandbox: Option<&dyn Sandbox>) {
+        if let Some(sandbox) = sandbox
+            && sandbox.closed().is_none()
+            && let Err(error) = sandbox.delete(id).await
+        {
+            tracing::warn!(container = id, %error, "ended task not deleted");
+        }
     }
 
     async fn remove_quietly(&self, id: &str) {
@@ -425,12 +459,15 @@ impl Engine {
 
     async fn signal(&self, container: &Container, number: i32) -> Result<()> {
         let record = container.snapshot();
-        let sandbox = self.sandbox_of(&record).await?;
-        let sent = sandbox.signal(&record.id, None, number).await;
-        match sent {
+        let sent = async {
+            let sandbox = self.sandbox_of(&record).await?;
+            let sent = sandbox.signal(&record.id, None, number).await;
+            sent.map_err(|error| convert::task(error, &record.name))
+        };
+        match sent.await {
             // A process that ended in between is what the caller wanted.
-            Err(_) if !matches!(container.status(), Status::Running | Status::Paused) => Ok(()),
-            other => other.map_err(|error| convert::task(error, &record.name)),
+            Err(_) if container.has_ended() => Ok(()),
+            other => other,
         }
     }
 

@@ -95,7 +95,7 @@ impl Engine {
                 max_bytes: 0,
                 max_files: 0,
             },
-            ..self.task_spec(&record).await?
+            ..self.task_spec(&record, None).await?
         };
         let ticket = self.0.sandboxes.get(scope).await?;
         let sandbox = ticket.sandbox.clone();

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use network::{Attachment, Port};
 use serde::{Deserialize, Serialize};
 use store::Digest;
 
@@ -49,8 +50,10 @@ pub struct CreateOptions {
     pub auto_remove: bool,
     /// Bind mounts.
     pub mounts: Vec<MountOption>,
-    /// `none` or `host`; empty is the default.
+    /// `none`, `host` or the driver's network; empty is the default, which a record has settled.
     pub network: Option<String>,
+    /// Published ports.
+    pub ports: Vec<Port>,
     /// Bytes of memory, 0 is unlimited.
     pub memory: u64,
     /// Billionths of a processor, 0 is unlimited.
@@ -158,6 +161,8 @@ pub struct State {
     pub finished_ns: Option<i64>,
     /// The sandbox in which it runs or ran.
     pub sandbox: Option<String>,
+    /// What it has of a network, while it runs.
+    pub network: Option<Attachment>,
 }
 
 /// All that is known of one container.

@@ -76,6 +76,8 @@ impl Engine {
             // A task that has ended answers the monitor's wait at once.
             Some(sandbox) => self.monitor(container.clone(), sandbox.clone()),
             None => {
+                // What it had of a network is reaped with what else is left: a start waits for no network service.
+                container.set_state(|state| state.network = None);
                 let lost = lost("the container's sandbox ended while no daemon was running".to_owned());
                 self.settle(container, None, lost).await;
             }

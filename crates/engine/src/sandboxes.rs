@@ -324,7 +324,10 @@ impl Sandboxes {
         } else if spec.virtual_machine {
             (
                 "cannot start the virtual machine for Linux containers",
-                "leave --isolation out to use the sandbox, or mend what the causes name",
+                match self.config.shared_in_vm {
+                    true => "mend what the causes name; 'ctr-like doctor' looks at the host",
+                    false => "leave --isolation out to use the sandbox, or mend what the causes name",
+                },
             )
         } else {
             (

@@ -20,6 +20,7 @@ use crate::record::{ContainerRecord, CreateOptions, State, Status};
 use crate::sandboxes::{Sandboxes, Scope};
 use crate::{Engine, Parts, RemoveOptions, SandboxConfig, ServiceMode, VmConfig, WaitCondition};
 
+mod networks;
 mod stats;
 
 /// A sandbox with one task, `box`.
@@ -213,6 +214,15 @@ fn config(root: &std::path::Path) -> SandboxConfig {
 
 /// An engine that finds these sandboxes, with one container that runs in the last.
 async fn engine(root: &std::path::Path, left: Vec<Arc<Odd>>) -> Engine {
+    with_network(root, left, None).await
+}
+
+/// The same on a host with networks.
+async fn with_network(
+    root: &std::path::Path,
+    left: Vec<Arc<Odd>>,
+    network: Option<Arc<dyn network::NetworkDriver>>,
+) -> Engine {
     let store = Store::open(root).await.unwrap();
     let record = running(left.last().unwrap().id());
     let table = store.table::<ContainerRecord>("containers");
@@ -224,6 +234,7 @@ async fn engine(root: &std::path::Path, left: Vec<Arc<Odd>>) -> Engine {
         differs: Arc::new(Differs::new(vec![layers])),
         runtime: Arc::new(Left(left)),
         sandbox: config(root),
+        network,
         store,
     };
     Engine::open(parts).await.unwrap()

@@ -41,6 +41,10 @@ pub const NULL_ID: &str = "00000000-0000-0000-0000-000000000000";
 /// The protocol version spoken here; no other exists today.
 pub const PROTOCOL_VERSION: u32 = 4;
 
+/// An extension of ours: the variable in the environment of an external process that names a container. Our agent freezes its processes
+/// for as long as that one runs, and takes the variable out. An agent that does not know it passes it on.
+pub const FREEZE: &str = "CTR_LIKE_FREEZE";
+
 /// Well-known ports. The guest always dials, the host always listens.
 pub mod port {
     /// The host writes [`ENTROPY_BYTES`] random bytes and closes.

@@ -20,7 +20,7 @@ use crate::modules::ModuleError;
 use crate::platform;
 
 /// How long a device may take to appear after the host attached it.
-const APPEARS: Duration = Duration::from_secs(10);
+pub(crate) const APPEARS: Duration = Duration::from_secs(10);
 /// Sysfs has no event that covers all three places, so presence is polled: from the first to the last interval.
 const INTERVAL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(25));
 
@@ -111,7 +111,7 @@ pub(crate) async fn find(address: Address) -> Result<PathBuf, DeviceError> {
         return Err(DeviceError::Controller(controller));
     }
     if Path::new(SANDBOX).is_dir() {
-        let found = appear(|| Ok(in_sandbox(Path::new(SANDBOX), address))).await?;
+        let found = appear(|| Ok::<_, DeviceError>(in_sandbox(Path::new(SANDBOX), address))).await?;
         return found.ok_or(DeviceError::absent(address));
     }
     let host = blocking(move || {
@@ -126,7 +126,7 @@ pub(crate) async fn find(address: Address) -> Result<PathBuf, DeviceError> {
     .await?;
     let found = appear(|| {
         let name = block_name(Path::new(SCSI), host, lun, partition);
-        Ok(name.and_then(ready))
+        Ok::<_, DeviceError>(name.and_then(ready))
     });
     found.await?.ok_or(DeviceError::absent(address))
 }
@@ -140,7 +140,7 @@ pub(crate) async fn find_pmem(number: u32) -> Result<PathBuf, DeviceError> {
         } else {
             pmem_name(Path::new(PCI), number)
         };
-        Ok(name.and_then(ready))
+        Ok::<_, DeviceError>(name.and_then(ready))
     });
     found.await?.ok_or(DeviceError::NoMemory {
         number,
@@ -148,10 +148,8 @@ pub(crate) async fn find_pmem(number: u32) -> Result<PathBuf, DeviceError> {
     })
 }
 
-/// Polls until the deadline; `None` when that has passed.
-async fn appear(
-    mut look: impl FnMut() -> Result<Option<PathBuf>, DeviceError>,
-) -> Result<Option<PathBuf>, DeviceError> {
+/// Polls until the deadline; `None` when that has passed. Cancel-safe.
+pub(crate) async fn appear<T, E>(mut look: impl FnMut() -> Result<Option<T>, E>) -> Result<Option<T>, E> {
     let deadline = Instant::now() + APPEARS;
     let (mut pause, longest) = INTERVAL;
     loop {

@@ -88,7 +88,7 @@ fn machine(arguments: &[String]) -> io::Result<()> {
         }
         None => {
             if let Some(port) = init.entropy {
-                credit(port);
+                credit(port)?;
             }
             runtime()?.block_on(run_program(&program))
         }
@@ -139,7 +139,7 @@ fn run_agent(agent: &arguments::Agent, entropy: Option<u32>) -> io::Result<()> {
     }
     crate::log::start(&agent.flags.log_level);
     if let Some(port) = entropy {
-        credit(port);
+        credit(port)?;
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "agent started");
     let maker = agent
@@ -152,10 +152,15 @@ fn run_agent(agent: &arguments::Agent, entropy: Option<u32>) -> io::Result<()> {
 
 /// Feeds the host's random bytes to the kernel. A sandbox's kernel has its own; the bytes are read all the same,
 /// because a host may wait until somebody takes them.
-fn credit(port: u32) {
-    let read = || -> io::Result<()> {
+///
+/// We have nothing to say on this connection and end our direction at once. A host that sends nothing then took that for the end of
+/// both, and would do so with the streams of processes: an error. Every other failure is a warning.
+fn credit(port: u32) -> io::Result<()> {
+    let read = || -> io::Result<usize> {
         let mut bytes = Vec::new();
-        std::fs::File::from(link::dial_blocking(port)?)
+        let socket = link::dial_blocking(port)?;
+        rustix::net::shutdown(&socket, rustix::net::Shutdown::Write)?;
+        std::fs::File::from(socket)
             .take(64 << 10)
             .read_to_end(&mut bytes)?;
         if !link::sandboxed() {
@@ -164,10 +169,17 @@ fn credit(port: u32) {
                 .chunks(512)
                 .try_for_each(|chunk| crate::sys::credit_entropy(random.as_fd(), chunk))?;
         }
-        Ok(())
+        Ok(bytes.len())
     };
-    if let Err(error) = read() {
-        tracing::warn!(port, %error, "no entropy from the host");
+    match read() {
+        Ok(0) => Err(io::Error::other(
+            "sockets to the host lose half-close: no entropy came after this side had ended its direction",
+        )),
+        Ok(_) => Ok(()),
+        Err(error) => {
+            tracing::warn!(port, %error, "no entropy from the host");
+            Ok(())
+        }
     }
 }
 

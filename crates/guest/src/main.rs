@@ -11,6 +11,7 @@
 //!
 //! Unsafe code is in `sys` alone.
 
+mod adapter;
 mod agent;
 mod arguments;
 mod cgroup;

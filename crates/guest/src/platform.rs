@@ -183,6 +183,15 @@ pub(crate) fn pmem() -> Result<(), ModuleError> {
     ready(if hyperv() { "nfit" } else { "virtio_pmem" }, "nd_pmem")
 }
 
+/// Loads the driver of network adapters.
+pub(crate) fn network() -> Result<(), ModuleError> {
+    if hyperv() {
+        let Some(index) = Index::open() else { return Ok(()) };
+        return index.load("hv_netvsc");
+    }
+    ready("virtio_pci", "virtio_net")
+}
+
 fn ready(controller: &str, disk: &str) -> Result<(), ModuleError> {
     let Some(index) = Index::open() else { return Ok(()) };
     if !hyperv() {

@@ -75,6 +75,25 @@ async fn killing_the_parent_of_the_launcher_ends_everything() {
 }
 
 #[tokio::test]
+async fn an_agent_whose_sockets_lose_half_close_does_not_start() {
+    let dir = tempfile::tempdir().unwrap();
+    support::prepare(dir.path());
+    let boot = Boot::listen(dir.path());
+    let id = support::fresh();
+    let mut launcher = tokio::process::Command::new(support::agent())
+        .arg("sandbox")
+        .arg(support::document(dir.path(), &id).to_string())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let log = boot.silent().await;
+    assert!(log.contains("sockets to the host lose half-close"), "{log}");
+    launcher.wait().await.unwrap();
+    gone(&id).await;
+    support::clear(dir.path());
+}
+
+#[tokio::test]
 async fn killing_the_launcher_ends_its_processes() {
     let sandbox = Sandbox::start().await;
     let init = sandbox.init();

@@ -5,6 +5,9 @@
 
 mod support;
 
+#[path = "machine/network.rs"]
+mod network;
+
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};

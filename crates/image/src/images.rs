@@ -21,7 +21,7 @@ use crate::{
     progress::ProgressSink,
     pull, push,
     reference::Reference,
-    registry::{Auth, RegistryConfig, Transport},
+    registry::{Auth, Failure, RegistryConfig, Repository, Transport},
     transfer::Feeder,
     unpack::LayerUnpacker,
 };
@@ -160,6 +160,15 @@ impl Images {
         progress: ProgressSink,
     ) -> Result<Image> {
         pull::pull(&self.inner, reference, options, unpacker, progress).await
+    }
+
+    /// Asks the registry of a reference whether it is there, without a login and once.
+    ///
+    /// # Errors
+    /// What keeps it from answering as a registry does.
+    pub async fn ping(&self, reference: &Reference) -> Result<()> {
+        let repository = Repository::new(&self.inner.transport, reference, None)?;
+        repository.ping().await.map_err(Failure::into_error)
     }
 
     /// Brings an image to its registry; answers the digest of what the name points to there.

@@ -1,6 +1,6 @@
 //! Scratches on disk: `scratch/<id>/scratch.vhd`, copies of `scratch/.template-<size>.vhd`. All functions block.
 //!
-//! A template is an empty file system, made once per size and flushed, because every later scratch would inherit its
+//! A template, which only hosts have that copy holes as holes, is an empty file system, made once per size and flushed, because every later scratch would inherit its
 //! damage. A scratch is copied sparsely, which takes a fraction of a millisecond, and is not flushed: it holds nothing
 //! yet, and a container that was created just before the power failed has nothing to lose. What a container writes later is
 //! flushed when its guest asks for it.
@@ -22,6 +22,9 @@ const TEMPLATE: &str = ".template-";
 const MINIMUM: u64 = 16 << 20;
 /// The largest disk that Windows accepts in a VHD.
 const MAXIMUM: u64 = 2040 << 30;
+/// Whether a copy costs what the data cost. Elsewhere the whole template would be read each time, and writing the few blocks of
+/// an empty file system again costs less.
+const COPIES_HOLES: bool = cfg!(target_os = "linux");
 /// Sizes are rounded up to this, so that odd wishes do not make a template each.
 const STEP: u64 = 1 << 20;
 
@@ -124,19 +127,33 @@ impl Scratches {
 
     /// Makes sure that the template of the default size is there, so that the first container does not wait for it.
     pub(crate) fn prepare(&self) -> Result<()> {
-        self.template(self.default_size).map(drop)
+        if COPIES_HOLES {
+            self.template(self.default_size)?;
+        }
+        Ok(())
+    }
+
+    /// Makes an empty file an empty disk.
+    fn fill(&self, file: &fs::File, path: &Path, size: u64) -> Result<()> {
+        if COPIES_HOLES {
+            let template = self.template(size)?;
+            return template
+                .copy_to(file)
+                .map_err(io_error("copy the template to", path));
+        }
+        layer::write_empty_scratch(file, size).map_err(|source| SnapshotError::Layer {
+            expected: None,
+            source,
+        })
     }
 
     pub(crate) fn create(&self, id: &str, size: Option<u64>) -> Result<Scratch> {
         check_id(id)?;
         let size_bytes = size.map_or(Ok(self.default_size), effective_size)?;
-        let template = self.template(size_bytes)?;
         let unfinished = Unfinished::create(&self.dir)?;
         let temporary = unfinished.path().join(DISK);
         let file = disk::create_file(&temporary)?;
-        template
-            .copy_to(&file)
-            .map_err(io_error("copy the template to", &temporary))?;
+        self.fill(&file, &temporary, size_bytes)?;
         let metadata = file.metadata().map_err(io_error("examine", &temporary))?;
         drop(file);
         let path = self.path(id);
@@ -144,7 +161,7 @@ impl Scratches {
             return Err(SnapshotError::ScratchExists { id: id.to_owned() });
         }
         let allocated_bytes = disk::allocated(&metadata);
-        debug_assert_eq!(metadata.len(), template.len());
+        debug_assert_eq!(metadata.len(), size_bytes + FOOTER);
         Ok(Scratch {
             id: id.to_owned(),
             path: path.join(DISK),

@@ -21,6 +21,7 @@ pub(crate) struct Template {
 
 impl Template {
     /// Bytes of the whole file.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> u64 {
         self.len
     }

@@ -66,7 +66,10 @@ pub enum FileWork {
     /// Writes a line of JSON for each path that differs from the layers.
     Changes,
     /// Writes the tar of a layer with what differs from the layers.
-    Layer,
+    Layer {
+        /// Whether the container's processes stand still meanwhile. A guest that cannot do that refuses.
+        freeze: bool,
+    },
     /// Writes a line of JSON for each process of the container, which must run. Of a Windows container see
     /// [`crate::Sandbox::stats`].
     Processes,
@@ -75,7 +78,7 @@ pub enum FileWork {
 impl FileWork {
     /// Whether it compares the container with its layers.
     pub(crate) fn compares(&self) -> bool {
-        matches!(self, Self::Changes | Self::Layer)
+        matches!(self, Self::Changes | Self::Layer { .. })
     }
 }
 

@@ -1,7 +1,8 @@
 //! The one home of unsafe code for Windows.
 //!
-//! `api` takes its named pipe from here, `compute` the Host Compute Service, `snapshot` Windows' layers, `daemon` the presence of that service and being a
-//! service itself, `cli` the console and the service manager, `wineinit` processes, jobs and the registry. Nothing here knows containers.
+//! `api` takes its named pipe from here, `compute` the Host Compute Service and the sockets of its guests, `network` the Host
+//! Compute Network service, `snapshot` Windows' layers, `daemon` the presence of those services and being a service
+//! itself, `cli` the console and the service manager, `wineinit` processes, jobs and the registry. Nothing here knows containers.
 //!
 //! One file per facility. Each wraps raw handles and strings in types that release them, and offers safe functions only; an
 //! `unsafe` block never leaves its file and carries the reason why it is sound. Constants come from `windows-sys`.
@@ -18,6 +19,8 @@
 
 mod presence;
 
+#[cfg(windows)]
+pub mod calls;
 #[cfg(windows)]
 pub mod child;
 #[cfg(windows)]
@@ -37,7 +40,11 @@ pub mod folder;
 #[cfg(windows)]
 mod handle;
 #[cfg(windows)]
+pub mod hcn;
+#[cfg(windows)]
 pub mod hcs;
+#[cfg(windows)]
+pub mod hvsock;
 #[cfg(windows)]
 pub mod job;
 #[cfg(windows)]

@@ -48,6 +48,7 @@ pub(crate) fn local_config(agent: &Path, wine_prefix: &Path) -> LocalConfig {
         windows_base: Some(WindowsBase::new(move || {
             emulator::prepare_prefix(&wine).map_err(std::io::Error::other)
         })),
+        check_half_close: true,
         ..LocalConfig::default()
     }
 }

@@ -34,9 +34,9 @@ pub(crate) fn local_config(_: &Path, _: &Path) -> LocalConfig {
 /// How long handles may take to be closed when the program ends.
 const CLOSING: Duration = Duration::from_secs(5);
 
-/// Waits for what the compute service still does on behalf of what was dropped.
+/// Waits for what the services still do on behalf of what was dropped.
 pub(crate) fn settle() {
-    if !compute::hcs::settle(CLOSING) {
-        tracing::warn!("a call of the compute service is stuck; the program ends without it");
+    if !win32::calls::settle(CLOSING) {
+        tracing::warn!("a call of the compute or the network service is stuck; the program ends without it");
     }
 }

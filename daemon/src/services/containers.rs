@@ -17,9 +17,13 @@ const WITHOUT_LIMIT: Duration = Duration::from_secs(365 * 24 * 3600);
 #[async_trait]
 impl api::Containers for House {
     async fn create(&self, _: Context, request: CreateContainer) -> Result<Created, Status> {
-        let (options, warnings) = create::options(request)?;
+        let (options, mut warnings) = create::options(request, self.engine.publishes_ports())?;
+        let unasked = options.network.is_none();
         let engine = self.engine.clone();
         let record = self.complete(async move { engine.create(options).await }).await?;
+        if unasked {
+            warnings.extend(self.engine.network_warning(&record));
+        }
         Ok(Created {
             id: record.id,
             warnings,

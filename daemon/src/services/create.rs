@@ -5,15 +5,19 @@
 use std::collections::BTreeMap;
 
 use api::Status;
-use api::message::{CreateContainer, Isolation, Mount, MountKind, RestartName};
+use api::message::{CreateContainer, Isolation, Mount, MountKind, PortMapping, RestartName};
 use engine::{CreateOptions, MountOption, Ulimit};
+use network::{Port, Protocol};
 
-/// Converts the request, together with warnings about what has no effect.
+/// Converts the request, together with warnings about what has no effect. `publishes`: ports can be published here.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` for what is wrong, `UNIMPLEMENTED` with the alternative for what is not supported.
-pub(super) fn options(request: CreateContainer) -> Result<(CreateOptions, Vec<String>), Status> {
-    refuse_unsupported(&request)?;
+pub(super) fn options(
+    request: CreateContainer,
+    publishes: bool,
+) -> Result<(CreateOptions, Vec<String>), Status> {
+    refuse_unsupported(&request, publishes)?;
     let mut warnings = Vec::new();
     if request.console_size.is_some() && !request.tty {
         warnings.push("a console size without a terminal has no effect".to_owned());
@@ -44,6 +48,7 @@ pub(super) fn options(request: CreateContainer) -> Result<(CreateOptions, Vec<St
         auto_remove: request.auto_remove,
         mounts,
         network: network(&request.networks)?,
+        ports: request.ports.iter().map(port).collect::<Result<_, _>>()?,
         memory: bytes("memory", request.memory)?,
         nano_cpus: nano_cpus(request.cpus, request.cpu_quota, request.cpu_period)?,
         pids_limit: request.pids_limit,
@@ -75,7 +80,7 @@ pub(super) fn options(request: CreateContainer) -> Result<(CreateOptions, Vec<St
 }
 
 /// What is recognised and not done, with what to use instead.
-fn refuse_unsupported(request: &CreateContainer) -> Result<(), Status> {
+fn refuse_unsupported(request: &CreateContainer, publishes: bool) -> Result<(), Status> {
     let security = request
         .security_options
         .iter()
@@ -110,11 +115,24 @@ fn refuse_unsupported(request: &CreateContainer) -> Result<(), Status> {
         ),
         (healthcheck, "health checks", "run the check with 'ctr-like exec'"),
         (
-            !request.ports.is_empty() || request.publish_all,
+            !publishes && (!request.ports.is_empty() || request.publish_all),
             "published ports",
             "use --network host",
         ),
-        (!request.expose.is_empty(), "exposed ports", "use --network host"),
+        (
+            request.publish_all,
+            "--publish-all",
+            "publish each port with --publish",
+        ),
+        (
+            !request.expose.is_empty(),
+            "exposed ports",
+            if publishes {
+                "publish each port with --publish"
+            } else {
+                "use --network host"
+            },
+        ),
         (
             !request.volumes_from.is_empty(),
             "--volumes-from",
@@ -309,6 +327,40 @@ fn network(networks: &[api::message::NetworkAttachment]) -> Result<Option<String
     }
 }
 
+fn port(port: &PortMapping) -> Result<Port, Status> {
+    let text = format!("{}/{}", port.container_port, port.protocol);
+    let protocol = match port.protocol.to_ascii_lowercase().as_str() {
+        "" | "tcp" => Protocol::Tcp,
+        "udp" => Protocol::Udp,
+        other => {
+            return Err(Status::unimplemented(format!(
+                "publishing {other} ports: not supported by this daemon"
+            ))
+            .about("port", text)
+            .hint("publish tcp or udp"));
+        }
+    };
+    if let Some(address) = port
+        .host_ip
+        .as_deref()
+        .filter(|address| !matches!(*address, "" | "0.0.0.0"))
+    {
+        return Err(Status::unimplemented(format!(
+            "publishing on the address {address} alone: not supported by this daemon"
+        ))
+        .about("port", text)
+        .hint("leave the address out: the port is then published on all addresses of the host, and a rule of its firewall can restrict that"));
+    }
+    if port.container_port == 0 {
+        return Err(Status::invalid("the port of the container must not be 0").about("port", text));
+    }
+    Ok(Port {
+        host: port.host_port.unwrap_or(0),
+        container: port.container_port,
+        protocol,
+    })
+}
+
 fn environment(env: Vec<String>) -> Result<Vec<String>, Status> {
     match env
         .iter()
@@ -465,7 +517,7 @@ mod tests {
             ..CreateContainer::default()
         };
         for request in [ports, init, volume] {
-            let status = options(request).unwrap_err();
+            let status = options(request, false).unwrap_err();
             assert_eq!(status.code, api::Code::Unimplemented);
             assert!(!status.hints.is_empty());
         }

@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
-use api::message::{ContainerSummary, ImageSummary};
+use api::message::{ContainerSummary, ImageSummary, PortSummary};
 use engine::{ContainerRecord, Status, rfc3339};
 use image::Image;
+use network::{Attachment, Port};
 use serde_json::{Value, json};
 
 /// It has processes.
@@ -28,6 +29,7 @@ pub(super) fn summary(record: &ContainerRecord, machines: &HashSet<String>) -> C
         exit_code: record.state.exit_code,
         labels: record.options.labels.clone(),
         networks: vec![network(record).to_owned()],
+        ports: published(record).map(port_summary).collect(),
         mounts: record
             .options
             .mounts
@@ -48,6 +50,74 @@ pub(super) fn summary(record: &ContainerRecord, machines: &HashSet<String>) -> C
 
 fn network(record: &ContainerRecord) -> &str {
     record.options.network.as_deref().unwrap_or("none")
+}
+
+/// Where ports are published; those of Windows are on all its addresses of version 4.
+const EVERYWHERE: &str = "0.0.0.0";
+
+/// The ports that lead to a running container.
+fn published(record: &ContainerRecord) -> impl Iterator<Item = &Port> {
+    record.state.network.iter().flat_map(|network| &network.ports)
+}
+
+fn port_summary(port: &Port) -> PortSummary {
+    PortSummary {
+        host_ip: Some(EVERYWHERE.to_owned()),
+        host_port: Some(port.host),
+        container_port: port.container,
+        protocol: port.protocol.as_str().to_owned(),
+    }
+}
+
+/// Ports as `inspect` shows them: from the container's to those of the host. A wish for any free one is empty.
+fn bindings<'a>(ports: impl Iterator<Item = &'a Port>, ip: &str) -> Value {
+    let mut bindings = serde_json::Map::new();
+    for port in ports {
+        let key = format!("{}/{}", port.container, port.protocol.as_str());
+        let host = match port.host {
+            0 => String::new(),
+            port => port.to_string(),
+        };
+        let list = bindings.entry(key).or_insert_with(|| json!([]));
+        if let Some(list) = list.as_array_mut() {
+            list.push(json!({"HostIp": ip, "HostPort": host}));
+        }
+    }
+    bindings.into()
+}
+
+/// `NetworkSettings` of `inspect`, with the flat fields that older clients read.
+fn network_settings(record: &ContainerRecord) -> Value {
+    let network = record.state.network.as_ref();
+    let address = network.and_then(|network| network.addresses.first());
+    let text = |of: fn(&Attachment) -> &String| network.map(of).cloned().unwrap_or_default();
+    let ip = address.map(|address| address.ip.to_string()).unwrap_or_default();
+    let prefix = address.map_or(0, |address| address.prefix);
+    let (id, mac) = (
+        text(|network| &network.endpoint),
+        text(|network| &network.mac_address),
+    );
+    let gateway = text(|network| &network.gateway);
+    let name = self::network(record);
+    json!({
+        "Bridge": "",
+        "SandboxID": text(|network| &network.namespace),
+        "EndpointID": id,
+        "Gateway": gateway,
+        "IPAddress": ip,
+        "IPPrefixLen": prefix,
+        "MacAddress": mac,
+        "Ports": bindings(published(record), EVERYWHERE),
+        "Networks": {name: {
+            "NetworkID": network.map_or(name, |network| &network.network_id),
+            "EndpointID": id,
+            "Gateway": gateway,
+            "IPAddress": ip,
+            "IPPrefixLen": prefix,
+            "MacAddress": mac,
+            "Aliases": null,
+        }},
+    })
 }
 
 /// `inspect` of a container in docker's shape.
@@ -116,7 +186,7 @@ pub(super) fn container(record: &ContainerRecord, execs: &[String]) -> Value {
             "Binds": if binds.is_empty() { Value::Null } else { json!(binds) },
             "LogConfig": {"Type": "json-file", "Config": {}},
             "NetworkMode": network(record),
-            "PortBindings": {},
+            "PortBindings": bindings(options.ports.iter(), ""),
             "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
             "AutoRemove": options.auto_remove,
             "CapAdd": options.cap_add,
@@ -150,10 +220,7 @@ pub(super) fn container(record: &ContainerRecord, execs: &[String]) -> Value {
             "StopSignal": record.stop_signal.to_string(),
             "StopTimeout": options.stop_timeout,
         },
-        "NetworkSettings": {
-            "Ports": {},
-            "Networks": {network(record): {"NetworkID": network(record), "IPAddress": "", "Gateway": ""}},
-        },
+        "NetworkSettings": network_settings(record),
         "Sandbox": state.sandbox,
     })
 }

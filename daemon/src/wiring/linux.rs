@@ -22,6 +22,11 @@ pub(super) fn unpacks_windows() -> bool {
     true
 }
 
+/// Containers have the host's network or none.
+pub(super) fn network(_: &Settings) -> Option<Arc<dyn network::NetworkDriver>> {
+    None
+}
+
 pub(super) fn runtime(settings: &Settings) -> Result<Arc<dyn Runtime>> {
     if settings.local {
         let (agent, prefix) = (&settings.guest_agent, &settings.wine_prefix);

@@ -58,12 +58,14 @@ pub(crate) async fn engine(settings: &Settings) -> Result<Engine> {
         snapshotters,
         differs: Arc::new(Differs::new(differs)),
         runtime: runtime(settings)?,
+        network: network(settings),
         sandbox: SandboxConfig {
             owner: "ctr-like".to_owned(),
             memory_mb: settings.memory_mb,
             processors: settings.processors,
             run_dir: settings.run_dir.clone(),
-            shared_in_vm: settings.uvm.shared,
+            // Windows has no namespaces to share.
+            shared_in_vm: settings.uvm.shared || cfg!(windows),
             wine: cfg!(not(windows)),
             host_processors: std::thread::available_parallelism()
                 .map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX)),
@@ -111,8 +113,8 @@ fn shims(settings: &Settings, cleanup: impl Fn(&Path) + Send + Sync + 'static) -
 #[cfg(target_os = "linux")]
 pub(crate) use linux::CAN_WARM_UP;
 #[cfg(target_os = "linux")]
-use linux::{host, runtime, unpacks_windows};
+use linux::{host, network, runtime, unpacks_windows};
 #[cfg(windows)]
 pub(crate) use windows::CAN_WARM_UP;
 #[cfg(windows)]
-use windows::{host, runtime, unpacks_windows};
+use windows::{host, network, runtime, unpacks_windows};

@@ -5,10 +5,15 @@ use std::sync::Arc;
 use anyhow::Result;
 use async_trait::async_trait;
 use image::{Edition, Host};
+use network::{HcnDriver, NetworkDriver};
 use task::local::LocalRuntime;
 use task::{ErrorKind, Runtime, Sandbox, SandboxSpec, TaskError};
+use win32::FeatureMissing;
 
 use crate::settings::Settings;
+
+/// The first build whose virtual machines boot a kernel directly.
+const DIRECT_BOOT: u32 = 18286;
 
 /// No sandbox for Linux containers is started before it is asked for.
 pub(crate) const CAN_WARM_UP: bool = false;
@@ -30,6 +35,15 @@ pub(super) fn unpacks_windows() -> bool {
         tracing::info!(%missing, "images for Windows are stored and not unpacked");
     }
     found.is_ok()
+}
+
+/// The networks of the host. What is made belongs to the daemon's root, so that another daemon does not take it for leftovers.
+pub(super) fn network(settings: &Settings) -> Option<Arc<dyn NetworkDriver>> {
+    let driver = HcnDriver::new(&format!("ctr-like {}", settings.root.display()));
+    if let Err(error) = driver.ready() {
+        tracing::info!(%error, "containers have no networks");
+    }
+    Some(Arc::new(driver))
 }
 
 pub(super) fn runtime(settings: &Settings) -> Result<Arc<dyn Runtime>> {
@@ -62,29 +76,23 @@ struct Windows(Arc<dyn Runtime>);
 
 #[async_trait]
 impl Runtime for Windows {
+    /// The compute service is enough for Linux containers. What layers of Windows need, [`Self::create_sandbox`] asks for.
     fn ready(&self) -> task::Result<()> {
-        let missing: Vec<String> = [
-            win32::hcs::ComputeCore::load().err(),
-            win32::layers::LayerStore::load().err(),
-        ]
-        .into_iter()
-        .flatten()
-        .map(|missing| missing.to_string())
-        .collect();
-        if missing.is_empty() {
-            return Ok(());
+        match win32::hcs::ComputeCore::load() {
+            Ok(_) => Ok(()),
+            Err(missing) => {
+                let layers = win32::layers::LayerStore::load().err();
+                Err(unusable([Some(missing), layers].into_iter().flatten()))
+            }
         }
-        let message = format!("the Host Compute Service cannot be used: {}", missing.join("; "));
-        Err(TaskError::new(ErrorKind::Unsupported, message))
     }
 
     async fn create_sandbox(&self, spec: SandboxSpec) -> task::Result<Arc<dyn Sandbox>> {
         self.ready()?;
-        if !spec.windows {
-            return Err(TaskError::new(
-                ErrorKind::Unsupported,
-                "Linux containers do not run on Windows yet: only images for Windows do",
-            ));
+        if spec.windows {
+            win32::layers::LayerStore::load().map_err(|missing| unusable([missing]))?;
+        } else {
+            check_machine(&spec)?;
         }
         self.0.create_sandbox(spec).await
     }
@@ -92,6 +100,35 @@ impl Runtime for Windows {
     async fn recover(&self) -> task::Result<Vec<Arc<dyn Sandbox>>> {
         self.0.recover().await
     }
+}
+
+fn unusable(missing: impl IntoIterator<Item = FeatureMissing>) -> TaskError {
+    let missing: Vec<String> = missing.into_iter().map(|missing| missing.to_string()).collect();
+    let message = format!("the Host Compute Service cannot be used: {}", missing.join("; "));
+    TaskError::new(ErrorKind::Unsupported, message)
+}
+
+/// Looks at what the service would say little of: of a kernel that is not there, no more than that some file is not.
+fn check_machine(spec: &SandboxSpec) -> task::Result<()> {
+    if spec.host_network {
+        let text = "Linux containers on Windows have a machine of their own and cannot use the host's network: leave --network host out";
+        return Err(TaskError::new(ErrorKind::Unsupported, text));
+    }
+    let version = win32::windows_version();
+    if version.build < DIRECT_BOOT {
+        let text = format!("Linux containers need Windows build {DIRECT_BOOT} or newer; this is {version}");
+        return Err(TaskError::new(ErrorKind::Unsupported, text));
+    }
+    for (what, path) in [("kernel", &spec.kernel), ("initrd", &spec.initrd)] {
+        std::fs::metadata(path).map_err(|error| {
+            let text = format!(
+                "cannot read {what} {}: make kernel and initrd with scripts/build-uvm, or reinstall them",
+                path.display()
+            );
+            TaskError::new(ErrorKind::Io, text).because(error)
+        })?;
+    }
+    Ok(())
 }
 
 /// Nothing can be started, and nothing was.

@@ -32,17 +32,17 @@ def floor(path):
         file.write(archive.finish())
 
 
-def kernel_line(pid):
+def argument(pid, name):
     words = open(f"/proc/{pid}/cmdline").read().split("\0")
-    return words[words.index("-append") + 1].split(" -- ")[0]
+    return words[words.index(name) + 1]
 
 
-def bare_kernel(line, initrd):
+def bare_kernel(line, processor, initrd):
     """The machine of the emulator without the devices that its containers need."""
     return [
         "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
         "-machine", "q35,memory-backend=ram,sata=off,smbus=off,vmport=off,usb=off,graphics=off",
-        "-accel", "tcg,thread=multi", "-cpu", "max,la57=off,cx16=off", "-smp", str(os.cpu_count()), "-m", "512M",
+        "-accel", "tcg,thread=multi", "-cpu", processor, "-smp", str(os.cpu_count()), "-m", "512M",
         "-object", "memory-backend-memfd,id=ram,share=on,size=512M",
         "-kernel", f"{args.uvm}/vmlinux", "-initrd", initrd, "-append", line,
         "-chardev", "stdio,id=console,signal=off", "-device", "isa-serial,chardev=console",
@@ -104,10 +104,11 @@ def measure(port, names):
     for _ in range(ROUNDS):
         run(isolated, plain.env)
         add(BOOT, "start to negotiated protocol", answered(plain), "ms")
-        line = line or kernel_line(qemu(plain))
+        line = line or argument(qemu(plain), "-append").split(" -- ")[0]
+        processor = argument(qemu(plain), "-cpu")
         run(ours("rm", "-f", "isolated"), plain.env)
         wait_for_no_machine(plain)
-        add(BOOT, "the same kernel, prints and powers off", milliseconds(bare_kernel(line, initrd)), "ms")
+        add(BOOT, "the same kernel, prints and powers off", milliseconds(bare_kernel(line, processor, initrd)), "ms")
 
     # A whole run, and another process.
     once = ours("run", "--rm", busybox, "true")

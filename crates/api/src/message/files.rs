@@ -115,8 +115,8 @@ pub struct CommitContainer {
     pub comment: String,
     /// Instructions of a Dockerfile that change the image's configuration.
     pub changes: Vec<String>,
-    /// Stop the container's processes meanwhile. `true` for one that runs is `UNIMPLEMENTED`; absent, it is committed as
-    /// it runs, and a warning says so.
+    /// Have the container's processes stand still meanwhile. Absent: where that is possible, and a warning says so where it is not. `true` for
+    /// a Windows container that runs is `UNIMPLEMENTED`.
     pub pause: Option<bool>,
 }
 

@@ -1,10 +1,8 @@
 //! Calls into the service: each on a thread of its own, awaited with a deadline.
 //!
-//! A pool would do until enough calls are stuck in it. A thread per call costs little next to what the service does, and there
-//! is nothing that calls could share and block.
+//! A thread per call ([`win32::calls`]) costs little next to what the service does, and there is nothing that calls could share
+//! and block.
 
-use std::sync::{Condvar, Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use hcs::HResult;
@@ -13,9 +11,6 @@ use win32::hcs::{Answer, Failure, Process, System};
 
 use super::error;
 use crate::{ComputeError, Result};
-
-/// Enough for a call into the service and a parsed document.
-const STACK: usize = 512 << 10;
 
 /// One call about to be made.
 pub(super) struct Caller {
@@ -72,47 +67,8 @@ impl Caller {
     }
 }
 
-/// How many threads are in a call of any service of this process.
-static UNDER_WAY: Mutex<usize> = Mutex::new(0);
-static ONE_ENDED: Condvar = Condvar::new();
-
-/// One thread in a call.
-struct UnderWay;
-
-impl UnderWay {
-    fn begin() -> Self {
-        *UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        Self
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        *UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        ONE_ENDED.notify_all();
-    }
-}
-
-/// Waits until no call is under way and every dropped handle is closed; false when that takes longer than `limit`. Blocks. For the
-/// end of a program, which would otherwise cut off what it has just dropped.
-#[must_use]
-pub fn settle(limit: Duration) -> bool {
-    let under_way = UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner);
-    let waited = ONE_ENDED.wait_timeout_while(under_way, limit, |count| *count > 0);
-    let (under_way, _) = waited.unwrap_or_else(PoisonError::into_inner);
-    *under_way == 0
-}
-
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
-    let under_way = UnderWay::begin();
-    thread::Builder::new()
-        .name(format!("hcs {name}"))
-        .stack_size(STACK)
-        .spawn(move || {
-            let _under_way = under_way;
-            work();
-        })
-        .map(drop)
+    win32::calls::spawn(format!("hcs {name}"), work)
 }
 
 /// Drops what may wait for the service.

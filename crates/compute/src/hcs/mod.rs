@@ -10,10 +10,14 @@
 //! The service tells each handle of an exit by itself; the handles of one [`HcsService`] hear of it at the same moment, so that
 //! [`ComputeSystem::terminate`] has told all of them when it returns.
 //!
-//! Not here: documents (`task`), the raw interface (`win32::hcs`), and connections of guests: [`ComputeSystem::listen`] answers
-//! that they are not supported.
+//! Guests of virtual machines connect to the host over Hyper-V sockets (`guest`). What a virtual machine is to open, its document or
+//! a change of it names; access is granted before the service is asked (`access`).
+//!
+//! Not here: documents (`task`), and the raw interfaces (`win32::hcs`, `win32::hvsock`).
 
+mod access;
 mod call;
+mod guest;
 mod hub;
 mod process;
 mod stdio;
@@ -28,11 +32,11 @@ use win32::FeatureMissing;
 use win32::hcs::{ComputeCore, Failure};
 
 use crate::{ComputeError, ComputeService, ComputeSystem, Result};
-pub use call::settle;
 
+use access::Access;
 use call::{Caller, Orphan};
 use hub::{Hub, Hubs};
-use system::HcsSystem;
+use system::{HcsSystem, Raw};
 
 /// How long callers wait. The service itself has no limits.
 #[derive(Debug, Clone, Copy)]
@@ -120,6 +124,7 @@ impl HcsService {
     fn handle(
         &self,
         id: &str,
+        access: Access,
         mut opened: Orphan<win32::hcs::System>,
     ) -> std::result::Result<Opened, Failure> {
         let hub = Hub::new(id);
@@ -140,6 +145,7 @@ impl HcsService {
         self.0.hubs.join(&hub, &properties);
         Ok(Opened {
             system: opened,
+            access,
             hub,
             properties,
         })
@@ -149,13 +155,17 @@ impl HcsService {
 /// A system with its callback set.
 struct Opened {
     system: Orphan<win32::hcs::System>,
+    access: Access,
     hub: Arc<Hub>,
     properties: Properties,
 }
 
 impl Opened {
     fn finish(self, id: &str, shared: &Shared) -> Arc<dyn ComputeSystem> {
-        let system = self.system.adopt();
+        let system = Raw {
+            system: self.system.adopt(),
+            access: self.access,
+        };
         Arc::new(HcsSystem::new(
             id,
             self.properties,
@@ -186,8 +196,9 @@ impl ComputeService for HcsService {
         let opened = self
             .caller("create", id)
             .run(move || {
+                let access = Access::of_document(service.0.core, &name, &text)?;
                 let system = service.0.core.create_system(&name, &text)?;
-                service.handle(&name, Orphan::created(system))
+                service.handle(&name, access, Orphan::created(system))
             })
             .await?;
         Ok(opened.finish(id, &self.0))
@@ -198,8 +209,9 @@ impl ComputeService for HcsService {
         let opened = self
             .caller("open", id)
             .run(move || {
+                let access = Access::none(service.0.core, &name);
                 let system = service.0.core.open_system(&name)?;
-                service.handle(&name, Orphan::opened(system))
+                service.handle(&name, access, Orphan::opened(system))
             })
             .await?;
         let id = opened.properties.id.clone();

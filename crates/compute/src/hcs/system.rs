@@ -4,30 +4,39 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hcs::{HResult, Properties};
+use hcs::{HResult, Properties, SystemType};
 use tokio::sync::broadcast;
 use win32::hcs::{Answer, Failure, System};
 
+use super::access::Access;
 use super::call::{Caller, Orphan, drop_elsewhere};
 use super::hub::{End, Hub, exit_of};
 use super::process::{HcsProcess, Started};
-use super::{Shared, document, stdio};
+use super::{Shared, document, guest, stdio};
 use crate::{ComputeError, ComputeSystem, GuestListener, Process, Result, SystemEvent};
+
+/// A system, and what access was granted for it. That ends after the handle is closed.
+pub(super) struct Raw {
+    pub(super) system: System,
+    pub(super) access: Access,
+}
 
 /// A handle. Dropping it closes it.
 pub(super) struct HcsSystem {
     id: String,
     runtime_id: String,
     /// None after the close. A call under way keeps the handle open to its end.
-    raw: Mutex<Option<Arc<System>>>,
+    raw: Mutex<Option<Arc<Raw>>>,
+    is_machine: bool,
     hub: Arc<Hub>,
     shared: Shared,
 }
 
 impl HcsSystem {
-    pub(super) fn new(id: &str, properties: Properties, raw: System, hub: Arc<Hub>, shared: Shared) -> Self {
+    pub(super) fn new(id: &str, properties: Properties, raw: Raw, hub: Arc<Hub>, shared: Shared) -> Self {
         Self {
             id: id.to_owned(),
+            is_machine: properties.system_type == Some(SystemType::VirtualMachine),
             runtime_id: properties.runtime_id.to_lowercase(),
             raw: Mutex::new(Some(Arc::new(raw))),
             hub,
@@ -35,7 +44,7 @@ impl HcsSystem {
         }
     }
 
-    fn take(&self) -> Option<Arc<System>> {
+    fn take(&self) -> Option<Arc<Raw>> {
         self.raw.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -48,6 +57,15 @@ impl HcsSystem {
         &self,
         operation: &'static str,
         work: impl FnOnce(&System) -> std::result::Result<T, Failure> + Send + 'static,
+    ) -> Result<T> {
+        self.call_raw(operation, move |raw| work(&raw.system)).await
+    }
+
+    /// As [`Self::call`], with what access was granted.
+    async fn call_raw<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&Raw) -> std::result::Result<T, Failure> + Send + 'static,
     ) -> Result<T> {
         let raw = self.raw.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let raw = raw.ok_or_else(|| self.error(operation, HResult::E_HANDLE))?;
@@ -158,8 +176,11 @@ impl ComputeSystem for HcsSystem {
 
     async fn modify(&self, request: &str) -> Result<()> {
         let request = request.to_owned();
-        self.call("modify", move |system| system.modify(&request).map(drop))
-            .await
+        self.call_raw("modify", move |raw| {
+            let changed = raw.access.change(&request, || raw.system.modify(&request));
+            changed.map(drop)
+        })
+        .await
     }
 
     async fn create_process(&self, parameters: &str) -> Result<Box<dyn Process>> {
@@ -206,8 +227,19 @@ impl ComputeSystem for HcsSystem {
     }
 
     async fn listen(&self, port: u32) -> Result<Box<dyn GuestListener>> {
-        let source = format!("connections of guests to port {port:#x} are not served by this build");
-        Err(self.error("listen", HResult::NOT_SUPPORTED).with_source(source))
+        const OPERATION: &str = "listen";
+        if self.raw.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+            return Err(self.error(OPERATION, HResult::E_HANDLE));
+        }
+        if !self.is_machine {
+            let source = "only virtual machines have sockets of their own";
+            return Err(self.error(OPERATION, HResult::NOT_SUPPORTED).with_source(source));
+        }
+        let end = self.hub.end();
+        if end.borrow().is_some() {
+            return Err(self.error(OPERATION, HResult::SYSTEM_ALREADY_STOPPED));
+        }
+        guest::listen(&self.id, &self.runtime_id, port, end)
     }
 
     async fn close(&self) {

@@ -7,6 +7,7 @@ use compute::hcs::{Deadlines, HcsService};
 use compute::{ComputeService, ComputeSystem, Process, Stdio};
 use hcs::{Container, Document, HResult, ProcessParameters, Storage, VirtualMachine};
 use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
 use tokio::sync::{Mutex, MutexGuard};
 
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -35,9 +36,7 @@ impl Host {
     }
 
     async fn double(&self) -> serde_json::Value {
-        let text = self.service.properties("").await.unwrap();
-        let mut answer: serde_json::Value = serde_json::from_str(&text).unwrap();
-        answer["Double"].take()
+        double(&self.service).await
     }
 
     /// What the double says that is wrong.
@@ -82,6 +81,26 @@ impl Host {
     }
 }
 
+/// What the double tells of itself.
+async fn double(service: &HcsService) -> serde_json::Value {
+    let text = service.properties("").await.unwrap();
+    let mut answer: serde_json::Value = serde_json::from_str(&text).unwrap();
+    answer["Double"].take()
+}
+
+/// What the guest of a machine has when it has connected to a port of its host.
+pub(crate) async fn guest(
+    service: &HcsService,
+    system: &dyn ComputeSystem,
+    port: u32,
+) -> std::io::Result<TcpStream> {
+    let address = format!("{}/{}", system.runtime_id(), hcs::hvsocket::service_id(port));
+    let double = double(service).await;
+    let port = double["Sockets"][address].as_u64();
+    let port = port.ok_or(std::io::ErrorKind::ConnectionRefused)?;
+    TcpStream::connect(("127.0.0.1", u16::try_from(port).unwrap())).await
+}
+
 /// Ends a system and closes its handle.
 pub(crate) async fn end(system: Arc<dyn ComputeSystem>) {
     match system.terminate().await {
@@ -117,6 +136,12 @@ pub(crate) fn container(orders: &str) -> hcs::ComputeSystem {
 pub(crate) fn machine(orders: &str) -> hcs::ComputeSystem {
     let devices = hcs::Devices {
         plan9: Some(hcs::Plan9::default()),
+        hv_socket: Some(hcs::HvSocketDevice {
+            hv_socket_config: Some(hcs::HvSocketSystemConfig {
+                default_bind_security_descriptor: hcs::hvsocket::ADMINISTRATORS_ONLY.to_owned(),
+                ..Default::default()
+            }),
+        }),
         ..Default::default()
     };
     hcs::ComputeSystem {

@@ -7,6 +7,7 @@
 mod contract;
 mod faults;
 mod golden;
+mod guests;
 mod host;
 mod lifetimes;
 mod processes;

@@ -88,11 +88,6 @@ pub(super) fn refuse_devices(devices: &Devices) -> Result<(), Failure> {
             (smb, "VirtualSmb.Shares", "use Plan9"),
             (memory, "SharedMemory.Regions", "use a socket"),
             (
-                !devices.network_adapters.is_empty(),
-                "NetworkAdapters",
-                "no network is connected to this service",
-            ),
-            (
                 !devices.flexible_iov.is_empty(),
                 "FlexibleIov",
                 "it needs a Windows host",

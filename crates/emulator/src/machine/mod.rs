@@ -7,14 +7,16 @@
 //!
 //! Files named in the document are not looked at: that is the start's business, as on Windows.
 
+mod adapters;
 mod devices;
 mod shares;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use hcs::{ComputeSystem, HvSocketServiceConfig, Plan9Share, SystemKind, VirtualMachine};
+use hcs::{ComputeSystem, HvSocketServiceConfig, NetworkAdapter, Plan9Share, SystemKind, VirtualMachine};
 
+pub(crate) use self::adapters::{adapter_address, check_adapter};
 pub(crate) use self::devices::{Controller, Pmem, check_disk, check_pmem};
 use self::devices::{controllers, pmem, refuse_devices};
 pub(crate) use self::shares::check_share;
@@ -45,6 +47,8 @@ pub(crate) struct MachineSpec {
     pub(crate) controllers: Vec<Controller>,
     /// Persistent memory.
     pub(crate) pmem: Pmem,
+    /// Network adapters by id.
+    pub(crate) adapters: BTreeMap<String, NetworkAdapter>,
     /// Shared directories.
     pub(crate) shares: Vec<Plan9Share>,
     /// Socket services by port.
@@ -251,6 +255,7 @@ fn machine_spec(
             )));
         }
     };
+    devices.network_adapters.values().try_for_each(check_adapter)?;
     Ok(MachineSpec {
         owner,
         terminate_with_last_handle,
@@ -262,6 +267,7 @@ fn machine_spec(
         processors,
         controllers: controllers(devices.scsi)?,
         pmem: devices.virtual_pmem.map(pmem).transpose()?.unwrap_or_default(),
+        adapters: devices.network_adapters,
         shares: devices.plan9.map(|plan9| plan9.shares).unwrap_or_default(),
         services,
         console,

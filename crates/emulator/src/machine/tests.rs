@@ -175,10 +175,6 @@ fn what_this_service_lacks_is_refused_with_an_alternative() {
             "LinuxKernelDirect",
         ),
         (change("/VirtualMachine/Devices/Keyboard", json!({})), "ComPorts"),
-        (
-            change("/VirtualMachine/Devices/NetworkAdapters", json!({ "x": {} })),
-            "NetworkAdapters",
-        ),
         (change("/SchemaVersion", json!({ "Major": 1, "Minor": 0 })), "2.1"),
     ] {
         let (code, message) = outcome(&document).unwrap_err();

@@ -12,6 +12,7 @@ use hcs::HResult;
 use serde_json::Value;
 
 use super::accelerator::FIRST_SIGN;
+use super::adapters::Adapters;
 use super::boot_files::BootFiles;
 use super::command::{self, MOST_PMEM, Options, Processor, QMP, VSOCK};
 use super::console::{Console, last_lines};
@@ -137,6 +138,9 @@ impl Qemu {
         for (number, device) in self.spec.pmem.devices.clone() {
             self.attach_pmem(number, &device)?;
         }
+        for (id, adapter) in self.spec.adapters.clone() {
+            self.attach_adapter(&id, &adapter)?;
+        }
         Ok(())
     }
 
@@ -178,6 +182,7 @@ impl Qemu {
         self.qmp = None;
         self.disks = Disks::default();
         self.pmem = Pmem::default();
+        self.adapters = Adapters::default();
         if let Some(process) = self.process.take() {
             if let Err(error) = process.kill() {
                 tracing::warn!(%error, "cannot kill QEMU");

@@ -24,8 +24,6 @@ use crate::vhd;
 
 /// How long the last user of an image may take to leave.
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);
-/// How long QEMU may take to take a device away; the guest is not asked.
-const REMOVE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The disks of one machine.
 #[derive(Default)]
@@ -209,16 +207,7 @@ fn plug_file(qmp: &mut Qmp, slot: Slot, size: u64, read_only: bool, names: &Name
 }
 
 fn unplug(qmp: &mut Qmp, names: &Names) -> Result<(), QmpError> {
-    qmp.forget_events();
-    match qmp.execute("device_del", json!({ "id": names.device })) {
-        Ok(_) => {
-            let gone = |data: &serde_json::Value| data["device"] == names.device.as_str();
-            qmp.wait_for("DEVICE_DELETED", REMOVE_PATIENCE, gone)?;
-        }
-        // An earlier attempt came this far.
-        Err(QmpError::Refused { class, .. }) if class == "DeviceNotFound" => {}
-        Err(error) => return Err(error),
-    }
+    qmp.remove_device(&names.device)?;
     qmp.execute("blockdev-del", json!({ "node-name": names.node }))?;
     match qmp.execute("remove-fd", json!({ "fdset-id": names.set })) {
         // QEMU closed it with the node.

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use compute::GuestListener;
-use hcs::{Attachment, HResult, Plan9Share, SaveOptions, VirtualPMemDevice};
+use hcs::{Attachment, HResult, NetworkAdapter, Plan9Share, SaveOptions, VirtualPMemDevice};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::accelerator::{Plan, Verdict};
+use super::adapters::Adapters;
 use super::boot_files::BootFiles;
 use super::command::{MOST_PMEM, Processor};
 use super::disks::{Disks, refused};
@@ -38,6 +39,7 @@ pub(crate) struct Qemu {
     pub(super) ports: Arc<Ports>,
     pub(super) disks: Disks,
     pub(super) pmem: Pmem,
+    pub(super) adapters: Adapters,
     pub(super) shares: Shares,
     // In the order in which they have to go.
     pub(super) qmp: Option<Qmp>,
@@ -62,6 +64,7 @@ impl Qemu {
             qemu: qemu.clone(),
             spec: spec.clone(),
             pmem: Pmem::default(),
+            adapters: Adapters::default(),
             shares: Shares::new(Arc::clone(&ports)),
             ports,
             disks: Disks::default(),
@@ -208,6 +211,16 @@ impl Backend for Qemu {
 
     fn detach_pmem(&mut self, number: u32) -> Result<(), Failure> {
         self.pmem.detach(number)
+    }
+
+    fn attach_adapter(&mut self, id: &str, adapter: &NetworkAdapter) -> Result<(), Failure> {
+        let qmp = self.qmp.as_mut().ok_or_else(gone)?;
+        self.adapters.attach(qmp, id, adapter)
+    }
+
+    fn detach_adapter(&mut self, id: &str) -> Result<(), Failure> {
+        let qmp = self.qmp.as_mut().ok_or_else(gone)?;
+        self.adapters.detach(qmp, id)
     }
 
     fn share(&mut self, share: &Plan9Share) -> Result<(), Failure> {

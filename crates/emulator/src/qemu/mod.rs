@@ -5,9 +5,10 @@
 //! that undoes it when dropped; when this process is killed, the kernel kills QEMU, and what remains are a directory and a
 //! cgroup, which [`crate::reap`] removes.
 //!
-//! Not here: network adapters, which need a network to be connected to.
+//! Not here: networks. An adapter is plugged into what somebody else has made ([`adapters`]).
 
 mod accelerator;
+mod adapters;
 mod attempt;
 mod boot_files;
 mod command;

@@ -21,6 +21,8 @@ const LONGEST_LINE: u64 = 4 << 20;
 const EVENTS: usize = 256;
 /// How long a command may take; the monitor answers while the machine runs or stands still.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a device may take to go. Of a disk the guest is not asked, of an adapter it is.
+const REMOVE_PATIENCE: Duration = Duration::from_secs(30);
 /// The reader needs little.
 const STACK: usize = 128 * 1024;
 
@@ -224,6 +226,18 @@ impl Qmp {
             class,
             message,
         })
+    }
+
+    /// Takes a device out and waits until the guest has let go of it. One that is gone already is fine: an earlier attempt came this far.
+    pub(crate) fn remove_device(&mut self, device: &str) -> Result<(), QmpError> {
+        self.forget_events();
+        match self.execute("device_del", json!({ "id": device })) {
+            Ok(_) => self
+                .wait_for("DEVICE_DELETED", REMOVE_PATIENCE, |data| data["device"] == device)
+                .map(drop),
+            Err(QmpError::Refused { class, .. }) if class == "DeviceNotFound" => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Forgets the events so far, so that [`Self::wait_for`] sees only later ones.

@@ -25,7 +25,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 pub(crate) use self::loop_device::LoopDevices;
-use crate::backend::{Backend, OnEnd, Slot};
+use crate::backend::{Backend, OnEnd, Slot, no_adapters};
 use crate::cgroup::{Cgroup, Limits};
 use crate::cgroup::{ProcessUsage, Usage};
 use crate::config::Config;
@@ -82,6 +82,9 @@ impl Sandbox {
     ) -> Result<Self, Failure> {
         if !spec.pmem.devices.is_empty() {
             return Err(no_pmem());
+        }
+        if !spec.adapters.is_empty() {
+            return Err(no_adapters());
         }
         let workspace = Workspace::claim(&config.run_dir, id)?;
         Ok(Self {

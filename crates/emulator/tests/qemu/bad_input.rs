@@ -153,7 +153,7 @@ async fn bad_disks_are_refused_and_all_slots_can_be_used() {
 async fn what_this_back_end_lacks_is_refused_with_the_reason() {
     let host = Host::new();
     let mut document = document();
-    document["VirtualMachine"]["Devices"]["NetworkAdapters"] = json!({ "x": {} });
+    document["VirtualMachine"]["Devices"]["Keyboard"] = json!({});
     let error = host
         .emulator
         .create("bad", &document.to_string())

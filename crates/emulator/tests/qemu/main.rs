@@ -9,5 +9,6 @@ mod guest;
 mod host;
 mod killed;
 mod machine;
+mod network;
 mod shares;
 mod sockets;

@@ -7,7 +7,7 @@
 //! A Windows process gets one command line. Arguments are quoted for it by `task`, unless the image says that its
 //! command is a command line already (`ArgsEscaped`): then that is passed as it stands, in `commandLine`.
 //!
-//! Not here: layers and volumes (`task`), users and groups (Windows looks names up itself), networks.
+//! Not here: layers and volumes (`task`), users and groups (Windows looks names up itself), how networks are made (`network`).
 
 mod command;
 mod path;
@@ -188,11 +188,16 @@ pub(crate) fn signal(text: &str) -> Result<i32> {
     Ok(number)
 }
 
-/// The specification and its bind mounts. `processors`: how many the host has. `windows.layerFolders` is left to `task`.
+/// The specification and its bind mounts. `processors`: how many the host has; `namespace`: of its network, if it has one.
+/// `windows.layerFolders` is left to `task`.
 ///
 /// # Errors
 /// A mount that cannot be expressed.
-pub(crate) fn windows(record: &ContainerRecord, processors: u32) -> Result<(Value, Vec<Bind>)> {
+pub(crate) fn windows(
+    record: &ContainerRecord,
+    processors: u32,
+    namespace: Option<&str>,
+) -> Result<(Value, Vec<Bind>)> {
     let options = &record.options;
     let mut process = process(
         &record.env,
@@ -206,7 +211,7 @@ pub(crate) fn windows(record: &ContainerRecord, processors: u32) -> Result<(Valu
         process["args"] = json!(record.args);
     }
     let (mounts, binds) = mounts(&options.mounts)?;
-    let spec = json!({
+    let mut spec = json!({
         "ociVersion": "1.1.0",
         "hostname": record.hostname,
         "process": process,
@@ -214,6 +219,9 @@ pub(crate) fn windows(record: &ContainerRecord, processors: u32) -> Result<(Valu
         "mounts": mounts,
         "windows": {"resources": resources(options, processors)},
     });
+    if let Some(namespace) = namespace {
+        spec["windows"]["network"] = json!({"networkNamespace": namespace});
+    }
     Ok((spec, binds))
 }
 

@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use super::process::{self, Process};
 use super::runtime::{Created, Exec, Launched, state, work};
 use super::{Inner, RELEASE, lock, modify};
+use crate::cgroup::freezer::{Freezer, Still};
 use crate::cgroup::hierarchy::Hierarchy;
 use crate::cgroup::tree::Groups;
 use crate::cgroup::{limits, stats};
@@ -39,6 +40,8 @@ pub(super) struct Container {
     bundle: PathBuf,
     scratch: Option<PathBuf>,
     groups: Groups,
+    /// Who wants its processes to stand still.
+    freezer: Arc<Freezer>,
     group: String,
     network: String,
     own_pids: bool,
@@ -105,6 +108,7 @@ pub(super) async fn create(
         bundle,
         scratch,
         groups: Groups::at(&inner.hierarchies, &group),
+        freezer: Arc::default(),
         group,
         network: prepared.network.clone(),
         own_pids: prepared.own_pids,
@@ -372,6 +376,23 @@ impl Container {
             _ => return,
         };
         lock(&self.state).kind = Some(kind);
+    }
+
+    /// Has its processes stand still until the value is dropped, on a thread that may block.
+    pub(super) async fn freeze(&self) -> Result<Still, AgentError> {
+        if self.has_exited() {
+            return Err(self.stopped());
+        }
+        let (freezer, groups) = (Arc::clone(&self.freezer), self.groups.clone());
+        let frozen = tokio::task::spawn_blocking(move || freezer.freeze(&groups)).await;
+        frozen.map_err(io::Error::other).flatten().map_err(|error| {
+            let code = match error.kind() {
+                io::ErrorKind::Unsupported => hresult::NOT_SUPPORTED,
+                io::ErrorKind::TimedOut => hresult::TIMEOUT,
+                _ => hresult::FAIL,
+            };
+            AgentError::new(code, format!("container {} cannot be frozen: {error}", self.id))
+        })
     }
 
     /// `ProcessList` and `LCOWMetrics`, as asked.

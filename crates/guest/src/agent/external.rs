@@ -13,6 +13,7 @@ use gcs::message::{ProcessParameters, StdioPorts};
 
 use super::process::Process;
 use super::{Inner, lock};
+use crate::cgroup::freezer::Still;
 use crate::link::HostStream;
 use crate::stdio::{self, Streams, Wanted};
 
@@ -25,7 +26,7 @@ const OWN: &str = "/proc/self/exe";
 /// Starts a program with its connections as standard streams.
 pub(super) async fn run(
     inner: &Arc<Inner>,
-    parameters: ProcessParameters,
+    mut parameters: ProcessParameters,
     ports: StdioPorts,
 ) -> Result<i32, AgentError> {
     let arguments = if parameters.command_args.is_empty() {
@@ -43,6 +44,10 @@ pub(super) async fn run(
     let (program, first) = program(name)
         .ok_or_else(|| AgentError::fail(format!("exec: {name:?}: executable file not found in $PATH")))?;
     let failed = |error: io::Error| AgentError::fail(format!("exec {name}: {error}"));
+    let frozen = match parameters.environment.remove(gcs::FREEZE) {
+        Some(id) => Some(freeze(inner, &id).await?),
+        None => None,
+    };
     let connections = Wanted::new(&parameters, ports).dial().await.map_err(failed)?;
     let mut command = if parameters.emulate_console {
         // A terminal needs a session of its own, which the program gets from this one.
@@ -89,8 +94,27 @@ pub(super) async fn run(
     let pid = i32::try_from(child.id()).map_err(|error| failed(io::Error::other(error)))?;
     let process = Process::new(pid, birth.adopt(pid), streams, terminal);
     lock(&inner.external).insert(pid, Arc::clone(&process));
-    inner.tasks.spawn(async move { process.end_input().await });
+    inner.tasks.spawn(async move {
+        process.end_input().await;
+        // Thawing is a matter of files and of a lock.
+        let thawed = tokio::task::spawn_blocking(move || drop(frozen)).await;
+        if let Err(error) = thawed {
+            tracing::warn!(%error, "thread that thaws a container failed");
+        }
+    });
     Ok(pid)
+}
+
+/// Freezes a container until the value is dropped.
+async fn freeze(inner: &Arc<Inner>, id: &str) -> Result<Still, AgentError> {
+    let container = lock(&inner.containers).get(id).cloned().flatten();
+    let container = container.ok_or_else(|| {
+        AgentError::new(
+            hresult::NOT_FOUND,
+            format!("there is no container {id} to freeze"),
+        )
+    })?;
+    container.freeze().await
 }
 
 fn pair() -> io::Result<(OwnedFd, OwnedFd)> {

@@ -9,8 +9,7 @@
 //! Ids and paths come from the host and are checked; pids are only those the agent itself handed out. What this guest
 //! does not do is refused with `NOT_SUPPORTED` and a word on what it was.
 //!
-//! Not here: pods, confidential containers, virtual PCI devices, several images in one memory device, and moving network
-//! interfaces.
+//! Not here: pods, confidential containers, virtual PCI devices, and several images in one memory device.
 
 pub(crate) mod facts;
 
@@ -320,7 +319,7 @@ impl gcs::guest::Agent for Agent {
             Resource::MappedDirectory(directory) => {
                 modify::directory(&kind, directory, self.inner.facts.device_control).await
             }
-            Resource::Network(network) => lock(&self.inner.networks).modify(&kind, network),
+            Resource::Network(network) => self.inner.network(&kind, network).await,
             // The machine's memory is the host's; there is no reserve of ours to adjust.
             Resource::PodCgroupMemoryLimit => Ok(()),
             other => {

@@ -106,7 +106,13 @@ impl Runtime {
                 )
             }
         };
-        match created.and_then(|init| sized(init, prepared.process.size)) {
+        let created = match created.and_then(|init| sized(init, prepared.process.size)) {
+            Ok(init) if prepared.own_network => {
+                inner.connect(&prepared.network, init.pid).await.map(|()| init)
+            }
+            created => created,
+        };
+        match created {
             Ok(init) => Ok(Created { init, group }),
             Err(error) => {
                 let groups = Groups::at(&inner.hierarchies, &group);

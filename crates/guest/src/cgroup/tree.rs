@@ -95,6 +95,8 @@ impl Groups {
         let end = Instant::now() + deadline;
         while !self.try_remove()? {
             self.kill(Signal::SIGKILL);
+            // What stands still does not die.
+            super::freezer::thaw(self);
             if Instant::now() >= end {
                 return Err(io::Error::new(
                     ErrorKind::TimedOut,
@@ -109,6 +111,11 @@ impl Groups {
             let _ = rustix::event::poll(&mut [], Some(&pause));
         }
         Ok(())
+    }
+
+    /// The directories, one for each hierarchy.
+    pub(crate) fn directories(&self) -> &[PathBuf] {
+        &self.directories
     }
 
     /// Signals everything inside.

@@ -160,6 +160,26 @@ impl Repository {
         vec![format!("repository:{}:pull,push", self.name)]
     }
 
+    /// Whether a registry answers there. Nobody logs in for that, so one that wants a login has answered.
+    pub(crate) async fn ping(&self) -> Result<(), Failure> {
+        let mut call = Call::new(Method::GET, self.base.clone());
+        call.patience = Some(self.config().timeouts.first_byte);
+        let response = self.transport.send(&call, &self.route).await?;
+        match response.status() {
+            status
+                if status.is_success()
+                    || matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) =>
+            {
+                Ok(())
+            }
+            _ => Err(
+                Complaint::read(response, &self.config().limits, &self.config().timeouts)
+                    .await
+                    .into_failure(),
+            ),
+        }
+    }
+
     /// Sends a request to the registry with whatever authorization it wants.
     async fn call(&self, mut call: Call<'_>, scopes: &[String]) -> Result<Response, Failure> {
         if call.body.is_none() {

@@ -28,6 +28,13 @@ impl Failure {
     pub(crate) fn passing(error: ImageError) -> Self {
         Self::Passing { error, after: None }
     }
+
+    /// The error, for who does not try again.
+    pub(crate) fn into_error(self) -> ImageError {
+        match self {
+            Self::Final(error) | Self::Passing { error, .. } => error,
+        }
+    }
 }
 
 impl<E: Into<ImageError>> From<E> for Failure {

@@ -2,6 +2,8 @@
 //!
 //! The reserved program name makes our agent run itself; another one says that there is no such program.
 
+use std::collections::BTreeMap;
+
 use gcs::message::ProcessParameters;
 use serde_json::{Value, json};
 
@@ -52,14 +54,20 @@ pub(crate) fn tool(rooms: &Rooms<'_>, place: Place, work: &FileWork) -> ProcessP
         }
         FileWork::Export => ("export", json!({"root": guest::rootfs(rooms.id)}), json!({})),
         FileWork::Changes => ("changes", rooms.layers(), json!({})),
-        FileWork::Layer => ("layer", rooms.layers(), json!({})),
+        FileWork::Layer { .. } => ("layer", rooms.layers(), json!({})),
         FileWork::Processes => ("processes", json!({"pid": rooms.pid}), json!({})),
     };
     if let (Value::Object(object), Value::Object(details)) = (&mut object, details) {
         object.extend(details);
     }
+    let mut environment = BTreeMap::new();
+    // Of a container that does not run there is nothing to freeze.
+    if matches!(work, FileWork::Layer { freeze: true }) && rooms.pid.is_some() {
+        environment.insert(gcs::FREEZE.to_owned(), rooms.id.to_owned());
+    }
     ProcessParameters {
         command_args: vec![PROGRAM.to_owned(), verb.to_owned(), object.to_string()],
+        environment,
         create_std_in_pipe: matches!(work, FileWork::Extract { .. }),
         create_std_out_pipe: true,
         create_std_err_pipe: true,
@@ -115,6 +123,22 @@ mod tests {
     }
 
     #[test]
+    fn a_container_that_runs_is_frozen_for_its_layer_when_that_is_asked_for() {
+        let frozen = |pid, freeze| {
+            let rooms = Rooms {
+                id: "c1",
+                lower: &[],
+                pid,
+            };
+            let parameters = tool(&rooms, Place::Root, &FileWork::Layer { freeze });
+            parameters.environment.get(gcs::FREEZE).cloned()
+        };
+        assert_eq!(frozen(Some(7), true).as_deref(), Some("c1"));
+        assert_eq!(frozen(Some(7), false), None);
+        assert_eq!(frozen(None, true), None);
+    }
+
+    #[test]
     fn processes_are_those_of_the_first_one() {
         let (verb, object) = arguments(Some(7), Place::Root, &FileWork::Processes);
         assert_eq!((verb.as_str(), object), ("processes", json!({"pid": 7})));
@@ -135,6 +159,6 @@ mod tests {
         let parameters = tool(&rooms, Place::Root, &extract);
         assert!(parameters.create_std_in_pipe);
         assert!(parameters.command_args[2].contains(r#""owner":{"gid":2,"uid":1}"#));
-        assert!(!tool(&rooms, Place::Root, &FileWork::Layer).create_std_in_pipe);
+        assert!(!tool(&rooms, Place::Root, &FileWork::Layer { freeze: true }).create_std_in_pipe);
     }
 }

@@ -3,6 +3,9 @@
 //! The host listens on three ports before the VM starts: entropy, log, bridge. While the VM boots, the guest fetches
 //! entropy, connects its log and then dials the bridge. The log is drained for as long as the VM lives, because an
 //! agent that cannot write its log dies. A VM that ends during boot fails it at once, with the last lines of the log.
+//!
+//! On the way both directions of half-close are tried where that is asked for: the host ends its direction of the log and the guest
+//! goes on writing it; the guest ends its direction of the entropy connection and still gets the bytes, or gives up.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +16,7 @@ use gcs::host::{Bridge, Config};
 use gcs::port;
 use hcs::Document;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -23,6 +27,11 @@ use crate::{SandboxSpec, console};
 
 /// How long the end of a VM may be noticed after that of its connections.
 const SETTLE: Duration = Duration::from_millis(250);
+/// How long the end of a VM may be noticed after that of its init.
+const END: Duration = Duration::from_secs(10);
+/// Why a boot is given up whose log ends while the VM runs.
+const HALF_CLOSE: &str = "its sockets lose half-close: the guest's log ended when the host ended its own direction of it, and standard \
+    streams would end the same way";
 /// The longest line of the guest's log that is kept.
 const LOG_LINE: u64 = 8 << 10;
 /// How many of the last lines explain a failed boot.
@@ -94,10 +103,10 @@ async fn connect(
     )?;
     let served = stop.clone().run_until_cancelled_owned(serve_entropy(entropy));
     tracker.spawn(served);
-    let drained = stop
-        .clone()
-        .run_until_cancelled_owned(drain_log(log, Arc::clone(tail)));
-    tracker.spawn(drained);
+    let (log_ends, log_ended) = oneshot::channel();
+    let half_close = config.check_half_close;
+    let drain = drain_log(log, Arc::clone(tail), half_close, log_ends);
+    tracker.spawn(stop.clone().run_until_cancelled_owned(drain));
     // Its own error says most. Connections of the guest wait in the listeners meanwhile.
     system.start().await?;
     let ended = async {
@@ -120,10 +129,22 @@ async fn connect(
         Ok::<_, TaskError>(Bridge::connect(Box::new(stream), bridge_config).await?)
     };
     tokio::pin!(ended);
+    let silenced = async {
+        match log_ended.await {
+            Ok(()) if half_close => {}
+            // Nothing to learn from: the log is not watched, or never came.
+            _ => std::future::pending().await,
+        }
+    };
     let negotiated = tokio::select! {
         biased;
         negotiated = negotiate => negotiated,
         failure = &mut ended => return failure,
+        () = silenced => {
+            // An init that ended took the log with it, and the VM takes its time.
+            let lost = Err(TaskError::new(ErrorKind::Io, HALF_CLOSE));
+            return tokio::time::timeout(END, ended).await.unwrap_or(lost);
+        }
     };
     match negotiated {
         Ok(bridge) => Ok(bridge),
@@ -145,9 +166,14 @@ async fn serve_entropy(mut listener: Box<dyn GuestListener>) {
     }
 }
 
-/// Reads the guest's log to its end.
-async fn drain_log(mut listener: Box<dyn GuestListener>, tail: Arc<Tail>) {
-    let stream = match listener.accept().await {
+/// Reads the guest's log to its end, and says when that is. With `half_close` ends the other direction first.
+async fn drain_log(
+    mut listener: Box<dyn GuestListener>,
+    tail: Arc<Tail>,
+    half_close: bool,
+    ends: oneshot::Sender<()>,
+) {
+    let mut stream = match listener.accept().await {
         Ok(stream) => stream,
         Err(error) => {
             tracing::debug!(%error, "guest did not connect its log");
@@ -155,9 +181,14 @@ async fn drain_log(mut listener: Box<dyn GuestListener>, tail: Arc<Tail>) {
         }
     };
     drop(listener);
+    if half_close && let Err(error) = stream.shutdown().await {
+        tracing::debug!(%error, "the direction to the guest's log cannot be ended");
+    }
     if let Err(error) = read_log(stream, &tail).await {
         tracing::debug!(%error, "guest log broke");
     }
+    // After the boot nobody waits for it.
+    let _ = ends.send(());
 }
 
 async fn read_log(stream: GuestStream, tail: &Tail) -> std::io::Result<()> {

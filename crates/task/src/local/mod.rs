@@ -42,6 +42,9 @@ pub struct LocalConfig {
     pub layer_linger: Duration,
     /// How long processes may take to end when the sandbox is shut down.
     pub shutdown_grace: Duration,
+    /// Whether the boot tries that the host can end its direction of a connection and still hear the guest, on which all standard
+    /// streams depend. For compute services that carry sockets themselves; those of Hyper-V are known to.
+    pub check_half_close: bool,
     /// What lies below the layers of Windows containers, where the compute service needs that.
     pub windows_base: Option<WindowsBase>,
 }
@@ -75,6 +78,7 @@ impl Default for LocalConfig {
             call_timeout: Duration::from_secs(60),
             layer_linger: Duration::from_secs(20),
             shutdown_grace: Duration::from_secs(5),
+            check_half_close: false,
             windows_base: None,
         }
     }

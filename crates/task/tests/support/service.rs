@@ -30,6 +30,8 @@ pub(crate) struct FakeService {
     pub(crate) system: Mutex<Option<Arc<FakeSystem>>>,
     /// The VM ends while it boots.
     pub(crate) dies_at_boot: bool,
+    /// The VM's sockets are closed as a whole when the host ends its direction.
+    pub(crate) loses_half_close: bool,
     /// The VM boots when this file exists.
     pub(crate) boots_with: Option<PathBuf>,
 }
@@ -43,6 +45,7 @@ pub(crate) struct FakeSystem {
     stopped: watch::Sender<bool>,
     power: CancellationToken,
     dies_at_boot: bool,
+    loses_half_close: bool,
     boots_with: Option<PathBuf>,
 }
 
@@ -62,6 +65,7 @@ impl ComputeService for FakeService {
             stopped: watch::Sender::new(false),
             power: CancellationToken::new(),
             dies_at_boot: self.dies_at_boot,
+            loses_half_close: self.loses_half_close,
             boots_with: self.boots_with.clone(),
         });
         *self.system.lock().unwrap() = Some(system.clone());
@@ -98,6 +102,7 @@ impl FakeSystem {
 
     fn boot(&self) {
         let (ports, journal, power) = (self.ports.clone(), self.journal.clone(), self.power.clone());
+        let loses_half_close = self.loses_half_close;
         tokio::spawn(async move {
             let mut entropy = dial(&ports, port::ENTROPY).unwrap();
             let mut seed = Vec::new();
@@ -107,6 +112,12 @@ impl FakeSystem {
             log.write_all(b"{\"level\":\"info\",\"msg\":\"hello from the guest\"}\n")
                 .await
                 .unwrap();
+            if loses_half_close {
+                let nothing = log.read(&mut [0; 1]).await.unwrap();
+                assert_eq!(nothing, 0);
+                drop(log);
+                return power.cancelled().await;
+            }
             let bridge = dial(&ports, port::BRIDGE).unwrap();
             let agent = Arc::new(FakeAgent::new(journal, ports, power.clone()));
             let _ = power

@@ -100,6 +100,23 @@ impl ComputeCore {
         answer(code, unsafe { take_document(document) })
     }
 
+    /// Lets a virtual machine open a file of the host: `id` is that of its compute system, which need not exist yet. Needs the
+    /// right to change the file's access list.
+    pub fn grant_vm_access(&self, id: &str, path: &str) -> Result<(), Failure> {
+        let (id, path) = (Text::new(id)?, Text::new(path)?);
+        // SAFETY: both texts are NUL-terminated and outlive the call.
+        let code = unsafe { (self.table.grant_vm_access)(id.as_ptr(), path.as_ptr()) };
+        answer(code, None).map(drop)
+    }
+
+    /// Takes back what [`Self::grant_vm_access`] gave.
+    pub fn revoke_vm_access(&self, id: &str, path: &str) -> Result<(), Failure> {
+        let (id, path) = (Text::new(id)?, Text::new(path)?);
+        // SAFETY: both texts are NUL-terminated and outlive the call.
+        let code = unsafe { (self.table.revoke_vm_access)(id.as_ptr(), path.as_ptr()) };
+        answer(code, None).map(drop)
+    }
+
     /// Changes a setting of the service itself: takes a `ServiceModificationRequest` document.
     pub fn modify_service(&self, request: &str) -> Answer {
         let request = Text::new(request)?;

@@ -45,6 +45,8 @@ functions! {
     modify_process = "HcsModifyProcess": fn(HCS_PROCESS, HCS_OPERATION, PCWSTR) -> HRESULT;
     set_process_callback = "HcsSetProcessCallback":
         fn(HCS_PROCESS, HCS_EVENT_OPTIONS, *const c_void, HCS_EVENT_CALLBACK) -> HRESULT;
+    grant_vm_access = "HcsGrantVmAccess": fn(PCWSTR, PCWSTR) -> HRESULT;
+    revoke_vm_access = "HcsRevokeVmAccess": fn(PCWSTR, PCWSTR) -> HRESULT;
     get_service_properties = "HcsGetServiceProperties": fn(PCWSTR, *mut PWSTR) -> HRESULT;
     modify_service_settings = "HcsModifyServiceSettings": fn(PCWSTR, *mut PWSTR) -> HRESULT;
 }

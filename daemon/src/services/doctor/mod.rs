@@ -13,11 +13,16 @@ mod windows;
 
 use api::message::{DoctorReport, Finding, FindingState};
 
+use std::time::Duration;
+
 use super::House;
 #[cfg(target_os = "linux")]
 use linux as host;
 #[cfg(windows)]
 use windows as host;
+
+/// How long a registry may take to answer.
+const REGISTRY: Duration = Duration::from_secs(5);
 
 /// Looks at everything.
 pub(super) async fn examine(house: &House, fix: bool) -> DoctorReport {
@@ -35,8 +40,36 @@ pub(super) async fn examine(house: &House, fix: bool) -> DoctorReport {
             "report this: a check broke off",
         )],
     };
+    findings.extend(registries(house).await);
     findings.push(garbage(house, fix).await);
     DoctorReport { findings }
+}
+
+/// Where images come from.
+async fn registries(house: &House) -> Vec<Finding> {
+    let asked = match house.engine.registries(REGISTRY).await {
+        Ok(asked) => asked,
+        Err(error) => {
+            return vec![problem(
+                "registries",
+                &error.to_string(),
+                "the store cannot be read: look at the other findings",
+            )];
+        }
+    };
+    let finding = |(registry, answered): (String, engine::Result<()>)| {
+        let check = format!("registry {registry}");
+        match answered {
+            Ok(()) => ok(&check, "answers"),
+            Err(error) => warning(
+                &check,
+                &error.to_string(),
+                "images that are here run; for others look at network, proxy (HTTPS_PROXY, NO_PROXY) and certificates, or name \
+                 the registry in insecure_registries if it has no TLS",
+            ),
+        }
+    };
+    asked.into_iter().map(finding).collect()
 }
 
 /// What nothing refers to any more.

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use compute::state::Operation as Step;
-use hcs::{
-    Document, ExitType, HResult, Properties, SaveOptions, SaveType, ServiceModificationRequest, SystemQuery,
-};
+use hcs::{Document, HResult, Properties, SaveOptions, SaveType, ServiceModificationRequest, SystemQuery};
 use windows_sys::Win32::Foundation::{GENERIC_ALL, HANDLE};
 use windows_sys::Win32::System::HostComputeSystem::{HCS_EVENT_CALLBACK, HCS_EVENT_OPTIONS};
 use windows_sys::core::{HRESULT, PCWSTR, PWSTR};
@@ -15,6 +13,7 @@ use windows_sys::core::{HRESULT, PCWSTR, PWSTR};
 use crate::heap::{self, read};
 use crate::operations::{Fault, Outcome};
 use crate::orders::Order;
+use crate::sockets;
 use crate::systems::{System, SystemHandle};
 use crate::world::{Handle, Object, called, misuse, world};
 
@@ -248,11 +247,7 @@ unsafe extern "system" fn HcsStartComputeSystem(system: Handle, operation: Handl
     // SAFETY: the caller vouches for the text.
     drop(unsafe { options(NAME, text) });
     on_system(NAME, system, operation, |system| {
-        system.begin(Step::Start)?;
-        if system.order(NAME) == Some(Order::Hang) {
-            system.wait();
-        }
-        system.complete(Step::Start)?;
+        system.start()?;
         Ok(Outcome::default())
     })
 }
@@ -284,17 +279,21 @@ unsafe extern "system" fn HcsTerminateComputeSystem(
     // SAFETY: the caller vouches for the text.
     drop(unsafe { options(NAME, text) });
     on_system(NAME, system, operation, |system| {
-        system.begin(Step::Terminate)?;
-        system.end(ExitType::ForcedExit);
+        system.terminate()?;
         Ok(Outcome::default())
     })
 }
 
 /// A change of state.
-fn step(name: &'static str, system: Handle, operation: Handle, step: Step) -> HRESULT {
+fn step(
+    name: &'static str,
+    system: Handle,
+    operation: Handle,
+    (step, request): (Step, &'static str),
+    options: Option<String>,
+) -> HRESULT {
     on_system(name, system, operation, move |system| {
-        system.begin(step)?;
-        system.complete(step)?;
+        system.step(step, request, &options.unwrap_or_default())?;
         Ok(Outcome::default())
     })
 }
@@ -304,8 +303,8 @@ unsafe extern "system" fn HcsPauseComputeSystem(system: Handle, operation: Handl
     called("HcsPauseComputeSystem");
     const NAME: &str = "HcsPauseComputeSystem";
     // SAFETY: the caller vouches for the text.
-    drop(unsafe { options(NAME, text) });
-    step(NAME, system, operation, Step::Pause)
+    let text = unsafe { options(NAME, text) };
+    step(NAME, system, operation, (Step::Pause, "pause"), text)
 }
 
 #[unsafe(no_mangle)]
@@ -313,8 +312,8 @@ unsafe extern "system" fn HcsResumeComputeSystem(system: Handle, operation: Hand
     called("HcsResumeComputeSystem");
     const NAME: &str = "HcsResumeComputeSystem";
     // SAFETY: the caller vouches for the text.
-    drop(unsafe { options(NAME, text) });
-    step(NAME, system, operation, Step::Resume)
+    let text = unsafe { options(NAME, text) };
+    step(NAME, system, operation, (Step::Resume, "resume"), text)
 }
 
 #[unsafe(no_mangle)]
@@ -324,13 +323,13 @@ unsafe extern "system" fn HcsSaveComputeSystem(system: Handle, operation: Handle
     // SAFETY: the caller vouches for the text.
     let text = unsafe { options(NAME, text) };
     on_system(NAME, system, operation, move |system| {
-        let options = text.map_or_else(
-            || Ok(SaveOptions::default()),
-            |text| SaveOptions::from_json(&text),
-        )?;
+        let text = text.unwrap_or_default();
+        let options = match text.as_str() {
+            "" => SaveOptions::default(),
+            text => SaveOptions::from_json(text)?,
+        };
         let step = Step::Save(options.save_type.unwrap_or(SaveType::ToFile));
-        system.begin(step)?;
-        system.complete(step)?;
+        system.step(step, "save", &text)?;
         Ok(Outcome::default())
     })
 }
@@ -383,7 +382,7 @@ unsafe extern "system" fn HcsGetServiceProperties(query: PCWSTR, document: *mut 
                 let answer = serde_json::json!({
                     "Properties": [{ "SupportedSchemaVersions": [{ "Major": 1, "Minor": 0 }, { "Major": 2, "Minor": 5 }] }],
                     // What tests want to know of the double.
-                    "Double": { "Report": world().report(), "Calls": world().calls() },
+                    "Double": { "Report": world().report(), "Calls": world().calls(), "Sockets": sockets::listening() },
                 });
                 heap::hand_over(Some(&answer.to_string()), document);
                 0

@@ -3,20 +3,16 @@
 //! `LocalFree` is Windows's own, so the program's import of it is redirected to a function that takes notes.
 
 use std::collections::HashSet;
-use std::ffi::{CStr, c_void};
+use std::ffi::c_void;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex, Once};
 
 use windows_sys::Win32::Foundation::{HLOCAL, LocalFree};
-use windows_sys::Win32::System::Diagnostics::Debug::{IMAGE_DIRECTORY_ENTRY_IMPORT, IMAGE_NT_HEADERS64};
-use windows_sys::Win32::System::LibraryLoader::GetModuleHandleW;
-use windows_sys::Win32::System::Memory::{LMEM_FIXED, LocalAlloc, PAGE_READWRITE, VirtualProtect};
-use windows_sys::Win32::System::SystemServices::{
-    IMAGE_DOS_HEADER, IMAGE_IMPORT_BY_NAME, IMAGE_IMPORT_DESCRIPTOR,
-};
+use windows_sys::Win32::System::Memory::{LMEM_FIXED, LocalAlloc};
 use windows_sys::core::{PCWSTR, PWSTR};
 
 use crate::world::misuse;
+use crate::{imports, sockets};
 
 #[derive(Default)]
 struct Documents {
@@ -97,39 +93,14 @@ unsafe extern "system" fn noted_free(block: HLOCAL) -> HLOCAL {
     unsafe { LocalFree(block) }
 }
 
-/// Redirects the program's import, once.
+/// Redirects what the program imports and the double has to know of, once.
 pub(crate) fn watch_program() {
     static ONCE: Once = Once::new();
-    // SAFETY: a loaded 64 bit program has valid headers and import tables; only one pointer of the address table is replaced
-    // by one of the same type.
-    ONCE.call_once(|| unsafe {
-        let base = GetModuleHandleW(std::ptr::null()).cast::<u8>();
-        let dos = &*base.cast::<IMAGE_DOS_HEADER>();
-        let headers = &*base
-            .offset(isize::try_from(dos.e_lfanew).unwrap())
-            .cast::<IMAGE_NT_HEADERS64>();
-        let at = |offset: u32| base.add(offset as usize);
-        let table = headers.OptionalHeader.DataDirectory[IMAGE_DIRECTORY_ENTRY_IMPORT as usize];
-        let mut descriptor = at(table.VirtualAddress).cast::<IMAGE_IMPORT_DESCRIPTOR>();
-        while (*descriptor).Name != 0 {
-            let mut name = at((*descriptor).Anonymous.OriginalFirstThunk).cast::<u64>();
-            let mut address = at((*descriptor).FirstThunk).cast::<*const c_void>();
-            while *name != 0 {
-                if *name >> 63 == 0 {
-                    let import = at(u32::try_from(*name).unwrap()).cast::<IMAGE_IMPORT_BY_NAME>();
-                    let text = CStr::from_ptr((&raw const (*import).Name).cast());
-                    if text == c"LocalFree" {
-                        let mut old = 0;
-                        VirtualProtect(address.cast(), 8, PAGE_READWRITE, &raw mut old);
-                        *address = noted_free as unsafe extern "system" fn(HLOCAL) -> HLOCAL as *const c_void;
-                        VirtualProtect(address.cast(), 8, old, &raw mut old);
-                        PATCHED.fetch_add(1, Ordering::Relaxed);
-                    }
-                }
-                name = name.add(1);
-                address = address.add(1);
-            }
-            descriptor = descriptor.add(1);
-        }
+    ONCE.call_once(|| {
+        let free = noted_free as unsafe extern "system" fn(HLOCAL) -> HLOCAL;
+        // SAFETY: the type is that of the function.
+        let count = unsafe { imports::redirect(None, c"LocalFree", free as *const c_void) };
+        PATCHED.store(count, Ordering::Relaxed);
+        sockets::watch_program();
     });
 }

@@ -12,12 +12,17 @@
 //! real pipes. A container's C: is the folder that its document names: programs and working directories are looked up there,
 //! and a program that names a file by a path with a drive gets the host's. Every request is finished on a thread of its own, every event delivered on another.
 //!
+//! A container's namespace has to be among the records of the double of computenetwork.dll, where there are any, with an endpoint.
+//!
 //! The owner of a system can carry orders for the requests to it, such as `any owner; HcsStartComputeSystem=hang`; see `orders`.
 //!
 //! A system has statistics and a list of processes, measured on its real ones; see `figures`. Who asks a system for what only the
 //! service has, or twice for the same, does something wrong.
 //!
-//! Not here: virtual machines that do anything, migration, operations with callbacks.
+//! Virtual machines do something where a program of the tests runs them, see `machines`; their sockets are loopback ones, see
+//! `sockets`, and what they may open is kept in `access`.
+//!
+//! Not here: migration, operations with callbacks.
 #![cfg(windows)]
 #![expect(unsafe_code, reason = "the other side of a C interface")]
 #![allow(
@@ -25,15 +30,20 @@
     reason = "a test double: a poisoned lock is a failed test"
 )]
 
+mod access;
 mod calls;
 mod events;
 mod figures;
 mod heap;
+mod imports;
+mod machines;
+mod network;
 mod operations;
 mod orders;
 mod pipes;
 mod process_calls;
 mod processes;
+mod sockets;
 mod systems;
 mod volume;
 mod world;

@@ -1,5 +1,7 @@
 //! Compute systems: state, handles, processes, the exit.
 
+mod machine;
+
 use std::collections::{BTreeMap, HashMap};
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::sync::atomic::AtomicBool;
@@ -7,14 +9,19 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock};
 
 use compute::state::{Machine, Operation as Step};
 use hcs::{
-    Document, ExitType, HResult, ModifySettingRequest, Plan9Share, Properties, PropertyQuery, PropertyType,
-    RequestType, Resource, SystemExitStatus, SystemKind, SystemType,
+    Attachment, Document, ExitType, HResult, HvSocketSystemConfig, ModifySettingRequest, Plan9Share,
+    Properties, PropertyQuery, PropertyType, RequestType, Resource, SystemExitStatus, SystemKind, SystemType,
 };
+use serde_json::json;
+use uuid::Uuid;
 use windows_sys::Win32::System::HostComputeSystem::{HcsEventServiceDisconnect, HcsEventSystemExited};
 use windows_sys::Win32::System::JobObjects::{CreateJobObjectW, TerminateJobObject};
 
+use crate::access;
 use crate::events::Listener;
 use crate::figures::{self, Figures};
+use crate::machines::Remote;
+use crate::network;
 use crate::operations::Fault;
 use crate::orders::{Order, orders};
 use crate::processes::{Process, ProcessHandle};
@@ -49,6 +56,12 @@ pub(crate) struct System {
     pub(crate) job: OwnedHandle,
     /// The files of a container.
     pub(crate) volume: Option<Volume>,
+    /// What a virtual machine boots.
+    boot_files: Vec<String>,
+    /// Who may bind the sockets of a virtual machine.
+    sockets: HvSocketSystemConfig,
+    /// A virtual machine that runs elsewhere.
+    remote: OnceLock<Remote>,
 }
 
 impl System {
@@ -60,6 +73,28 @@ impl System {
             Some(container) => Some(Volume::of(container)?),
             None => None,
         };
+        let networking = document
+            .container
+            .as_ref()
+            .and_then(|container| container.networking.as_ref());
+        if let Some(networking) = networking.filter(|networking| !networking.namespace.is_empty()) {
+            network::check(&networking.namespace)?;
+        }
+        let machine = document.virtual_machine.is_some().then(|| document.clone());
+        let kernel = document
+            .virtual_machine
+            .iter()
+            .filter_map(|machine| machine.chipset.as_ref()?.linux_kernel_direct.as_ref());
+        let boot_files = kernel
+            .flat_map(|kernel| [kernel.kernel_file_path.clone(), kernel.init_rd_path.clone()])
+            .filter(|path| !path.is_empty())
+            .collect();
+        let devices = document
+            .virtual_machine
+            .as_ref()
+            .and_then(|machine| machine.devices.as_ref());
+        let sockets = devices.and_then(|devices| devices.hv_socket.as_ref()?.hv_socket_config.clone());
+        let sockets = sockets.unwrap_or_default();
         let mut systems = world().systems.lock().unwrap();
         if systems.contains_key(&id.to_lowercase()) {
             return Err(HResult::SYSTEM_ALREADY_EXISTS.into());
@@ -73,7 +108,7 @@ impl System {
             .is_none_or(|machine| machine.guest_connection.is_some());
         let system = Arc::new(Self {
             id: id.to_owned(),
-            runtime_id: uuid::Uuid::new_v4().to_string(),
+            runtime_id: Uuid::new_v4().to_string(),
             tied: document.should_terminate_on_last_handle_closed,
             shuts_down: connected,
             orders: orders(&document.owner),
@@ -89,8 +124,15 @@ impl System {
             figures: Figures::default(),
             job,
             volume,
+            boot_files,
+            sockets,
+            remote: OnceLock::new(),
         });
         systems.insert(id.to_lowercase(), Arc::clone(&system));
+        drop(systems);
+        if let Some(document) = machine {
+            system.run_elsewhere(&document)?;
+        }
         Ok(system)
     }
 
@@ -129,8 +171,15 @@ impl System {
     /// The system ends, if it has not.
     pub(crate) fn end(&self, exit_type: ExitType) {
         let handles = self.handles.lock().unwrap();
-        if !self.machine.lock().unwrap().exit() {
-            return;
+        if self.machine.lock().unwrap().exit() {
+            self.ended(&handles, exit_type);
+        }
+    }
+
+    /// Tells everybody of the end.
+    fn ended(&self, handles: &[Arc<SystemHandle>], exit_type: ExitType) {
+        if let Some(remote) = self.remote.get() {
+            remote.hang_up();
         }
         *self.exit.lock().unwrap() = Some(exit_type);
         *self.ended.lock().unwrap() = true;
@@ -138,7 +187,7 @@ impl System {
         // SAFETY: the job is open for as long as the system lives.
         unsafe { TerminateJobObject(self.job.as_raw_handle(), HResult::TERMINATED.bits()) };
         let status = SystemExitStatus::new(exit_type, HResult::OK).to_json();
-        for handle in handles.iter() {
+        for handle in handles {
             handle.listener.end(HcsEventSystemExited, Some(status.clone()));
         }
         if handles.is_empty() {
@@ -192,11 +241,23 @@ impl System {
         }
     }
 
-    pub(crate) fn properties(&self, query: Option<&str>) -> Result<Properties, Fault> {
-        let query = query.map_or_else(|| Ok(PropertyQuery::default()), PropertyQuery::from_json)?;
+    pub(crate) fn properties(&self, text: Option<&str>) -> Result<Properties, Fault> {
+        let query = text.map_or_else(|| Ok(PropertyQuery::default()), PropertyQuery::from_json)?;
         check(&query)?;
         let machine = self.machine.lock().unwrap().clone();
         let asked = |wanted: PropertyType| query.property_types.contains(&wanted);
+        if let Some(remote) = self.remote.get()
+            && !machine.is_stopped()
+            && let Some(query) = text
+        {
+            let answer = remote.ask("properties", json!({ "document": query }))?;
+            let known = Properties::from_json(answer.as_str().unwrap_or_default())?;
+            return Ok(Properties {
+                runtime_id: self.runtime_id.clone(),
+                state: Some(machine.state().reported()),
+                ..known
+            });
+        }
         let processes = match asked(PropertyType::Statistics) || asked(PropertyType::ProcessList) {
             true => figures::measure(&self.job)?,
             false => Vec::new(),
@@ -232,14 +293,26 @@ impl System {
         }
         let mut key = resource.to_string();
         let settings = request.settings.clone().unwrap_or_default();
-        match resource {
+        match &resource {
             Resource::Plan9Shares => key = format!("{key}/{}", Plan9Share::from_value(&settings)?.name),
+            Resource::ScsiAttachment { .. } if kind == RequestType::Add => {
+                let disk = Attachment::from_value(&settings)?;
+                access::check(&self.id, &disk.path)?;
+            }
             Resource::ContainerMemory if settings.as_u64().is_none() => {
                 return Err(HResult::INVALID_JSON.into());
             }
             _ => {}
         }
         let mut resources = self.resources.lock().unwrap();
+        let possible = match kind {
+            RequestType::Add => !resources.contains_key(&key),
+            RequestType::Remove => resources.contains_key(&key),
+            _ => true,
+        };
+        if let Some(remote) = self.remote.get().filter(|_| possible) {
+            remote.modify(&request, &resource)?;
+        }
         let done = match kind {
             RequestType::Add => !resources.contains_key(&key) && resources.insert(key, request).is_none(),
             RequestType::Remove => resources.remove(&key).is_some(),

@@ -9,14 +9,15 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
+use uuid::Uuid;
 use windows_sys::Win32::Foundation::HINSTANCE;
 use windows_sys::Win32::System::SystemServices::DLL_PROCESS_DETACH;
 use windows_sys::core::BOOL;
 
-use crate::heap;
 use crate::operations::Operation;
 use crate::processes::ProcessHandle;
 use crate::systems::{System, SystemHandle};
+use crate::{access, heap, sockets};
 
 /// A handle as callers have it: a number that is never used again.
 pub(crate) type Handle = *mut c_void;
@@ -75,6 +76,15 @@ impl World {
         let number = NEXT.fetch_add(0x10, Ordering::Relaxed);
         self.objects.lock().unwrap().insert(number, object);
         std::ptr::without_provenance_mut(number)
+    }
+
+    /// The virtual machine with a runtime id.
+    pub(crate) fn machine(&self, runtime_id: Uuid) -> Option<Arc<System>> {
+        let systems = self.systems.lock().unwrap();
+        systems
+            .values()
+            .find(|system| system.is_machine(runtime_id))
+            .cloned()
     }
 
     fn find(&self, function: &str, handle: Handle) -> Option<Object> {
@@ -142,6 +152,8 @@ impl World {
             _ => report.push_str("a lock is held\n"),
         }
         report.push_str(&heap::report());
+        report.push_str(&sockets::report());
+        report.push_str(&access::report());
         if report.is_empty() {
             report.push_str("clean\n");
         }

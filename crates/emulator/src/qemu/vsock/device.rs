@@ -24,21 +24,21 @@ use super::mux::Mux;
 use super::packet::{HEADER, Header};
 use super::ports::Ports;
 
-type Memory = GuestMemoryAtomic<GuestMemoryMmap>;
-type Vring = VringMutex<Memory>;
+pub(super) type Memory = GuestMemoryAtomic<GuestMemoryMmap>;
+pub(super) type Vring = VringMutex<Memory>;
 
 /// The guest's address. Each machine is alone with its host, so all have the same.
 const CID: u64 = 3;
-const TO_GUEST: u16 = 0;
-const FROM_GUEST: u16 = 1;
+pub(super) const TO_GUEST: u16 = 0;
+pub(super) const FROM_GUEST: u16 = 1;
 /// Two for packets, and one for events of the transport, of which there are none.
-const QUEUES: usize = 3;
+pub(super) const QUEUES: usize = 3;
 const QUEUE_SIZE: usize = 1024;
 /// Numbers of our events begin after those of the queues and one that the library keeps.
 const SOCKETS: u16 = 4;
 const WAKE: u16 = 5;
 /// Bytes of the largest packet in either direction; Linux sends none that are larger.
-const LARGEST: usize = 64 * 1024;
+pub(super) const LARGEST: usize = 64 * 1024;
 /// Feature bits of every modern virtual device.
 const VERSION_1: u64 = 1 << 32;
 const EVENT_IDX: u64 = 1 << 29;
@@ -46,21 +46,21 @@ const INDIRECT: u64 = 1 << 28;
 
 /// What the library calls.
 #[derive(Clone)]
-struct Backend(Arc<Shared>);
+pub(super) struct Backend(pub(super) Arc<Shared>);
 
-struct Shared {
-    state: Mutex<State>,
-    memory: Mutex<Option<Memory>>,
-    stopping: AtomicBool,
+pub(super) struct Shared {
+    pub(super) state: Mutex<State>,
+    pub(super) memory: Mutex<Option<Memory>>,
+    pub(super) stopping: AtomicBool,
     /// The guest has sent a packet.
-    spoke: Box<dyn Fn() + Send + Sync>,
+    pub(super) spoke: Box<dyn Fn() + Send + Sync>,
 }
 
-struct State {
+pub(super) struct State {
     /// `None` after the end, and after the guest broke its queues.
-    mux: Option<Mux>,
-    buffer: Vec<u8>,
-    heard: bool,
+    pub(super) mux: Option<Mux>,
+    pub(super) buffer: Vec<u8>,
+    pub(super) heard: bool,
 }
 
 impl Shared {
@@ -74,7 +74,7 @@ fn broken(error: impl std::fmt::Display) -> io::Error {
 }
 
 impl Backend {
-    fn work(&self, event: u16, vrings: &[Vring]) -> io::Result<()> {
+    pub(super) fn work(&self, event: u16, vrings: &[Vring]) -> io::Result<()> {
         let memory = self
             .0
             .memory
@@ -93,14 +93,16 @@ impl Backend {
             return Ok(());
         };
         loop {
+            let held_back = !mux.takes_packets();
             let took = self.take_packets(mux, buffer, &memory, &vrings[usize::from(FROM_GUEST)])?;
             if took && !*heard {
                 *heard = true;
                 (self.0.spoke)();
             }
             self.give_packets(mux, buffer, &memory, &vrings[usize::from(TO_GUEST)])?;
-            // Packets that were left because too many answers waited, if they have gone now.
-            if !took || !mux.takes_packets() {
+            // Packets may have been left because too many answers waited. The guest says nothing more about those, so they
+            // are taken as soon as the answers have gone.
+            if !(took || held_back) || !mux.takes_packets() {
                 return Ok(());
             }
         }

@@ -9,6 +9,8 @@ mod mux;
 mod packet;
 mod ports;
 #[cfg(test)]
+mod queue_tests;
+#[cfg(test)]
 mod tests;
 
 pub(crate) use self::device::Device;

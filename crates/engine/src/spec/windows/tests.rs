@@ -60,7 +60,7 @@ fn a_container_is_described_in_the_terms_of_windows() {
         ],
         ..CreateOptions::default()
     };
-    let (spec, binds) = windows(&record(options), 4).unwrap();
+    let (spec, binds) = windows(&record(options), 4, None).unwrap();
     assert_eq!(
         spec,
         json!({
@@ -125,13 +125,25 @@ fn processors_are_a_share_of_all_and_at_least_something() {
 }
 
 #[test]
+fn a_container_is_in_the_namespace_of_its_network() {
+    let record = record(CreateOptions::default());
+    let (spec, _) = windows(&record, 1, Some("cccccccc-cccc-4ccc-8ccc-000000000001")).unwrap();
+    assert_eq!(
+        spec["windows"]["network"],
+        json!({"networkNamespace": "cccccccc-cccc-4ccc-8ccc-000000000001"})
+    );
+    let (spec, _) = windows(&record, 1, None).unwrap();
+    assert_eq!(spec["windows"].get("network"), None);
+}
+
+#[test]
 fn a_terminal_has_the_size_that_the_client_says() {
     let options = CreateOptions {
         tty: true,
         console_size: Some((50, 120)),
         ..CreateOptions::default()
     };
-    let (spec, _) = windows(&record(options), 1).unwrap();
+    let (spec, _) = windows(&record(options), 1, None).unwrap();
     assert_eq!(spec["process"]["terminal"], true);
     assert_eq!(
         spec["process"]["consoleSize"],
@@ -168,7 +180,7 @@ fn what_the_image_calls_a_command_line_is_passed_as_it_stands() {
         let mut escaped = record(CreateOptions::default());
         escaped.args_escaped = true;
         escaped.args = args;
-        let (spec, _) = windows(&escaped, 1).unwrap();
+        let (spec, _) = windows(&escaped, 1, None).unwrap();
         assert_eq!(spec["process"]["commandLine"], line);
         assert_eq!(spec["process"].get("args"), None);
     }

@@ -204,7 +204,7 @@ fn work(
         FileWork::Extract { path, replace, .. } => files()?.extract(path, *replace, input)?,
         FileWork::Export => files()?.export(output)?,
         FileWork::Changes => difference()?.write_changes(output)?,
-        FileWork::Layer => {
+        FileWork::Layer { .. } => {
             let report = difference()?.layer(output)?;
             let mut warnings = report.warnings;
             if !report.registry.is_empty() {

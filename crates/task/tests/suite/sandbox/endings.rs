@@ -143,6 +143,36 @@ async fn a_vm_that_dies_while_booting_explains_itself_and_leaves_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn sockets_that_lose_half_close_fail_the_boot_where_that_is_tried() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = Arc::new(FakeService {
+        loses_half_close: true,
+        ..FakeService::default()
+    });
+    let config = LocalConfig {
+        check_half_close: true,
+        ..LocalConfig::default()
+    };
+    let error = LocalRuntime::new(service.clone(), config)
+        .create_sandbox(sandbox_spec(dir.path(), "s1"))
+        .await
+        .err()
+        .unwrap();
+    let text = error.to_string();
+    assert!(text.contains("its sockets lose half-close"), "{text}");
+
+    let sound = Arc::new(FakeService::default());
+    let config = LocalConfig {
+        check_half_close: true,
+        ..LocalConfig::default()
+    };
+    LocalRuntime::new(sound, config)
+        .create_sandbox(sandbox_spec(dir.path(), "s2"))
+        .await
+        .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_guest_that_never_connects_costs_the_boot_timeout() {
     let dir = tempfile::tempdir().unwrap();
     let service = Arc::new(FakeService::default());

@@ -1,0 +1,221 @@
+//! Which network a container gets, and what becomes of it when something fails.
+
+use std::collections::BTreeSet;
+
+use network::{Attachment, HResult, NetworkDriver, NetworkError, Port, Protocol};
+
+use super::*;
+use crate::error::Kind;
+
+/// A host's networks: attachments by the id of their container.
+#[derive(Default)]
+struct Wires {
+    /// The host has none.
+    missing: bool,
+    attached: Mutex<BTreeSet<String>>,
+    kept: Mutex<Option<Vec<String>>>,
+}
+
+fn attachment(container: &str) -> Attachment {
+    Attachment {
+        network: "nat".to_owned(),
+        network_id: "n".to_owned(),
+        namespace: format!("namespace of {container}"),
+        endpoint: container.to_owned(),
+        addresses: Vec::new(),
+        gateway: String::new(),
+        mac_address: String::new(),
+        ports: Vec::new(),
+    }
+}
+
+#[async_trait]
+impl NetworkDriver for Wires {
+    fn ready(&self) -> Result<(), NetworkError> {
+        if self.missing {
+            return Err(NetworkError::Missing {
+                source: "no DLL".into(),
+            });
+        }
+        Ok(())
+    }
+
+    fn default_network(&self) -> &'static str {
+        "nat"
+    }
+
+    async fn attach(&self, container: &str, ports: &[Port]) -> Result<Attachment, NetworkError> {
+        if let Some(port) = ports.iter().find(|port| port.host == 80) {
+            return Err(NetworkError::PortInUse {
+                port: port.host,
+                protocol: "tcp",
+                function: "HcnCreateEndpoint",
+                code: HResult::HCN_PORT_ALREADY_EXISTS,
+            });
+        }
+        self.attached.lock().unwrap().insert(container.to_owned());
+        Ok(attachment(container))
+    }
+
+    async fn detach(&self, attachment: &Attachment) -> Result<(), NetworkError> {
+        self.attached.lock().unwrap().remove(&attachment.endpoint);
+        Ok(())
+    }
+
+    async fn reap(&self, keep: &[Attachment]) -> Result<usize, NetworkError> {
+        let keep = keep.iter().map(|kept| kept.endpoint.clone()).collect();
+        *self.kept.lock().unwrap() = Some(keep);
+        Ok(0)
+    }
+}
+
+fn port(host: u16) -> Port {
+    Port {
+        host,
+        container: 80,
+        protocol: Protocol::Tcp,
+    }
+}
+
+fn asked(network: Option<&str>, ports: &[Port]) -> CreateOptions {
+    CreateOptions {
+        network: network.map(str::to_owned),
+        ports: ports.to_vec(),
+        ..CreateOptions::default()
+    }
+}
+
+async fn on(root: &std::path::Path, wires: Option<Arc<Wires>>) -> Engine {
+    let network = wires.map(|wires| wires as Arc<dyn NetworkDriver>);
+    let engine = with_network(root, vec![Arc::new(odd("s1"))], network);
+    engine.await
+}
+
+/// The network that a container gets, or the kind of the refusal.
+fn settled(engine: &Engine, windows: bool, mut options: CreateOptions) -> Result<Option<String>, Kind> {
+    let done = engine
+        .check_network(&options)
+        .and_then(|()| engine.settle_network(&mut options, windows));
+    done.map(|()| options.network).map_err(|error| error.kind())
+}
+
+#[tokio::test]
+async fn a_windows_container_gets_the_network_of_the_host_and_a_linux_container_does_not() {
+    let root = tempfile::tempdir().unwrap();
+    let engine = on(root.path(), Some(Arc::default())).await;
+    let nat = Ok(Some("nat".to_owned()));
+    for (network, ports) in [
+        (None, &[][..]),
+        (Some("default"), &[]),
+        (Some("nat"), &[port(8080)]),
+        (None, &[port(0)]),
+    ] {
+        assert_eq!(settled(&engine, true, asked(network, ports)), nat, "{network:?}");
+    }
+    assert_eq!(
+        settled(&engine, true, asked(Some("none"), &[])),
+        Ok(Some("none".to_owned()))
+    );
+    assert_eq!(
+        settled(&engine, true, asked(Some("none"), &[port(0)])),
+        Err(Kind::InvalidArgument)
+    );
+    assert_eq!(
+        settled(&engine, true, asked(Some("back"), &[])),
+        Err(Kind::Unimplemented)
+    );
+    assert_eq!(settled(&engine, false, asked(None, &[])), Ok(None));
+    for (network, ports) in [(Some("nat"), &[][..]), (None, &[port(0)])] {
+        assert_eq!(
+            settled(&engine, false, asked(network, ports)),
+            Err(Kind::Unimplemented)
+        );
+    }
+}
+
+#[tokio::test]
+async fn without_a_driver_nothing_is_published_and_names_are_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let engine = on(root.path(), None).await;
+    assert!(!engine.publishes_ports());
+    for windows in [true, false] {
+        assert_eq!(settled(&engine, windows, asked(None, &[])), Ok(None));
+        for options in [asked(Some("nat"), &[]), asked(None, &[port(80)])] {
+            assert_eq!(settled(&engine, windows, options), Err(Kind::Unimplemented));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_host_without_networks_warns_those_who_asked_for_none_in_particular() {
+    let root = tempfile::tempdir().unwrap();
+    let wires = Wires {
+        missing: true,
+        ..Wires::default()
+    };
+    let engine = on(root.path(), Some(Arc::new(wires))).await;
+    assert_eq!(
+        settled(&engine, true, asked(None, &[])),
+        Ok(Some("none".to_owned()))
+    );
+    for options in [asked(Some("nat"), &[]), asked(None, &[port(0)])] {
+        assert_eq!(settled(&engine, true, options), Err(Kind::FailedPrecondition));
+    }
+    let mut record = running("s1");
+    assert_eq!(engine.network_warning(&record), None, "it is for Linux");
+    record.platform = "windows/amd64".to_owned();
+    let warning = engine.network_warning(&record).unwrap();
+    assert!(
+        warning.contains("no network") && warning.contains("no DLL"),
+        "{warning}"
+    );
+}
+
+#[tokio::test]
+async fn a_container_that_does_not_start_gives_its_network_back() {
+    let root = tempfile::tempdir().unwrap();
+    let wires = Arc::new(Wires::default());
+    let engine = on(root.path(), Some(wires.clone())).await;
+    let mut record = running("s1");
+    record.platform = "windows/amd64".to_owned();
+    record.options = asked(Some("nat"), &[port(8080)]);
+    let attached = engine.attach_network(&record).await.unwrap().unwrap();
+    assert_eq!(attached, attachment(&record.id));
+    engine.detach_network(&record, Some(&attached)).await;
+    assert!(wires.attached.lock().unwrap().is_empty());
+
+    record.options.ports = vec![port(80)];
+    let error = engine.attach_network(&record).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::FailedPrecondition);
+    assert!(
+        error
+            .to_string()
+            .ends_with("Bind for 0.0.0.0:80 failed: port is already allocated"),
+        "{error}"
+    );
+    record.options.network = Some("none".to_owned());
+    assert_eq!(engine.attach_network(&record).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_container_that_ends_is_detached_and_one_that_runs_is_kept() {
+    let attached = |engine: &Engine| {
+        let container = engine.find("box").unwrap();
+        container.set_state(|state| state.network = Some(attachment("box")));
+        container
+    };
+    let root = tempfile::tempdir().unwrap();
+    let wires = Arc::new(Wires::default());
+    let engine = on(root.path(), Some(wires.clone())).await;
+    wires.attached.lock().unwrap().insert("box".to_owned());
+    let container = attached(&engine);
+    engine.reap_networks();
+    while wires.kept.lock().unwrap().as_deref() != Some(&["box".to_owned()]) {
+        tokio::task::yield_now().await;
+    }
+    engine
+        .settle(&container, None, crate::lifecycle::lost("it ended".to_owned()))
+        .await;
+    assert!(wires.attached.lock().unwrap().is_empty());
+    assert_eq!(container.snapshot().state.network, None);
+}

@@ -1,0 +1,103 @@
+//! The seam: what the engine asks of networks.
+
+use std::net::IpAddr;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::NetworkError;
+
+/// What is mapped.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// TCP.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl Protocol {
+    /// The word of `-p` and `ps`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+/// A port of the host that leads into a container, on all addresses of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    /// The port of the host; 0 in a wish: any free one.
+    pub host: u16,
+    /// The port in the container.
+    pub container: u16,
+    /// Of both.
+    pub protocol: Protocol,
+}
+
+/// An address of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// The address.
+    pub ip: IpAddr,
+    /// Bits of it that are the network's.
+    pub prefix: u8,
+}
+
+/// What one run of a container has of a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// The name of the network.
+    pub network: String,
+    /// Its id.
+    pub network_id: String,
+    /// The namespace that the container's document names.
+    pub namespace: String,
+    /// The endpoint in it.
+    pub endpoint: String,
+    /// Addresses of the endpoint.
+    pub addresses: Vec<Address>,
+    /// Where the way out begins; empty when there is none.
+    pub gateway: String,
+    /// The hardware address with colons; empty when the service told none.
+    pub mac_address: String,
+    /// Ports of the host, none of them 0.
+    pub ports: Vec<Port>,
+}
+
+/// Who makes networks on this host.
+#[async_trait]
+pub trait NetworkDriver: Send + Sync {
+    /// Says why there can be no networks here.
+    ///
+    /// # Errors
+    /// What the host lacks.
+    fn ready(&self) -> Result<(), NetworkError>;
+
+    /// The name of the network that containers get.
+    fn default_network(&self) -> &'static str;
+
+    /// Makes a namespace with an endpoint on the default network, which is made when it is missing. A future that is dropped may
+    /// leave an attachment, which [`NetworkDriver::reap`] of another driver takes away.
+    ///
+    /// # Errors
+    /// [`NetworkError::PortInUse`], or what failed; nothing is left, unless that failed too and was logged.
+    async fn attach(&self, container: &str, ports: &[Port]) -> Result<Attachment, NetworkError>;
+
+    /// Takes an attachment away. What is gone already is no failure.
+    ///
+    /// # Errors
+    /// What failed; what is left of it is reaped by the next driver.
+    async fn detach(&self, attachment: &Attachment) -> Result<(), NetworkError>;
+
+    /// Takes away what other drivers of the same owner have left, but `keep`. Says how much that was.
+    ///
+    /// # Errors
+    /// What failed first. Endpoints stay where a namespace could not be emptied; the next driver tries again.
+    async fn reap(&self, keep: &[Attachment]) -> Result<usize, NetworkError>;
+}

@@ -1,0 +1,139 @@
+//! The Host Compute Network service of Windows as a [`NetworkDriver`].
+//!
+//! Calls of the service block and cannot be given up, so each operation is done on a thread of its own (see `call`), which tells
+//! in which call it is; whoever waits does so no longer than the deadline of one call. What a thread has made for somebody who has
+//! gone it takes away again.
+//!
+//! An endpoint is made before its namespace and deleted after it, and ids tell their owner (see [`Ids`]), so whatever a killed
+//! daemon leaves is found by enumerating. What this driver has made itself is never reaped by it.
+
+mod call;
+mod work;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use uuid::Uuid;
+use win32::hcn::ComputeNetwork;
+
+use crate::{Attachment, Ids, NetworkDriver, NetworkError, Port, documents};
+use work::Work;
+
+/// How long one call may take. The service needs seconds when it makes its first network.
+const CALL: Duration = Duration::from_secs(60);
+
+/// The networks of this host.
+#[derive(Debug)]
+pub struct HcnDriver {
+    shared: Arc<Shared>,
+    deadline: Duration,
+}
+
+/// What threads need after the driver is gone.
+#[derive(Debug)]
+struct Shared {
+    ids: Ids,
+    /// Endpoints and namespaces that this driver has made or is about to make.
+    made: Mutex<HashSet<Uuid>>,
+}
+
+impl Shared {
+    fn made(&self) -> MutexGuard<'_, HashSet<Uuid>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new id, which is not reaped.
+    fn next(&self) -> Uuid {
+        let id = self.ids.next();
+        self.made().insert(id);
+        id
+    }
+}
+
+fn service() -> Result<&'static ComputeNetwork, NetworkError> {
+    ComputeNetwork::load().map_err(|missing| NetworkError::Missing {
+        source: missing.into(),
+    })
+}
+
+impl HcnDriver {
+    /// A driver for an owner: what it makes and has not kept is reaped by the next one with the same text.
+    #[must_use]
+    pub fn new(owner: &str) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                ids: Ids::of(owner),
+                made: Mutex::default(),
+            }),
+            deadline: CALL,
+        }
+    }
+
+    /// The same with another deadline for each call.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Work) -> Result<T, NetworkError> + Send + 'static,
+        undo: impl FnOnce(&Work, T) + Send + 'static,
+    ) -> Result<T, NetworkError> {
+        let (service, shared) = (service()?, Arc::clone(&self.shared));
+        call::run(self.deadline, move |at, reply| {
+            let on = Work {
+                service,
+                shared: &shared,
+                at,
+            };
+            if let Err(Ok(unclaimed)) = reply.send(work(&on)) {
+                undo(&on, unclaimed);
+            }
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl NetworkDriver for HcnDriver {
+    fn ready(&self) -> Result<(), NetworkError> {
+        service().map(drop)
+    }
+
+    fn default_network(&self) -> &'static str {
+        documents::DEFAULT_NETWORK
+    }
+
+    async fn attach(&self, container: &str, ports: &[Port]) -> Result<Attachment, NetworkError> {
+        let (container, ports) = (container.to_owned(), ports.to_vec());
+        self.run(
+            move |work| work.attach(&container, &ports),
+            |work, attachment| {
+                tracing::warn!(endpoint = attachment.endpoint, "an attachment came too late");
+                if let Err(error) = work.detach(&attachment) {
+                    tracing::warn!(endpoint = attachment.endpoint, %error, "it was not taken away");
+                }
+            },
+        )
+        .await
+    }
+
+    async fn detach(&self, attachment: &Attachment) -> Result<(), NetworkError> {
+        let attachment = attachment.clone();
+        self.run(move |work| work.detach(&attachment), |_, ()| {}).await
+    }
+
+    async fn reap(&self, keep: &[Attachment]) -> Result<usize, NetworkError> {
+        let kept = |attachment: &Attachment| [attachment.namespace.clone(), attachment.endpoint.clone()];
+        let keep: HashSet<Uuid> = keep
+            .iter()
+            .flat_map(kept)
+            .filter_map(|id| id.parse().ok())
+            .collect();
+        self.run(move |work| work.reap(&keep), |_, _| {}).await
+    }
+}

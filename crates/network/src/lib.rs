@@ -1,0 +1,27 @@
+//! Networks of containers: addresses, namespaces and published ports.
+//!
+//! The engine attaches a container before it starts it and detaches it when it has ended; it sees only [`NetworkDriver`], whose
+//! implementation the daemon injects.
+//!
+//! Model: a driver has one default network, made when it is missing, as after a reboot of the host. An [`Attachment`] is the
+//! namespace of one run of a container, an endpoint in it with addresses, and the host's ports that lead there. It outlives the
+//! process: who attached keeps the attachment and detaches it later, and what nobody has kept is reaped.
+//!
+//! Contract: every call has a deadline, and one that is stuck holds up no other. After a failure of an attach nothing is left,
+//! or what is left is reaped. Errors are [`NetworkError`], with the code of the service.
+//!
+//! Not here: networks that users make, names and aliases, networks of Linux hosts.
+
+pub mod documents;
+mod driver;
+mod error;
+#[cfg(windows)]
+mod hcn;
+mod ids;
+
+pub use driver::{Address, Attachment, NetworkDriver, Port, Protocol};
+pub use error::NetworkError;
+#[cfg(windows)]
+pub use hcn::HcnDriver;
+pub use hcs::HResult;
+pub use ids::Ids;

@@ -1,0 +1,124 @@
+//! One machine, as its connection tells.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use compute::{ComputeError, ComputeService, ComputeSystem, SystemEvent};
+use emulator::Emulator;
+use hcs::{Document, HResult, ResultError};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::AbortHandle;
+
+use crate::ports;
+
+/// What the requests of one connection share.
+struct Machine {
+    emulator: Emulator,
+    system: Mutex<Option<Arc<dyn ComputeSystem>>>,
+    /// What serves each port of the host.
+    ports: Mutex<HashMap<u32, AbortHandle>>,
+    lines: mpsc::UnboundedSender<Value>,
+}
+
+/// Serves a connection to its end, which is that of the machine.
+pub(crate) async fn serve(stream: TcpStream, emulator: Emulator) {
+    let (reader, mut writer) = stream.into_split();
+    let (lines, mut outgoing) = mpsc::unbounded_channel::<Value>();
+    let machine = Arc::new(Machine {
+        emulator,
+        system: Mutex::default(),
+        ports: Mutex::default(),
+        lines,
+    });
+    tokio::spawn(async move {
+        while let Some(line) = outgoing.recv().await {
+            if writer.write_all(format!("{line}\n").as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    });
+    let mut requests = BufReader::new(reader).lines();
+    while let Ok(Some(line)) = requests.next_line().await {
+        let request: Value = serde_json::from_str(&line).expect("the double speaks JSON");
+        // Each by itself, so that a machine can be ended while it starts.
+        tokio::spawn(Arc::clone(&machine).answer(request));
+    }
+    for port in machine.ports.lock().await.values() {
+        port.abort();
+    }
+    if let Some(system) = machine.system.lock().await.take() {
+        // One that has ended has ended.
+        drop(system.terminate().await);
+        system.close().await;
+    }
+}
+
+impl Machine {
+    async fn answer(self: Arc<Self>, request: Value) {
+        let number = request["number"].clone();
+        let line = match self.act(&request).await {
+            Ok(answer) => json!({ "number": number, "answer": answer }),
+            Err(error) => {
+                let document = error.document.clone().unwrap_or_else(|| {
+                    ResultError::new(error.hresult, "machine-host", error.to_string()).to_json()
+                });
+                json!({ "number": number, "code": error.hresult.bits(), "document": document })
+            }
+        };
+        // Whoever asked may have gone.
+        drop(self.lines.send(line));
+    }
+
+    async fn act(self: &Arc<Self>, request: &Value) -> compute::Result<Value> {
+        let (name, with) = (request["request"].as_str().unwrap(), &request["with"]);
+        let document = with["document"].as_str().unwrap_or_default();
+        if name == "create" {
+            let id = with["id"].as_str().unwrap();
+            let system = self.emulator.create(id, document).await?;
+            tokio::spawn(Arc::clone(self).tell_of_the_end(system.events()));
+            *self.system.lock().await = Some(system);
+            return Ok(Value::Null);
+        }
+        let system = self.system.lock().await.clone();
+        let system =
+            system.ok_or_else(|| ComputeError::new("ask", "no machine", HResult::SYSTEM_NOT_FOUND))?;
+        let port = || u32::try_from(with["port"].as_u64().unwrap()).unwrap();
+        match name {
+            "start" => system.start().await?,
+            "terminate" => system.terminate().await?,
+            "pause" => system.pause().await?,
+            "resume" => system.resume().await?,
+            "save" => system.save(document).await?,
+            "modify" => system.modify(document).await?,
+            "properties" => return system.properties(document).await.map(Value::String),
+            "listen" => {
+                let at = u16::try_from(with["at"].as_u64().unwrap()).unwrap();
+                let listener = system.listen(port()).await?;
+                let serving = tokio::spawn(ports::serve(listener, at));
+                self.ports.lock().await.insert(port(), serving.abort_handle());
+            }
+            "forget" => {
+                if let Some(serving) = self.ports.lock().await.remove(&port()) {
+                    serving.abort();
+                    while !serving.is_finished() {
+                        tokio::task::yield_now().await;
+                    }
+                }
+            }
+            other => panic!("{other} is no request"),
+        }
+        Ok(Value::Null)
+    }
+
+    async fn tell_of_the_end(self: Arc<Self>, mut events: tokio::sync::broadcast::Receiver<SystemEvent>) {
+        while let Ok(event) = events.recv().await {
+            if let SystemEvent::Exited(status) = event {
+                // The connection may have gone first.
+                drop(self.lines.send(json!({ "exited": status.exit_type })));
+            }
+        }
+    }
+}
