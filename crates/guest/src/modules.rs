@@ -16,6 +16,8 @@ use rustix::io::Errno;
 
 /// Where the image has its modules.
 const DIRECTORY: &str = "/.ctr-like/modules";
+/// What the kernel says of modules, a directory each.
+const KNOWN: &str = "/sys/module";
 
 /// The index of the image's modules.
 #[derive(Debug)]
@@ -106,9 +108,15 @@ impl Index {
     }
 }
 
-/// Loads one module, without what it needs.
+/// Whether a module serves those who need it. One that is `coming`, on another thread or in another process, does not
+/// yet: its file system, say, is unknown to the kernel until its initialisation has got that far.
+fn is_live(known: &Path, name: &str) -> bool {
+    fs::read(known.join(name).join("initstate")).is_ok_and(|state| state.trim_ascii() == b"live")
+}
+
+/// Loads one module, without what it needs. Waits for one that somebody else is loading, as the kernel does.
 fn insert(name: &str) -> Result<(), ModuleError> {
-    if Path::new("/sys/module").join(name).join("initstate").exists() {
+    if is_live(Path::new(KNOWN), name) {
         return Ok(());
     }
     let path = Path::new(DIRECTORY).join(format!("{name}.ko"));
@@ -209,6 +217,18 @@ mod tests {
         assert_eq!(index().order("ext4").unwrap(), ["jbd2", "mbcache", "ext4"]);
         assert_eq!(index().order("jbd"), None);
         assert!(matches!(index().load("floppy"), Err(ModuleError::Unknown(name)) if name == "floppy"));
+    }
+
+    #[test]
+    fn a_module_that_is_still_coming_is_not_taken_for_loaded() {
+        let known = tempfile::tempdir().unwrap();
+        let state = known.path().join("overlay");
+        assert!(!is_live(known.path(), "overlay"));
+        fs::create_dir(&state).unwrap();
+        for (text, expected) in [("coming\n", false), ("live\n", true), ("going\n", false)] {
+            fs::write(state.join("initstate"), text).unwrap();
+            assert_eq!(is_live(known.path(), "overlay"), expected, "{text}");
+        }
     }
 
     #[test]
