@@ -27,7 +27,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "win32",
         ],
     ),
-    ("emulator", &["compute", "hcs"]),
+    ("emulator", &["compute", "hcs", "layer"]),
     ("engine", &["image", "network", "snapshot", "store", "task"]),
     ("gcs", &["hcs"]),
     ("guest", &["gcs"]),

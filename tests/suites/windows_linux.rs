@@ -91,6 +91,13 @@ fn containers_of_both_systems_run_beside_each_other() {
     daemon.cli(&["exec", "other", "cat", "/note"]).code(1);
     daemon.cli(&["exec", "pane", "probe", "exit", "9"]).code(9);
 
+    // Its disk grows, and is nobody else's while the machine has it.
+    let id = inspect(&daemon, "penguin")["Id"].as_str().unwrap().to_owned();
+    let disk = daemon.folder().join("root/scratch").join(id).join("scratch.vhdx");
+    assert!(disk.metadata().unwrap().len() < 64 << 20, "{disk:?}");
+    daemon.cli(&["ps", "-as"]).ok();
+    daemon.cli(&["system", "df"]).ok();
+
     wait::until("it has said that it is ready", || {
         (daemon.cli(&["logs", "penguin"]).ok() == "ready").then_some(())
     });

@@ -132,6 +132,18 @@ pub(crate) fn die_with_this_thread(command: &mut Command) {
     unsafe { command.pre_exec(tie) };
 }
 
+/// Gives the program of a command a mount namespace of its own: what it mounts is seen by it alone, and gone with it.
+pub(crate) fn have_own_mounts(command: &mut Command) {
+    let leave = || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)?;
+        let nothing: Option<&Path> = None;
+        let flags = nix::mount::MsFlags::MS_REC | nix::mount::MsFlags::MS_PRIVATE;
+        Ok(nix::mount::mount(nothing, "/", nothing, flags, nothing)?)
+    };
+    // SAFETY: the closure makes two system calls with constant arguments and allocates nothing.
+    unsafe { command.pre_exec(leave) };
+}
+
 /// Has the runtime watch a descriptor, which must not block.
 pub(crate) fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` is valid as long as it lives, and the `AsyncFd` owns it; nothing can replace it inside.

@@ -1,7 +1,8 @@
-//! Fixed VHD images: raw disk contents followed by a footer of 512 bytes.
+//! Images of disks: fixed VHDs, which are raw contents followed by a footer of 512 bytes, and VHDX, which grow.
 //!
-//! The back end exposes the contents without the footer, so it has to know where they end. The checks are those of
-//! Windows, with its codes: a file that the Host Compute Service would refuse is refused here too.
+//! The back end exposes the contents of a fixed one without the footer, so it has to know where they end; those of one that grows
+//! it leaves to QEMU. The checks are those of Windows, with its codes: a file that the Host Compute Service would refuse is
+//! refused here too.
 
 use std::fs::File;
 use std::io;
@@ -26,21 +27,58 @@ const FOOTER_CORRUPT: HResult = HResult::from_bits(0xC03A_0003);
 /// `ERROR_VHD_INVALID_FILE_SIZE`.
 const INVALID_FILE_SIZE: HResult = HResult::from_bits(0xC03A_0013);
 
+/// `HRESULT_FROM_WIN32(ERROR_FILE_CORRUPT)`, Windows' answer to a VHDX whose tables are damaged.
+const FILE_CORRUPT: HResult = HResult::from_win32(1392);
+
+/// How an image holds its disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// A fixed VHD.
+    Fixed,
+    /// A VHDX that grows.
+    Growing,
+}
+
+/// The disk in an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Inside {
+    pub(crate) format: Format,
+    /// Bytes of the disk.
+    pub(crate) size: u64,
+}
+
+/// What disk is in an image.
+pub(crate) fn inspect(file: &File, path: &Path) -> Result<Inside, Failure> {
+    let read = |error| Failure::io(format!("cannot read {}", path.display()), error);
+    let mut signature = [0; 8];
+    let length = file.metadata().map_err(read)?.len();
+    if length >= 8 {
+        file.read_exact_at(&mut signature, 0).map_err(read)?;
+    }
+    if &signature != b"vhdxfile" {
+        let size = fixed_size(file, path)?;
+        return Ok(Inside {
+            format: Format::Fixed,
+            size,
+        });
+    }
+    match layer::vhdx_size(file).map_err(read)? {
+        Ok(size) => Ok(Inside {
+            format: Format::Growing,
+            size,
+        }),
+        Err(reason) => Err(Failure::new(
+            FILE_CORRUPT,
+            format!("{} is no sound VHDX: {reason}", path.display()),
+        )),
+    }
+}
+
 /// The length of the disk inside a fixed VHD file.
-pub(crate) fn disk_size(file: &File, path: &Path) -> Result<u64, Failure> {
+fn fixed_size(file: &File, path: &Path) -> Result<u64, Failure> {
     let fail = |code, what: String| Failure::new(code, format!("{}: {what}", path.display()));
     let read = |error| Failure::io(format!("cannot read the footer of {}", path.display()), error);
     let length = file.metadata().map_err(read)?.len();
-    let mut signature = [0; 8];
-    if length >= 8 {
-        file.read_exact_at(&mut signature, 0).map_err(read)?;
-        if &signature == b"vhdxfile" {
-            return Err(fail(
-                HResult::NOT_SUPPORTED,
-                "VHDX images are not supported here, use a fixed VHD".to_owned(),
-            ));
-        }
-    }
     let Some(size) = length.checked_sub(FOOTER) else {
         return Err(fail(
             FOOTER_MISSING,
@@ -84,7 +122,8 @@ fn check(footer: &[u8; 512], size: u64) -> Result<(), (HResult, String)> {
         3 | 4 => {
             return Err((
                 HResult::NOT_SUPPORTED,
-                "dynamic and differencing VHD images are not supported here, use a fixed one".to_owned(),
+                "dynamic and differencing VHD images are not supported here, use a fixed one or a VHDX"
+                    .to_owned(),
             ));
         }
         other => return Err((FOOTER_CORRUPT, format!("disk type {other} is not known"))),
@@ -136,7 +175,9 @@ pub(crate) mod tests {
     }
 
     fn outcome(contents: &[u8]) -> Result<u64, HResult> {
-        disk_size(&image(contents), Path::new("x.vhd")).map_err(|failure| failure.code)
+        let inside = inspect(&image(contents), Path::new("x.vhd")).map_err(|failure| failure.code)?;
+        assert_eq!(inside.format, Format::Fixed);
+        Ok(inside.size)
     }
 
     fn vhd(size: u64, change: impl FnOnce(&mut [u8; 512])) -> Vec<u8> {
@@ -181,7 +222,15 @@ pub(crate) mod tests {
         assert_eq!(outcome(&vhd(0, |_| {})), Err(INVALID_FILE_SIZE));
         let mut vhdx = b"vhdxfile".to_vec();
         vhdx.resize(4096, 0);
-        assert_eq!(outcome(&vhdx), Err(HResult::NOT_SUPPORTED));
+        assert_eq!(outcome(&vhdx), Err(FILE_CORRUPT));
+    }
+
+    #[test]
+    fn a_disk_that_grows_says_its_size() {
+        let file = tempfile::tempfile().unwrap();
+        layer::write_empty_growing_scratch(&file, 64 << 20, [1; 16]).unwrap();
+        let inside = inspect(&file, Path::new("x.vhdx")).unwrap();
+        assert_eq!((inside.format, inside.size), (Format::Growing, 64 << 20));
     }
 
     #[test]

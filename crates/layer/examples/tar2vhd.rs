@@ -1,14 +1,16 @@
 //! Converts layer archives to disk images: `tar2vhd [LAYER.tar[.gz|.zst]|-] IMAGE.vhd`.
 //!
-//! Also makes empty scratch disks: `tar2vhd --scratch BYTES IMAGE.vhd`. For measurements it does parts of a conversion alone,
-//! each on one thread and with nothing written: `tar2vhd --decompress LAYER.tar.gz` and `tar2vhd --sha256 FILE`.
+//! Also makes empty scratch disks, `tar2vhd --scratch BYTES IMAGE.vhd`, and such that grow, `tar2vhd --growing-scratch BYTES IMAGE.vhdx`.
+//! For measurements it does parts of a conversion alone, each on one thread and with nothing written: `tar2vhd --decompress LAYER.tar.gz` and `tar2vhd --sha256 FILE`.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use layer::{Compression, ConvertOptions, decompress, tar_to_vhd, write_empty_scratch};
+use layer::{
+    Compression, ConvertOptions, decompress, tar_to_vhd, write_empty_growing_scratch, write_empty_scratch,
+};
 use ring::digest::{Context, SHA256};
 
 type AnyError = Box<dyn std::error::Error>;
@@ -62,6 +64,10 @@ fn run() -> Result<String, AnyError> {
             write_empty_scratch(&File::create(image)?, bytes.parse()?)?;
             Ok(format!("{image}: {bytes} bytes"))
         }
+        ["--growing-scratch", bytes, image] => {
+            write_empty_growing_scratch(&File::create(image)?, bytes.parse()?, [0; 16])?;
+            Ok(format!("{image}: up to {bytes} bytes"))
+        }
         ["--decompress", archive] => {
             let mut input = BufReader::new(open(archive)?);
             let compression = Compression::detect(input.fill_buf()?);
@@ -75,7 +81,7 @@ fn run() -> Result<String, AnyError> {
         }
         [archive, image] => convert(archive, image),
         _ => Err(
-            "usage: tar2vhd LAYER.tar[.gz|.zst]|- IMAGE.vhd, tar2vhd --scratch BYTES IMAGE.vhd, \
+            "usage: tar2vhd LAYER.tar[.gz|.zst]|- IMAGE.vhd, tar2vhd --scratch BYTES IMAGE.vhd, tar2vhd --growing-scratch BYTES IMAGE.vhdx, \
                   tar2vhd --decompress LAYER, or tar2vhd --sha256 FILE"
                 .into(),
         ),

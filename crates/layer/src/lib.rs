@@ -20,9 +20,11 @@ mod hashing;
 mod name;
 pub mod tar;
 mod vhd;
+mod vhdx;
 pub mod windows;
 
 pub use compression::{Compression, DecompressLimits, decompress, decompress_with};
 pub use convert::{ConvertOptions, Converted, tar_to_vhd};
 pub use error::{CompressionError, LayerError, Place};
-pub use ext4::{write_empty_scratch, write_empty_scratch_with_id};
+pub use ext4::{write_empty_growing_scratch, write_empty_scratch, write_empty_scratch_with_id};
+pub use vhdx::vhdx_size;

@@ -169,26 +169,73 @@ pub(crate) fn names(dir: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// How a file holds a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskFormat {
+    /// A fixed VHD: the disk as it is and a footer. Takes little where the file system has sparse files that whoever attaches it
+    /// accepts: on Linux, not on Windows.
+    Fixed,
+    /// A VHDX that grows, and takes on every file system what was written to it.
+    Growing,
+}
+
+impl DiskFormat {
+    /// What the name of such a file ends with.
+    pub(crate) fn extension(self) -> &'static str {
+        match self {
+            Self::Fixed => "vhd",
+            Self::Growing => "vhdx",
+        }
+    }
+}
+
+/// A disk file that is one.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    pub(crate) metadata: Metadata,
+    /// Bytes of the disk inside; `None` while whoever has attached it lets nobody read the file.
+    pub(crate) size: Option<u64>,
+}
+
+/// Windows' answer for a file that somebody has open and does not share: `ERROR_SHARING_VIOLATION`.
+const SHARING_VIOLATION: i32 = 32;
+
 /// Opens a disk file and checks that it is one. `None` if there is none; the inner error says what is wrong with it.
-pub(crate) fn examine_vhd(path: &Path) -> Result<Option<Result<Metadata, &'static str>>> {
-    match path.symlink_metadata() {
-        Ok(metadata) if metadata.is_file() => {}
+pub(crate) fn examine(path: &Path, format: DiskFormat) -> Result<Option<Result<Disk, &'static str>>> {
+    let metadata = match path.symlink_metadata() {
+        Ok(metadata) if metadata.is_file() => metadata,
         Ok(_) => return Ok(Some(Err("it is not a file"))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io_error("examine", path)(error)),
-    }
-    let mut file = File::open(path).map_err(io_error("open", path))?;
-    let metadata = file.metadata().map_err(io_error("examine", path))?;
-    if metadata.len() <= FOOTER || !metadata.len().is_multiple_of(FOOTER) {
-        return Ok(Some(Err("it has an impossible length")));
+    };
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if cfg!(windows) && error.raw_os_error() == Some(SHARING_VIOLATION) => {
+            return Ok(Some(Ok(Disk { metadata, size: None })));
+        }
+        Err(error) => return Err(io_error("open", path)(error)),
+    };
+    let size = match format {
+        DiskFormat::Fixed => fixed_size(&mut file, metadata.len()),
+        DiskFormat::Growing => layer::vhdx_size(&file),
+    };
+    let size = size.map_err(io_error("read", path))?;
+    Ok(Some(size.map(|size| Disk {
+        metadata,
+        size: Some(size),
+    })))
+}
+
+/// The size of the disk in a file of this length.
+fn fixed_size(file: &mut File, length: u64) -> io::Result<Result<u64, &'static str>> {
+    if length <= FOOTER || !length.is_multiple_of(FOOTER) {
+        return Ok(Err("it has an impossible length"));
     }
     let mut cookie = [0; 8];
-    file.seek(SeekFrom::Start(metadata.len() - FOOTER))
-        .and_then(|_| file.read_exact(&mut cookie))
-        .map_err(io_error("read", path))?;
-    Ok(Some(if &cookie == b"conectix" {
-        Ok(metadata)
-    } else {
-        Err("it has no footer")
-    }))
+    file.seek(SeekFrom::Start(length - FOOTER))
+        .and_then(|_| file.read_exact(&mut cookie))?;
+    Ok(match &cookie {
+        b"conectix" => Ok(length - FOOTER),
+        _ => Err("it has no footer"),
+    })
 }

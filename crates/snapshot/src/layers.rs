@@ -12,7 +12,7 @@ use layer::{Compression, ConvertOptions, LayerError};
 use serde::{Deserialize, Serialize};
 use store::Digest;
 
-use crate::disk::{self, Unfinished};
+use crate::disk::{self, DiskFormat, Unfinished};
 use crate::error::{Result, SnapshotError, io_error};
 use crate::incoming::Incoming;
 use crate::snapshotter::{LayerInfo, MountType};
@@ -62,14 +62,14 @@ impl Layers {
         let known: Option<Record> = fs::read(dir.join(RECORD))
             .ok()
             .and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let reason = match (disk::examine_vhd(&path)?, known) {
-            (Some(Ok(metadata)), Some(known)) if known.size == metadata.len() => {
+        let reason = match (disk::examine(&path, DiskFormat::Fixed)?, known) {
+            (Some(Ok(disk)), Some(known)) if known.size == disk.metadata.len() => {
                 return Ok(Some(LayerInfo {
                     key: diff_id.clone(),
                     diff_id: diff_id.clone(),
                     path,
-                    size: metadata.len(),
-                    allocated_bytes: disk::allocated(&metadata),
+                    size: disk.metadata.len(),
+                    allocated_bytes: disk::allocated(&disk.metadata),
                     opaque_root: known.opaque_root,
                     mount_type: MountType::LcowLayer,
                 }));

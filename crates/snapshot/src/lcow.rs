@@ -1,4 +1,4 @@
-//! `lcow-layer`: layers and scratches as fixed VHDs with ext4 inside, for a Linux guest.
+//! `lcow-layer`: layers as fixed VHDs with ext4 inside, for a Linux guest, and scratches as such or as disks that grow.
 //!
 //! The daemon opens it once per store and gives it to the engine as [`Snapshotter`] and [`Differ`]. It registers itself
 //! with the store as the collector of layers and of scratches.
@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::apply::Apply;
 use crate::differ::{ApplyRequest, Differ};
+use crate::disk::DiskFormat;
 use crate::error::{Result, blocking};
 use crate::layers::Layers;
 use crate::scratch::Scratches;
@@ -29,6 +30,8 @@ pub const SCRATCH: &str = "scratch";
 pub struct LcowConfig {
     /// Size of a scratch unless the container asks for another one.
     pub scratch_size_bytes: u64,
+    /// How scratches are kept: as disks that grow where files are not sparse.
+    pub scratch_format: DiskFormat,
     /// Largest layer.
     pub max_layer_bytes: u64,
 }
@@ -37,6 +40,11 @@ impl Default for LcowConfig {
     fn default() -> Self {
         Self {
             scratch_size_bytes: 20 << 30,
+            scratch_format: if cfg!(windows) {
+                DiskFormat::Growing
+            } else {
+                DiskFormat::Fixed
+            },
             max_layer_bytes: 128 << 30,
         }
     }
@@ -69,7 +77,11 @@ impl LcowLayers {
                 ..ConvertOptions::default()
             };
             let layers = Layers::open(root.join("layers"), options)?;
-            let scratches = Scratches::open(root.join("scratch"), config.scratch_size_bytes)?;
+            let scratches = Scratches::open(
+                root.join("scratch"),
+                config.scratch_size_bytes,
+                config.scratch_format,
+            )?;
             scratches.prepare()?;
             Ok((layers, Arc::new(scratches)))
         })

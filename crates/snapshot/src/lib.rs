@@ -28,6 +28,7 @@ pub mod windows;
 
 pub use apply::Apply;
 pub use differ::{ApplyRequest, Differ, Differs};
+pub use disk::DiskFormat;
 pub use error::{Result, SnapshotError};
 pub use lcow::{LcowConfig, LcowLayers, SCRATCH};
 pub use snapshotter::{LayerInfo, MountType, Scratch, Snapshotter};

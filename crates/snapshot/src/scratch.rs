@@ -1,21 +1,25 @@
-//! Scratches on disk: `scratch/<id>/scratch.vhd`, copies of `scratch/.template-<size>.vhd`. All functions block.
+//! Scratches on disk: `scratch/<id>/scratch.vhd`, copies of `scratch/.template-<size>.vhd`, or `scratch/<id>/scratch.vhdx`. All
+//! functions block.
 //!
-//! A template, which only hosts have that copy holes as holes, is an empty file system, made once per size and flushed, because every later scratch would inherit its
-//! damage. A scratch is copied sparsely, which takes a fraction of a millisecond, and is not flushed: it holds nothing
-//! yet, and a container that was created just before the power failed has nothing to lose. What a container writes later is
-//! flushed when its guest asks for it.
+//! A template, which only fixed disks have, and only where holes are copied as holes, is an empty file system, made once per size and
+//! flushed, because every later scratch would inherit its damage. A scratch is copied sparsely, which takes a fraction of
+//! a millisecond, and is not flushed: it holds nothing yet, and a container that was created just before the power failed has
+//! nothing to lose. What a container writes later is flushed when its guest asks for it.
+//!
+//! A disk that grows is written anew each time, in a few blocks. Scratches of the other format are found too: the setting may have
+//! been another one when they were made.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::disk::{self, FOOTER, Unfinished};
+use crate::disk::{self, DiskFormat, FOOTER, Unfinished};
 use crate::error::{Result, SnapshotError, io_error};
 use crate::snapshotter::Scratch;
 use crate::sparse::{self, Template};
 
-const DISK: &str = "scratch.vhd";
+const DISK: &str = "scratch";
 const TEMPLATE: &str = ".template-";
 
 /// Below this a file system would be all metadata.
@@ -33,6 +37,7 @@ const STEP: u64 = 1 << 20;
 pub(crate) struct Scratches {
     dir: PathBuf,
     default_size: u64,
+    format: DiskFormat,
     templates: Mutex<BTreeMap<u64, Arc<Template>>>,
 }
 
@@ -59,24 +64,31 @@ pub(crate) fn check_id(id: &str) -> Result<()> {
     Ok(())
 }
 
+fn file_name(format: DiskFormat) -> String {
+    format!("{DISK}.{}", format.extension())
+}
+
 impl Scratches {
     /// Removes what a crash left behind, and templates of sizes other than the default.
-    pub(crate) fn open(dir: PathBuf, default_size: u64) -> Result<Self> {
+    pub(crate) fn open(dir: PathBuf, default_size: u64, format: DiskFormat) -> Result<Self> {
         let default_size = effective_size(default_size)?;
         disk::create_private_dir(&dir)?;
         disk::sweep(&dir)?;
         let scratches = Self {
             dir,
             default_size,
+            format,
             templates: Mutex::default(),
         };
-        let kept = scratches.template_path(default_size);
+        let kept = scratches
+            .has_templates()
+            .then(|| scratches.template_path(default_size));
         for name in disk::names(&scratches.dir)?
             .iter()
             .filter(|name| name.starts_with(TEMPLATE))
         {
             let path = scratches.dir.join(name);
-            if path != kept {
+            if Some(&path) != kept.as_ref() {
                 fs::remove_file(&path).map_err(io_error("remove", &path))?;
             }
         }
@@ -91,6 +103,10 @@ impl Scratches {
         self.dir.join(id)
     }
 
+    fn has_templates(&self) -> bool {
+        COPIES_HOLES && self.format == DiskFormat::Fixed
+    }
+
     /// The template of this size; it is made if needed, by one thread while the others wait.
     fn template(&self, size: u64) -> Result<Arc<Template>> {
         let mut templates = self.templates.lock().unwrap_or_else(PoisonError::into_inner);
@@ -98,8 +114,8 @@ impl Scratches {
             return Ok(Arc::clone(template));
         }
         let path = self.template_path(size);
-        let whole = disk::examine_vhd(&path)?
-            .is_some_and(|found| found.is_ok_and(|metadata| metadata.len() == size + FOOTER));
+        let whole = disk::examine(&path, DiskFormat::Fixed)?
+            .is_some_and(|found| found.is_ok_and(|disk| disk.size == Some(size)));
         if !whole {
             self.make_template(&path, size)?;
         }
@@ -127,7 +143,7 @@ impl Scratches {
 
     /// Makes sure that the template of the default size is there, so that the first container does not wait for it.
     pub(crate) fn prepare(&self) -> Result<()> {
-        if COPIES_HOLES {
+        if self.has_templates() {
             self.template(self.default_size)?;
         }
         Ok(())
@@ -135,13 +151,17 @@ impl Scratches {
 
     /// Makes an empty file an empty disk.
     fn fill(&self, file: &fs::File, path: &Path, size: u64) -> Result<()> {
-        if COPIES_HOLES {
+        if self.has_templates() {
             let template = self.template(size)?;
             return template
                 .copy_to(file)
                 .map_err(io_error("copy the template to", path));
         }
-        layer::write_empty_scratch(file, size).map_err(|source| SnapshotError::Layer {
+        let made = match self.format {
+            DiskFormat::Fixed => layer::write_empty_scratch(file, size),
+            DiskFormat::Growing => layer::write_empty_growing_scratch(file, size, rand::random()),
+        };
+        made.map_err(|source| SnapshotError::Layer {
             expected: None,
             source,
         })
@@ -151,7 +171,8 @@ impl Scratches {
         check_id(id)?;
         let size_bytes = size.map_or(Ok(self.default_size), effective_size)?;
         let unfinished = Unfinished::create(&self.dir)?;
-        let temporary = unfinished.path().join(DISK);
+        let name = file_name(self.format);
+        let temporary = unfinished.path().join(&name);
         let file = disk::create_file(&temporary)?;
         self.fill(&file, &temporary, size_bytes)?;
         let metadata = file.metadata().map_err(io_error("examine", &temporary))?;
@@ -161,31 +182,42 @@ impl Scratches {
             return Err(SnapshotError::ScratchExists { id: id.to_owned() });
         }
         let allocated_bytes = disk::allocated(&metadata);
-        debug_assert_eq!(metadata.len(), size_bytes + FOOTER);
+        debug_assert!(self.format == DiskFormat::Growing || metadata.len() == size_bytes + FOOTER);
         Ok(Scratch {
             id: id.to_owned(),
-            path: path.join(DISK),
-            size_bytes,
+            path: path.join(name),
+            size_bytes: Some(size_bytes),
             allocated_bytes,
         })
     }
 
     pub(crate) fn find(&self, id: &str) -> Result<Option<Scratch>> {
         check_id(id)?;
-        let path = self.path(id).join(DISK);
-        match disk::examine_vhd(&path)? {
-            None => Ok(None),
-            Some(Ok(metadata)) => Ok(Some(Scratch {
-                id: id.to_owned(),
-                path,
-                size_bytes: metadata.len() - FOOTER,
-                allocated_bytes: disk::allocated(&metadata),
-            })),
-            Some(Err(reason)) => Err(SnapshotError::ScratchDamaged {
-                id: id.to_owned(),
-                reason,
-            }),
+        let other = match self.format {
+            DiskFormat::Fixed => DiskFormat::Growing,
+            DiskFormat::Growing => DiskFormat::Fixed,
+        };
+        for format in [self.format, other] {
+            let path = self.path(id).join(file_name(format));
+            match disk::examine(&path, format)? {
+                None => {}
+                Some(Ok(disk)) => {
+                    return Ok(Some(Scratch {
+                        id: id.to_owned(),
+                        path,
+                        size_bytes: disk.size,
+                        allocated_bytes: disk::allocated(&disk.metadata),
+                    }));
+                }
+                Some(Err(reason)) => {
+                    return Err(SnapshotError::ScratchDamaged {
+                        id: id.to_owned(),
+                        reason,
+                    });
+                }
+            }
         }
+        Ok(None)
     }
 
     /// The ids of all scratches, damaged ones included: they have to be removable.
@@ -231,6 +263,58 @@ mod tests {
         assert_eq!(effective_size(MINIMUM).unwrap(), MINIMUM);
         assert_eq!(effective_size(MINIMUM + 1).unwrap(), MINIMUM + STEP);
         assert_eq!(effective_size(MAXIMUM).unwrap(), MAXIMUM);
+    }
+
+    #[test]
+    fn disks_that_grow_are_small_files_and_are_found_whatever_the_setting_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |format| Scratches::open(dir.path().to_owned(), 20 << 30, format).unwrap();
+        let fixed = open(DiskFormat::Fixed);
+        fixed.create("old", Some(MINIMUM)).unwrap();
+        let growing = open(DiskFormat::Growing);
+        growing.prepare().unwrap();
+        let made = growing.create("new", None).unwrap();
+        assert_eq!(made.path, dir.path().join("new").join("scratch.vhdx"));
+        assert!(made.path.metadata().unwrap().len() < 32 << 20);
+        for scratches in [growing, fixed] {
+            assert_eq!(scratches.find("new").unwrap().unwrap().size_bytes, Some(20 << 30));
+            assert_eq!(scratches.find("old").unwrap().unwrap().size_bytes, Some(MINIMUM));
+        }
+        assert_eq!(disk::names(dir.path()).unwrap(), ["new", "old"], "no template");
+        fs::File::options()
+            .write(true)
+            .open(&made.path)
+            .unwrap()
+            .set_len(0)
+            .unwrap();
+        let error = open(DiskFormat::Growing).find("new").unwrap_err();
+        assert!(matches!(error, SnapshotError::ScratchDamaged { .. }), "{error}");
+    }
+
+    /// As a virtual machine has the disks that it writes to.
+    #[cfg(windows)]
+    #[test]
+    fn a_disk_that_somebody_has_for_himself_is_whole() {
+        use std::os::windows::fs::OpenOptionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let scratches = Scratches::open(dir.path().to_owned(), 20 << 30, DiskFormat::Growing).unwrap();
+        let made = scratches.create("busy", None).unwrap();
+        let alone = fs::File::options()
+            .read(true)
+            .write(true)
+            .share_mode(0)
+            .open(&made.path)
+            .unwrap();
+        let found = scratches.find("busy").unwrap().unwrap();
+        assert_eq!(
+            (found.size_bytes, found.allocated_bytes),
+            (None, made.allocated_bytes)
+        );
+        drop(alone);
+        assert_eq!(
+            scratches.find("busy").unwrap().unwrap().size_bytes,
+            Some(20 << 30)
+        );
     }
 
     #[test]

@@ -55,8 +55,8 @@ pub struct Scratch {
     pub id: String,
     /// What to attach.
     pub path: PathBuf,
-    /// Size of the disk that the guest sees.
-    pub size_bytes: u64,
+    /// Size of the disk that the guest sees; `None` while the disk is attached in a way that keeps everybody else out.
+    pub size_bytes: Option<u64>,
     /// Bytes it takes on the host's disk.
     pub allocated_bytes: u64,
 }

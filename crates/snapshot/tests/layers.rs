@@ -364,6 +364,7 @@ async fn a_layer_larger_than_allowed_is_refused() {
     let config = snapshot::LcowConfig {
         max_layer_bytes: 1 << 20,
         scratch_size_bytes: 16 << 20,
+        ..Default::default()
     };
     let layers = snapshot::LcowLayers::open(&store, config).await.unwrap();
     let tar = archive("a", 40, 100_000);

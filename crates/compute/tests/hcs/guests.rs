@@ -39,6 +39,7 @@ fn disk(kind: RequestType, lun: u32, path: &Path) -> String {
     let disk = Attachment {
         attachment_type: Some(AttachmentType::VirtualDisk),
         path: path.to_str().unwrap().to_owned(),
+        read_only: true,
         ..Default::default()
     };
     match kind {

@@ -2,7 +2,7 @@
 //!
 //! An image is opened, checked and locked here, and QEMU gets the open file. So QEMU needs no right to the path, and a disk in
 //! use cannot be attached for writing elsewhere, by any process, until QEMU has let go of it: the lock belongs to
-//! the open file. The guest sees the disk inside a fixed VHD without the footer.
+//! the open file. The guest sees the disk inside a fixed VHD without the footer; one that grows, QEMU reads itself.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -20,7 +20,7 @@ use super::qmp::{Qmp, QmpError};
 use crate::backend::Slot;
 use crate::failure::{ALREADY_EXISTS, Failure};
 use crate::patience::look_until;
-use crate::vhd;
+use crate::vhd::{self, Format, Inside};
 
 /// How long the last user of an image may take to leave.
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);
@@ -50,8 +50,7 @@ struct Names {
 /// An image that is open, checked and locked.
 pub(super) struct Image {
     pub(super) file: File,
-    /// Bytes before the footer.
-    pub(super) size: u64,
+    pub(super) inside: Inside,
 }
 
 impl Image {
@@ -68,7 +67,7 @@ impl Image {
                 path.display()
             )));
         }
-        let size = vhd::disk_size(&file, path)?;
+        let inside = vhd::inspect(&file, path)?;
         let operation = match read_only {
             true => FlockOperation::NonBlockingLockShared,
             false => FlockOperation::NonBlockingLockExclusive,
@@ -85,7 +84,7 @@ impl Image {
             ),
             _ => Failure::io(format!("cannot lock disk {}", path.display()), error),
         })?;
-        Ok(Self { file, size })
+        Ok(Self { file, inside })
     }
 }
 
@@ -112,11 +111,11 @@ impl Disks {
         };
         plug(qmp, slot, &open, attachment.read_only, &names)
             .map_err(|error| refused(&format!("cannot attach disk {}", image.display()), error))?;
-        tracing::debug!(%slot, image = attachment.path, bytes = open.size, "disk attached");
+        tracing::debug!(%slot, image = attachment.path, bytes = open.inside.size, "disk attached");
         let disk = Disk {
             image,
             read_only: attachment.read_only,
-            size: open.size,
+            size: open.inside.size,
             names,
         };
         self.attached.insert(slot, disk);
@@ -135,7 +134,7 @@ impl Disks {
         if disk.image == path && disk.read_only == attachment.read_only {
             let cannot_open = |error| Failure::io(format!("cannot open disk {}", path.display()), error);
             let file = File::open(path).map_err(cannot_open)?;
-            if vhd::disk_size(&file, path)? == disk.size {
+            if vhd::inspect(&file, path)?.size == disk.size {
                 return Ok(());
             }
         } else {
@@ -173,7 +172,7 @@ pub(super) fn refused(what: &str, error: QmpError) -> Failure {
 fn plug(qmp: &mut Qmp, slot: Slot, image: &Image, read_only: bool, names: &Names) -> Result<(), QmpError> {
     let set = json!({ "fdset-id": names.set });
     qmp.execute_with("add-fd", set.clone(), image.file.as_fd())?;
-    let result = plug_file(qmp, slot, image.size, read_only, names);
+    let result = plug_file(qmp, slot, image.inside, read_only, names);
     if result.is_err() {
         // In the order in which they were made; what was not made is not there.
         let _ = qmp.execute("blockdev-del", json!({ "node-name": names.node }));
@@ -182,17 +181,27 @@ fn plug(qmp: &mut Qmp, slot: Slot, image: &Image, read_only: bool, names: &Names
     result
 }
 
-fn plug_file(qmp: &mut Qmp, slot: Slot, size: u64, read_only: bool, names: &Names) -> Result<(), QmpError> {
-    let node = json!({
-        "driver": "raw",
+fn plug_file(
+    qmp: &mut Qmp,
+    slot: Slot,
+    inside: Inside,
+    read_only: bool,
+    names: &Names,
+) -> Result<(), QmpError> {
+    let mut node = json!({
+        "driver": "vhdx",
         "node-name": names.node,
         "read-only": read_only,
         "discard": "unmap",
-        "offset": 0,
-        "size": size,
         // The lock is ours.
         "file": { "driver": "file", "filename": format!("/dev/fdset/{}", names.set), "locking": "off", "discard": "unmap" },
     });
+    if inside.format == Format::Fixed {
+        // Everything but the footer.
+        node["driver"] = json!("raw");
+        node["offset"] = json!(0);
+        node["size"] = json!(inside.size);
+    }
     qmp.execute("blockdev-add", node)?;
     let device = json!({
         "driver": "scsi-hd",

@@ -17,6 +17,7 @@ use super::command::pmem_place;
 use super::disks::{Image, refused};
 use super::qmp::{Qmp, QmpError};
 use crate::failure::{ALREADY_EXISTS, Failure};
+use crate::vhd::Format;
 
 /// What devices are made of.
 const PIECE: u64 = 2 << 20;
@@ -46,8 +47,17 @@ impl Pmem {
         }
         let path = Path::new(&device.host_path);
         let image = Image::open(path, device.read_only)?;
+        if image.inside.format == Format::Growing {
+            return Err(Failure::new(
+                HResult::NOT_SUPPORTED,
+                format!(
+                    "{} grows; persistent memory here must be a fixed VHD",
+                    path.display()
+                ),
+            ));
+        }
         self.next += 1;
-        let copy = match image.size.is_multiple_of(PIECE) {
+        let copy = match image.inside.size.is_multiple_of(PIECE) {
             true => None,
             false if device.read_only => {
                 Some(padded(&image, &directory.join(format!("pmem-{}", self.next)))?)
@@ -56,7 +66,7 @@ impl Pmem {
                 return Err(Failure::invalid(format!(
                     "{} has {} bytes; what is written as persistent memory must have a multiple of {PIECE}",
                     path.display(),
-                    image.size
+                    image.inside.size
                 )));
             }
         };
@@ -71,7 +81,7 @@ impl Pmem {
             },
             |copy| copy.0.clone(),
         );
-        let size = image.size.next_multiple_of(PIECE);
+        let size = image.inside.size.next_multiple_of(PIECE);
         plug(qmp, number, &object, &source, size, device.read_only)
             .map_err(|error| refused(&format!("cannot attach {}", path.display()), error))?;
         self.attached.insert(number, (object, image));
@@ -111,9 +121,10 @@ fn padded(image: &Image, path: &Path) -> Result<Copy, Failure> {
         .mode(0o600)
         .open(path)
         .map_err(failed)?;
-    let mut from = io::Read::take(&image.file, image.size);
+    let mut from = io::Read::take(&image.file, image.inside.size);
     io::copy(&mut from, &mut file).map_err(failed)?;
-    file.set_len(image.size.next_multiple_of(PIECE)).map_err(failed)?;
+    file.set_len(image.inside.size.next_multiple_of(PIECE))
+        .map_err(failed)?;
     Ok(copy)
 }
 

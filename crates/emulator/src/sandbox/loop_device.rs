@@ -8,6 +8,8 @@
 //! exclusive for writing) through the very file description that the device holds, so a disk in use cannot be
 //! attached for writing elsewhere, by any process, until the last user is gone.
 //!
+//! A disk that grows is exported as a file first (`growing`), which has the device behind it.
+//!
 //! Device nodes are made where they are needed: nothing depends on what `/dev` contains. Calls block for about a millisecond.
 
 use std::collections::HashMap;
@@ -25,7 +27,8 @@ use rustix::io::Errno;
 use crate::failure::Failure;
 use crate::kernel;
 use crate::patience::look_until;
-use crate::vhd;
+use crate::sandbox::growing::Export;
+use crate::vhd::{self, Format};
 
 /// Major number of loop devices (`Documentation/admin-guide/devices.txt`).
 const LOOP_MAJOR: u32 = 7;
@@ -52,6 +55,8 @@ pub(crate) struct LoopDevice {
     size: u64,
     // Keeps the device bound: it clears itself with the last close.
     _open: File,
+    // After the device, which writes to it until then.
+    _export: Option<Export>,
 }
 
 impl LoopDevice {
@@ -87,7 +92,8 @@ impl LoopDevices {
                 image.display()
             )));
         }
-        let size = vhd::disk_size(&file, image)?;
+        let inside = vhd::inspect(&file, image)?;
+        let size = inside.size;
         let id = (metadata.dev(), metadata.ino());
 
         // Held while binding, so that two attachments of one image do not make two devices.
@@ -113,13 +119,21 @@ impl LoopDevices {
             ),
             _ => Failure::io(format!("cannot lock disk {}", image.display()), error),
         })?;
-        let (number, open) = bind_free_device(&file, size, read_only, image, nodes).map_err(|error| {
+        let (backing, export) = match inside.format {
+            Format::Fixed => (file, None),
+            Format::Growing => {
+                let (view, export) = Export::start(file, image, read_only, nodes)?;
+                (view, Some(export))
+            }
+        };
+        let (number, open) = bind_free_device(&backing, size, read_only, image, nodes).map_err(|error| {
             Failure::io(format!("cannot bind a loop device to {}", image.display()), error)
         })?;
         let device = Arc::new(LoopDevice {
             number,
             size,
             _open: open,
+            _export: export,
         });
         if read_only {
             shared.insert(id, Arc::downgrade(&device));

@@ -11,6 +11,7 @@
 //! A sandbox cannot be saved: there is no machine state, only processes of the host.
 
 mod disks;
+mod growing;
 mod loop_device;
 pub(crate) mod mounts;
 mod ports;

@@ -91,6 +91,35 @@ async fn disks_come_and_go_while_the_machine_runs() {
         guest.run(&format!("cat /sys/block/{replaced}/size")).await,
         "2048"
     );
+
+    // A disk that grows has its full size, and in its file what was written.
+    let growing = scratch.with_extension("vhdx");
+    let file = std::fs::File::create(&growing).unwrap();
+    layer::write_empty_growing_scratch(&file, 1 << 30, [7; 16]).unwrap();
+    let empty = file.metadata().unwrap().len();
+    guest
+        .modify(disk("Add", 1, 5, Some((&growing, false))))
+        .await
+        .unwrap();
+    let name = guest.run("disk 1 5").await;
+    assert_eq!(guest.run(&format!("cat /sys/block/{name}/size")).await, "2097152");
+    guest
+        .run(&format!(
+            "echo hello | dd of=/dev/{name} bs=1M seek=500 conv=notrunc 2>/dev/null; sync"
+        ))
+        .await;
+    guest
+        .run(&format!("echo 1 > /sys/block/{name}/device/delete"))
+        .await;
+    guest.modify(disk("Remove", 1, 5, None)).await.unwrap();
+    assert_eq!(file.metadata().unwrap().len() - empty, 1 << 20);
+    guest
+        .modify(disk("Add", 1, 5, Some((&growing, true))))
+        .await
+        .unwrap();
+    let name = guest.run("disk 1 5").await;
+    let read = format!("dd if=/dev/{name} bs=1M skip=500 count=1 2>/dev/null | head -c 5");
+    assert_eq!(guest.run(&read).await, "hello");
     guest.system.terminate().await.unwrap();
     assert_eq!(host.leftovers(), Vec::<String>::new());
 }

@@ -7,7 +7,9 @@ use compute::{ComputeService, wait_for_exit};
 use hcs::{ExitType, HResult};
 use serde_json::json;
 
-use crate::host::{FOREVER, Host, disk, document, leftovers, loops, run, seal, wait_for_no_loops};
+use crate::host::{
+    FOREVER, Host, disk, document, growing, leftovers, loops, run, seal, storage_daemons, wait_for_no_loops,
+};
 
 #[tokio::test]
 async fn a_disk_appears_at_its_slot_without_the_footer_and_goes_again() {
@@ -56,6 +58,86 @@ async fn a_writable_disk_writes_to_the_image_and_leaves_the_footer_alone() {
     assert_eq!(&after[8192..], &before[8192..]);
     drop(device);
     system.terminate().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_disk_that_grows_has_its_full_size_and_keeps_what_was_written() {
+    let host = Host::new(FOREVER);
+    let image = growing(host.directory.path(), "scratch.vhdx", 1 << 30);
+    let empty = fs::metadata(&image).unwrap().len();
+    let system = host.start("growing").await;
+    let node = host.run_dir().join("growing/devices/0/0");
+    let (device, path) = (node.to_str().unwrap(), host.directory.path().join("mounted"));
+    fs::create_dir(&path).unwrap();
+    let mounted = path.to_str().unwrap();
+    for round in 0..2 {
+        system
+            .modify(&disk("Add", 0, 0, Some((&image, false))))
+            .await
+            .unwrap();
+        let mut size = File::open(&node).unwrap();
+        assert_eq!(
+            std::io::Seek::seek(&mut size, std::io::SeekFrom::End(0)).unwrap(),
+            1 << 30
+        );
+        run("mount", &[device, mounted]);
+        match round {
+            0 => fs::write(path.join("file"), vec![b'z'; 20 << 20]).unwrap(),
+            _ => {
+                let found = fs::read(path.join("file")).unwrap();
+                let wrong = found.iter().filter(|byte| **byte != b'z').count();
+                assert_eq!((found.len(), wrong), (20 << 20, 0));
+            }
+        }
+        // Whoever makes a namespace at this moment has the mount too, and keeps what was not written yet.
+        run("sync", &["-f", mounted]);
+        run("umount", &[mounted]);
+        run("e2fsck", &["-fn", device]);
+        let again = system
+            .modify(&disk("Add", 1, 0, Some((&image, false))))
+            .await
+            .unwrap_err();
+        assert_eq!(again.hresult, HResult::SHARING_VIOLATION);
+        drop(size);
+        system.modify(&disk("Remove", 0, 0, None)).await.unwrap();
+        assert_eq!(storage_daemons(host.directory.path()), Vec::<String>::new());
+    }
+    let grown = fs::metadata(&image).unwrap().len() - empty;
+    assert!((20 << 20..60 << 20).contains(&grown), "{grown}");
+    run("qemu-img", &["check", "-q", image.to_str().unwrap()]);
+
+    // One that is attached when its machine is killed.
+    system
+        .modify(&disk("Add", 0, 0, Some((&image, false))))
+        .await
+        .unwrap();
+    system.terminate().await.unwrap();
+    assert!(wait_for_no_loops(host.directory.path()));
+    assert_eq!(host.leftovers(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_damaged_disk_that_grows_is_refused_and_leaves_nothing() {
+    let host = Host::new(FOREVER);
+    let image = growing(host.directory.path(), "damaged.vhdx", 64 << 20);
+    let system = host.start("damaged").await;
+    let file = File::options().write(true).open(&image).unwrap();
+    // Where each block is: this one beyond the end of the file. Only who reads the whole table can tell.
+    std::os::unix::fs::FileExt::write_all_at(&file, &(u64::MAX << 20 | 6).to_le_bytes(), 3 << 20).unwrap();
+    let error = system
+        .modify(&disk("Add", 0, 0, Some((&image, false))))
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("damaged.vhdx"), "{error}");
+    assert!(error.to_string().contains("qemu-storage-daemon ended"), "{error}");
+    file.set_len(100_000).unwrap();
+    let error = system
+        .modify(&disk("Add", 0, 0, Some((&image, false))))
+        .await
+        .unwrap_err();
+    assert_eq!(error.hresult, HResult::from_win32(1392));
+    system.terminate().await.unwrap();
+    assert_eq!(host.leftovers(), Vec::<String>::new());
 }
 
 #[tokio::test]

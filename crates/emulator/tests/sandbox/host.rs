@@ -88,7 +88,7 @@ impl Host {
         image(self.directory.path(), name, size, fill)
     }
 
-    /// What of this host is left: loop devices, mounts, files of the run directory.
+    /// What of this host is left: loop devices, mounts, programs, files of the run directory.
     pub(crate) fn leftovers(&self) -> Vec<String> {
         leftovers(self.directory.path())
     }
@@ -101,6 +101,14 @@ pub(crate) fn image(directory: &Path, name: &str, size: u64, fill: u8) -> PathBu
     file.write_all_at(&vec![fill; usize::try_from(size).unwrap()], 0)
         .unwrap();
     seal(&file, size);
+    path
+}
+
+/// An empty ext4 disk that grows, of `size` bytes.
+pub(crate) fn growing(directory: &Path, name: &str, size: u64) -> PathBuf {
+    let path = directory.join(name);
+    let file = fs::File::create(&path).unwrap();
+    layer::write_empty_growing_scratch(&file, size, [7; 16]).unwrap();
     path
 }
 
@@ -133,6 +141,7 @@ pub(crate) fn leftovers(directory: &Path) -> Vec<String> {
             .filter(|line| line.contains(place))
             .map(|line| format!("mount {line}")),
     );
+    left.extend(storage_daemons(directory));
     if let Ok(entries) = fs::read_dir(directory.join("run")) {
         left.extend(
             entries
@@ -141,6 +150,16 @@ pub(crate) fn leftovers(directory: &Path) -> Vec<String> {
         );
     }
     left
+}
+
+/// The programs that show disks of images in a directory.
+pub(crate) fn storage_daemons(directory: &Path) -> Vec<String> {
+    let place = directory.to_str().unwrap();
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .filter_map(|process| fs::read_to_string(process.path().join("cmdline")).ok())
+        .filter(|line| line.starts_with("qemu-storage-daemon") && line.contains(place))
+        .collect()
 }
 
 /// Images in a directory that loop devices are bound to.

@@ -28,7 +28,7 @@ mod superblock;
 pub(crate) mod tree;
 
 pub(crate) use resolve::PathError;
-pub use scratch::{write_empty_scratch, write_empty_scratch_with_id};
+pub use scratch::{write_empty_growing_scratch, write_empty_scratch, write_empty_scratch_with_id};
 
 /// Bytes per block.
 pub(crate) const BLOCK: usize = 4096;

@@ -19,6 +19,7 @@ use super::{
     BLOCK, BLOCK_BYTES, DESCRIPTORS_PER_BLOCK, FIRST_INODE, GROUP_BLOCKS, INODE, INODE_BYTES, ROOT_INODE,
     extents, low32,
 };
+use crate::vhdx::{self, Piece};
 use crate::{LayerError, vhd};
 
 /// Smallest and largest disk.
@@ -49,6 +50,36 @@ pub fn write_empty_scratch(out: &File, size_bytes: u64) -> Result<(), LayerError
 
 /// The same with an identity of its own, from which every byte follows.
 pub fn write_empty_scratch_with_id(out: &File, size_bytes: u64, id: [u8; 16]) -> Result<(), LayerError> {
+    let (disk, pieces) = empty(size_bytes, id)?;
+    out.set_len(0).map_err(LayerError::write)?;
+    out.set_len(disk + vhd::FOOTER as u64)
+        .map_err(LayerError::write)?;
+    let mut file = out;
+    let mut write = |offset: u64, bytes: &[u8]| {
+        file.seek(SeekFrom::Start(offset))
+            .and_then(|_| file.write_all(bytes))
+            .map_err(LayerError::write)
+    };
+    for piece in &pieces {
+        write(piece.offset, &piece.bytes)?;
+    }
+    write(disk, &vhd::footer(disk, id))
+}
+
+/// Writes the same disk as a VHDX, which takes what is in it and grows, whatever the file system of the host can do.
+///
+/// The identity is the disk's, and should be nobody else's; that of the file system is the one of all scratches.
+pub fn write_empty_growing_scratch(
+    out: &File,
+    size_bytes: u64,
+    identity: [u8; 16],
+) -> Result<(), LayerError> {
+    let (disk, pieces) = empty(size_bytes, ID)?;
+    vhdx::write(out, disk, identity, &pieces)
+}
+
+/// The size of the disk, in whole blocks, and what an empty file system has on it.
+fn empty(size_bytes: u64, id: [u8; 16]) -> Result<(u64, Vec<Piece>), LayerError> {
     if !(MINIMUM..=MAXIMUM).contains(&size_bytes) {
         return Err(LayerError::DiskSize {
             size: size_bytes,
@@ -58,33 +89,29 @@ pub fn write_empty_scratch_with_id(out: &File, size_bytes: u64, id: [u8; 16]) ->
     }
     let disk = size_bytes - size_bytes % BLOCK_BYTES;
     let layout = Layout::new(u32::try_from(disk / BLOCK_BYTES).expect("the maximum fits"));
-    out.set_len(0).map_err(LayerError::write)?;
-    out.set_len(disk + vhd::FOOTER as u64)
-        .map_err(LayerError::write)?;
-    let mut disk_file = out;
-    let mut write = |offset: u64, bytes: &[u8]| {
-        disk_file
-            .seek(SeekFrom::Start(offset))
-            .and_then(|_| disk_file.write_all(bytes))
-            .map_err(LayerError::write)
+    let mut pieces = Vec::new();
+    let mut put = |block: u32, bytes: Vec<u8>| {
+        pieces.push(Piece {
+            offset: u64::from(block) * BLOCK_BYTES,
+            bytes,
+        });
     };
-    let at = |block: u32| u64::from(block) * BLOCK_BYTES;
     let mut descriptors = Vec::with_capacity(idx(layout.groups));
     for group in 0..layout.groups {
         let (descriptor, bitmap) = layout.group(group);
         if let Some(bitmap) = bitmap {
-            write(at(descriptor.block_bitmap), &bitmap)?;
+            put(descriptor.block_bitmap, bitmap.to_vec());
         }
         descriptors.push(descriptor);
     }
     let used = FIRST_INODE - 1;
     let mut bitmap = [0xff; BLOCK];
     clear_bits(&mut bitmap, used, layout.inodes_per_group);
-    write(at(descriptors[0].inode_bitmap), &bitmap)?;
-    write(at(descriptors[0].inode_table), &root_inode(layout.root))?;
-    write(at(layout.root), &root_directory())?;
-    write(0, &layout.front(&descriptors, id))?;
-    write(disk, &vhd::footer(disk, id))
+    put(descriptors[0].inode_bitmap, bitmap.to_vec());
+    put(descriptors[0].inode_table, root_inode(layout.root));
+    put(layout.root, root_directory().to_vec());
+    put(0, layout.front(&descriptors, id));
+    Ok((disk, pieces))
 }
 
 /// Where everything is.

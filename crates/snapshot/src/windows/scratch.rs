@@ -86,7 +86,7 @@ impl Scratches {
         Ok(Scratch {
             id: id.to_owned(),
             path: self.path(id),
-            size_bytes,
+            size_bytes: Some(size_bytes),
             allocated_bytes: 0,
         })
     }
@@ -112,7 +112,7 @@ impl Scratches {
         Ok(Some(Scratch {
             id: id.to_owned(),
             path,
-            size_bytes: record.size_bytes,
+            size_bytes: Some(record.size_bytes),
             allocated_bytes,
         }))
     }

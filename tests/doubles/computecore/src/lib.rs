@@ -32,6 +32,7 @@
 
 mod access;
 mod calls;
+mod disks;
 mod events;
 mod figures;
 mod heap;

@@ -3,6 +3,7 @@
 mod machine;
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
@@ -18,6 +19,7 @@ use windows_sys::Win32::System::HostComputeSystem::{HcsEventServiceDisconnect, H
 use windows_sys::Win32::System::JobObjects::{CreateJobObjectW, TerminateJobObject};
 
 use crate::access;
+use crate::disks;
 use crate::events::Listener;
 use crate::figures::{self, Figures};
 use crate::machines::Remote;
@@ -52,6 +54,8 @@ pub(crate) struct System {
     pub(crate) process_handles: Mutex<Vec<Arc<ProcessHandle>>>,
     pub(crate) processes: Mutex<BTreeMap<u32, Arc<Process>>>,
     resources: Mutex<BTreeMap<String, ModifySettingRequest>>,
+    /// Images of the disks among them, open as Windows has them.
+    images: Mutex<BTreeMap<String, File>>,
     figures: Figures,
     pub(crate) job: OwnedHandle,
     /// The files of a container.
@@ -121,6 +125,7 @@ impl System {
             process_handles: Mutex::default(),
             processes: Mutex::default(),
             resources: Mutex::default(),
+            images: Mutex::default(),
             figures: Figures::default(),
             job,
             volume,
@@ -181,6 +186,7 @@ impl System {
         if let Some(remote) = self.remote.get() {
             remote.hang_up();
         }
+        self.images.lock().unwrap().clear();
         *self.exit.lock().unwrap() = Some(exit_type);
         *self.ended.lock().unwrap() = true;
         self.end.notify_all();
@@ -293,11 +299,13 @@ impl System {
         }
         let mut key = resource.to_string();
         let settings = request.settings.clone().unwrap_or_default();
+        let mut image = None;
         match &resource {
             Resource::Plan9Shares => key = format!("{key}/{}", Plan9Share::from_value(&settings)?.name),
             Resource::ScsiAttachment { .. } if kind == RequestType::Add => {
                 let disk = Attachment::from_value(&settings)?;
                 access::check(&self.id, &disk.path)?;
+                image = Some(disks::open(&disk)?);
             }
             Resource::ContainerMemory if settings.as_u64().is_none() => {
                 return Err(HResult::INVALID_JSON.into());
@@ -312,6 +320,14 @@ impl System {
         };
         if let Some(remote) = self.remote.get().filter(|_| possible) {
             remote.modify(&request, &resource)?;
+        }
+        if possible {
+            let mut images = self.images.lock().unwrap();
+            match image {
+                Some(image) => drop(images.insert(key.clone(), image)),
+                None if kind == RequestType::Remove => drop(images.remove(&key)),
+                None => {}
+            }
         }
         let done = match kind {
             RequestType::Add => !resources.contains_key(&key) && resources.insert(key, request).is_none(),

@@ -11,7 +11,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::process::Command;
 
-use layer::{ConvertOptions, tar_to_vhd, write_empty_scratch};
+use layer::{ConvertOptions, tar_to_vhd, vhdx_size, write_empty_growing_scratch, write_empty_scratch};
 use tempfile::NamedTempFile;
 
 use crate::kit::archive::{Archive, Header, seal};

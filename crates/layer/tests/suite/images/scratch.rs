@@ -41,6 +41,39 @@ fn scratch_disks_of_all_sizes_are_sound_and_small() {
 }
 
 #[test]
+fn a_growing_scratch_disk_is_the_same_disk_in_a_small_file() {
+    for size in [1u64 << 20, 5_000_000, (128 << 20) + 4096, 20 << 30] {
+        let growing = NamedTempFile::new().unwrap();
+        write_empty_growing_scratch(growing.as_file(), size, [9; 16]).unwrap();
+        let whole = size - size % 4096;
+        assert_eq!(vhdx_size(growing.as_file()).unwrap(), Ok(whole));
+        // The tables of the format, and a block for each 2 GiB and the start.
+        let length = growing.as_file().metadata().unwrap().len();
+        assert!(length <= (6 + size.div_ceil(2 << 30)) << 20, "{size}: {length}");
+        qemu_img(&["check", "-q", "-f", "vhdx"], &[growing.path()]);
+        let raw = NamedTempFile::new().unwrap();
+        qemu_img(
+            &["convert", "-f", "vhdx", "-O", "raw"],
+            &[growing.path(), raw.path()],
+        );
+        check(raw.path());
+        let fixed = scratch(size);
+        fixed.as_file().set_len(whole).unwrap();
+        qemu_img(&["compare", "-q", "-f", "raw"], &[raw.path(), fixed.path()]);
+    }
+}
+
+fn qemu_img(arguments: &[&str], files: &[&Path]) {
+    let output = Command::new("qemu-img")
+        .args(arguments)
+        .args(files)
+        .output()
+        .expect("qemu-img is installed");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?} {files:?}: {said}");
+}
+
+#[test]
 fn a_scratch_disk_can_be_filled() {
     let disk = scratch(64 << 20);
     {
