@@ -21,6 +21,7 @@ mod changes;
 mod config;
 mod failure;
 mod handle;
+mod image;
 mod kernel;
 mod launcher;
 mod machine;

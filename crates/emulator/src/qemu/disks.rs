@@ -1,29 +1,21 @@
 //! The disks of a machine: images on its SCSI controllers, added and removed while it runs.
 //!
-//! An image is opened, checked and locked here, and QEMU gets the open file. So QEMU needs no right to the path, and a disk in
-//! use cannot be attached for writing elsewhere, by any process, until QEMU has let go of it: the lock belongs to
-//! the open file. The guest sees the disk inside a fixed VHD without the footer; one that grows, QEMU reads itself.
+//! An image is opened, checked and locked here, and QEMU gets the open file. So QEMU needs no right to the path, and the image is locked
+//! until QEMU has let go of it. The guest sees the disk inside a fixed VHD without the footer; one that grows, QEMU reads itself.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io;
+use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use hcs::{Attachment, HResult};
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
 use serde_json::json;
 
 use super::qmp::{Qmp, QmpError};
 use crate::backend::Slot;
 use crate::failure::{ALREADY_EXISTS, Failure};
-use crate::patience::look_until;
+use crate::image::Image;
 use crate::vhd::{self, Format, Inside};
-
-/// How long the last user of an image may take to leave.
-const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The disks of one machine.
 #[derive(Default)]
@@ -45,47 +37,6 @@ struct Names {
     device: String,
     node: String,
     set: u32,
-}
-
-/// An image that is open, checked and locked.
-pub(super) struct Image {
-    pub(super) file: File,
-    pub(super) inside: Inside,
-}
-
-impl Image {
-    pub(super) fn open(path: &Path, read_only: bool) -> Result<Self, Failure> {
-        let cannot_open = |error| Failure::io(format!("cannot open disk {}", path.display()), error);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(!read_only)
-            .open(path)
-            .map_err(cannot_open)?;
-        if !file.metadata().map_err(cannot_open)?.is_file() {
-            return Err(Failure::invalid(format!(
-                "disk {} is not a regular file",
-                path.display()
-            )));
-        }
-        let inside = vhd::inspect(&file, path)?;
-        let operation = match read_only {
-            true => FlockOperation::NonBlockingLockShared,
-            false => FlockOperation::NonBlockingLockExclusive,
-        };
-        let locked = look_until(LOCK_PATIENCE, || match flock(&file, operation) {
-            Ok(()) => Ok(true),
-            Err(Errno::WOULDBLOCK) => Ok(false),
-            Err(errno) => Err(errno.into()),
-        });
-        locked.map_err(|error| match error.kind() {
-            io::ErrorKind::TimedOut => Failure::new(
-                HResult::SHARING_VIOLATION,
-                format!("disk {} is attached elsewhere", path.display()),
-            ),
-            _ => Failure::io(format!("cannot lock disk {}", path.display()), error),
-        })?;
-        Ok(Self { file, inside })
-    }
 }
 
 impl Disks {

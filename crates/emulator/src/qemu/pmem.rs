@@ -14,9 +14,10 @@ use hcs::{HResult, VirtualPMemDevice};
 use serde_json::json;
 
 use super::command::pmem_place;
-use super::disks::{Image, refused};
+use super::disks::refused;
 use super::qmp::{Qmp, QmpError};
 use crate::failure::{ALREADY_EXISTS, Failure};
+use crate::image::Image;
 use crate::vhd::Format;
 
 /// What devices are made of.

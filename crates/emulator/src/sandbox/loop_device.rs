@@ -4,9 +4,7 @@
 //! the identity of the file; the kernel then shares its page cache and super block between all containers.
 //!
 //! A device lives as long as somebody has it open: we while it is attached, the guest while it is mounted. The kernel clears it
-//! with the last close, also when this process is killed, so nothing has to be undone. The image is locked (shared for reading,
-//! exclusive for writing) through the very file description that the device holds, so a disk in use cannot be
-//! attached for writing elsewhere, by any process, until the last user is gone.
+//! with the last close, also when this process is killed, so nothing has to be undone. It holds the very file that locks the image.
 //!
 //! A disk that grows is exported as a file first (`growing`), which has the device behind it.
 //!
@@ -18,17 +16,15 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
 
-use hcs::HResult;
-use rustix::fs::{CWD, FileType, FlockOperation, Mode, flock, makedev, mknodat};
+use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use rustix::io::Errno;
 
 use crate::failure::Failure;
+use crate::image::Image;
 use crate::kernel;
-use crate::patience::look_until;
 use crate::sandbox::growing::Export;
-use crate::vhd::{self, Format};
+use crate::vhd::Format;
 
 /// Major number of loop devices (`Documentation/admin-guide/devices.txt`).
 const LOOP_MAJOR: u32 = 7;
@@ -36,8 +32,6 @@ const LOOP_MAJOR: u32 = 7;
 const CONTROL: (u32, u32) = (10, 237);
 /// How often another user may snatch the free device from us before we give up.
 const TRIES: u32 = 128;
-/// How long the last user of an image may take to leave.
-const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Identity of an image file; stable while the file is open.
 type FileId = (u64, u64);
@@ -79,22 +73,10 @@ impl LoopDevices {
         read_only: bool,
         nodes: &Path,
     ) -> Result<Arc<LoopDevice>, Failure> {
+        let Image { file, inside } = Image::open(image, read_only)?;
         let cannot_open = |error| Failure::io(format!("cannot open disk {}", image.display()), error);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(!read_only)
-            .open(image)
-            .map_err(cannot_open)?;
         let metadata = file.metadata().map_err(cannot_open)?;
-        if !metadata.is_file() {
-            return Err(Failure::invalid(format!(
-                "disk {} is not a regular file",
-                image.display()
-            )));
-        }
-        let inside = vhd::inspect(&file, image)?;
-        let size = inside.size;
-        let id = (metadata.dev(), metadata.ino());
+        let (id, size) = ((metadata.dev(), metadata.ino()), inside.size);
 
         // Held while binding, so that two attachments of one image do not make two devices.
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
@@ -102,23 +84,6 @@ impl LoopDevices {
         if read_only && let Some(device) = shared.get(&id).and_then(Weak::upgrade) {
             return Ok(device);
         }
-        let operation = match read_only {
-            true => FlockOperation::NonBlockingLockShared,
-            false => FlockOperation::NonBlockingLockExclusive,
-        };
-        // The last user may be on its way out: a guest's mount that is being torn down, a process between fork and exec.
-        let locked = look_until(PATIENCE, || match flock(&file, operation) {
-            Ok(()) => Ok(true),
-            Err(Errno::WOULDBLOCK) => Ok(false),
-            Err(errno) => Err(errno.into()),
-        });
-        locked.map_err(|error| match error.kind() {
-            io::ErrorKind::TimedOut => Failure::new(
-                HResult::SHARING_VIOLATION,
-                format!("disk {} is attached elsewhere", image.display()),
-            ),
-            _ => Failure::io(format!("cannot lock disk {}", image.display()), error),
-        })?;
         let (backing, export) = match inside.format {
             Format::Fixed => (file, None),
             Format::Growing => {
