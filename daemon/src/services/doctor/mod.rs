@@ -9,6 +9,8 @@ mod files;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(windows)]
+mod ports;
+#[cfg(windows)]
 mod windows;
 
 use api::message::{DoctorReport, Finding, FindingState};
@@ -40,6 +42,8 @@ pub(super) async fn examine(house: &House, fix: bool) -> DoctorReport {
             "report this: a check broke off",
         )],
     };
+    #[cfg(windows)]
+    findings.push(ports::finding(&house.engine).await);
     findings.extend(registries(house).await);
     findings.push(garbage(house, fix).await);
     DoctorReport { findings }

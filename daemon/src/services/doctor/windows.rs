@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use api::message::Finding;
-use win32::service::{ServiceAccess, ServiceManager};
+use win32::service::{ServiceAccess, ServiceManager, ServiceState};
 
 use super::{ok, problem, warning};
 use crate::settings::Settings;
@@ -13,10 +13,17 @@ const OLDEST: u32 = 17763;
 /// Services of the container platform, and what they are for.
 const SERVICES: [(&str, &str); 2] = [("vmcompute", "compute systems"), ("hns", "networks")];
 
-pub(super) fn findings(_: &Settings) -> Vec<Finding> {
+/// Paths that Microsoft Defender leaves alone, by an administrator and by policy.
+const EXCLUSIONS: [&str; 2] = [
+    r"SOFTWARE\Microsoft\Windows Defender\Exclusions\Paths",
+    r"SOFTWARE\Policies\Microsoft\Windows Defender\Exclusions\Paths",
+];
+
+pub(super) fn findings(settings: &Settings) -> Vec<Finding> {
     let mut findings = vec![version(), privileges()];
     findings.extend(win32::hcs_presence().iter().map(library));
     findings.extend(SERVICES.map(|(name, purpose)| service(name, purpose)));
+    findings.push(antivirus(&settings.root));
     findings
 }
 
@@ -60,16 +67,72 @@ fn library(part: &win32::Presence) -> Finding {
     }
 }
 
+/// The state of a service, `None` where there is none.
+fn state(name: &str) -> std::io::Result<Option<ServiceState>> {
+    let service = ServiceManager::connect(false)?.open(name, ServiceAccess::Look)?;
+    let status = service.map(|service| service.status()).transpose()?;
+    Ok(status.map(|status| status.state))
+}
+
 fn service(name: &'static str, purpose: &str) -> Finding {
     let check = format!("service {name}");
     let advice = "switch the Windows feature Containers on, and restart Windows";
-    let state = ServiceManager::connect(false).and_then(|manager| {
-        let service = manager.open(name, ServiceAccess::Look)?;
-        service.map(|service| service.status()).transpose()
-    });
-    match state {
-        Ok(Some(status)) => ok(&check, &format!("{}, for {purpose}", status.state.word())),
+    match state(name) {
+        Ok(Some(state)) => ok(&check, &format!("{}, for {purpose}", state.word())),
         Ok(None) => warning(&check, &format!("not there; it is for {purpose}"), advice),
         Err(error) => warning(&check, &error.to_string(), advice),
+    }
+}
+
+/// Whether each file that is unpacked is scanned first. Other scanners than Microsoft's are not known.
+fn antivirus(root: &Path) -> Finding {
+    const CHECK: &str = "Microsoft Defender";
+    match state("WinDefend") {
+        Ok(Some(ServiceState::Running)) if is_excluded(&EXCLUSIONS, root) => {
+            ok(CHECK, "leaves the store alone")
+        }
+        Ok(Some(ServiceState::Running)) => warning(
+            CHECK,
+            &format!("scans what is written to {}", root.display()),
+            &format!(
+                "pulls are slower and files may be busy; if your rules allow it: Add-MpPreference -ExclusionPath '{}'",
+                root.display()
+            ),
+        ),
+        Ok(_) => ok(CHECK, "does not run"),
+        Err(error) => warning(
+            CHECK,
+            &error.to_string(),
+            "it is not known whether the store is scanned",
+        ),
+    }
+}
+
+/// Whether the folder, or one that it is in, is named as an exclusion. Variables and patterns in exclusions are not looked at.
+fn is_excluded(keys: &[&str], folder: &Path) -> bool {
+    let mut names = folder.ancestors().filter_map(Path::to_str);
+    // The value's name is the path, its number means nothing.
+    names.any(|name| keys.iter().any(|key| win32::registry::number(key, name).is_ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_excluded_by_name_or_by_one_above_it() {
+        const KEYS: [&str; 2] = [
+            r"Software\ctr-like-test-none",
+            r"Software\ctr-like-test-exclusions",
+        ];
+        let folder = Path::new(r"C:\ctr-like-test\excluded\root");
+        assert!(!is_excluded(&KEYS, folder));
+        let key = win32::registry::Key::create(KEYS[1], true).unwrap();
+        key.set(r"C:\ctr-like-test\EXCLUDED", 4, &0_u32.to_le_bytes())
+            .unwrap();
+        assert!(is_excluded(&KEYS, folder));
+        assert!(!is_excluded(&KEYS, Path::new(r"C:\ctr-like-test\other")));
+        win32::registry::delete(KEYS[1]).unwrap();
+        assert!(!is_excluded(&KEYS, folder));
     }
 }
