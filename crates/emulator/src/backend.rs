@@ -60,14 +60,10 @@ pub(crate) trait Backend: Send {
     fn detach_pmem(&mut self, number: u32) -> Result<(), Failure>;
 
     /// Connects a network adapter to the endpoint it names.
-    fn attach_adapter(&mut self, _id: &str, _adapter: &NetworkAdapter) -> Result<(), Failure> {
-        Err(no_adapters())
-    }
+    fn attach_adapter(&mut self, id: &str, adapter: &NetworkAdapter) -> Result<(), Failure>;
 
     /// Takes a network adapter out.
-    fn detach_adapter(&mut self, _id: &str) -> Result<(), Failure> {
-        Err(no_adapters())
-    }
+    fn detach_adapter(&mut self, id: &str) -> Result<(), Failure>;
 
     /// Shares a directory, or some files of it.
     fn share(&mut self, share: &Plan9Share) -> Result<(), Failure>;
@@ -98,13 +94,6 @@ pub(crate) trait Backend: Send {
         port: u32,
         stopped: watch::Receiver<bool>,
     ) -> Result<Box<dyn GuestListener>, Failure>;
-}
-
-/// What a machine without a kernel of its own says.
-pub(crate) fn no_adapters() -> Failure {
-    Failure::unsupported(
-        "only a virtual machine with a kernel of its own has network adapters: run the container with --isolation hyperv",
-    )
 }
 
 /// A place for a disk.

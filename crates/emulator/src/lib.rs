@@ -22,6 +22,7 @@ mod config;
 mod failure;
 mod handle;
 mod image;
+mod interface;
 mod kernel;
 mod launcher;
 mod machine;

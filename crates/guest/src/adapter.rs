@@ -1,7 +1,7 @@
 //! A network adapter of a container: found in the machine, moved into the container's network namespace, configured there.
 //!
 //! The host adds the device to the machine and then names it to the agent ([`find`]). On VMBus a device is found by its GUID, on PCI,
-//! where there is none, by its address. A container that has just been made gets its adapters before its program starts
+//! where there is none, by its address, as in a sandbox, whose adapters are interfaces that the host has moved there. A container that has just been made gets its adapters before its program starts
 //! ([`connect`]). When the container's namespace ends, the kernel brings a device back into the machine.
 
 use std::fs;
@@ -76,16 +76,13 @@ struct Route {
     metric: u32,
 }
 
-/// Waits until the adapter is there; the name of its interface. A sandbox has none. Cancel-safe.
-pub(crate) async fn find(network: &Network) -> Result<Option<String>, AdapterError> {
-    if crate::link::sandboxed() {
-        return Ok(None);
-    }
+/// Waits until the adapter is there; the name of its interface. Cancel-safe.
+pub(crate) async fn find(network: &Network) -> Result<String, AdapterError> {
     let loaded = tokio::task::spawn_blocking(platform::network).await;
     loaded.map_err(|error| step(&network.id, "driver", io::Error::other(error)))??;
     let found = appear(|| look(Path::new(INTERFACES), Path::new(VMBUS), network)).await;
     let found = found.map_err(|source| step(&network.id, "look for the interface", source))?;
-    found.map(Some).ok_or_else(|| AdapterError::Absent {
+    found.ok_or_else(|| AdapterError::Absent {
         id: network.id.clone(),
         address: network.mac_address.clone(),
         after: APPEARS,

@@ -323,20 +323,40 @@ async fn names_resolve_and_the_loopback_answers() {
     let network = gcs::message::Network {
         namespace_id: "NS-1".into(),
         id: "A".into(),
+        mac_address: "02-15-5D-52-C0-07".into(),
         dns_server_list: "10.0.2.3".into(),
         dns_suffix: "corp.example".into(),
+        ip_configs: vec![gcs::message::IpConfig {
+            ip_address: "10.0.2.15".into(),
+            prefix_length: 24,
+        }],
         ..Default::default()
     };
+    // As the host's service moves an interface there.
+    let init = sandbox.init().to_string();
+    let moved = std::process::Command::new("nsenter")
+        .args(["-t", &init, "-n", "ip", "link", "add", "nic0"])
+        .args([
+            "address",
+            "02:15:5d:52:c0:07",
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "nic1",
+        ])
+        .status();
+    assert!(moved.unwrap().success());
     let request = gcs::message::ModifyRequest::add(gcs::message::Resource::Network(network));
     sandbox.bridge.modify(NULL_ID, &request).await.unwrap();
-    let script = "hostname; cat /etc/hostname; head -2 /etc/hosts; cat /etc/resolv.conf; ping -c 1 -W 5 127.0.0.1 >/dev/null && echo pong";
+    let script = "hostname; cat /etc/hostname; head -2 /etc/hosts; cat /etc/resolv.conf; ping -c 1 -W 5 127.0.0.1 >/dev/null && echo pong; \
+                  ip -o -4 addr show eth0 | awk '{ print $4 }'";
     let output = sandbox
         .run_with(&["sh", "-c", script], b"", |specification| {
             specification["windows"]["network"]["networkNamespace"] = json!("ns-1");
         })
         .await;
-    let expected =
-        "box\nbox\n127.0.0.1 localhost\n127.0.0.1 box\nsearch corp.example\nnameserver 10.0.2.3\npong\n";
+    let expected = "box\nbox\n127.0.0.1 localhost\n127.0.0.1 box\nsearch corp.example\nnameserver 10.0.2.3\npong\n10.0.2.15/24\n";
     assert_eq!(output, out(0, expected));
 }
 

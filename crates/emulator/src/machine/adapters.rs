@@ -17,17 +17,20 @@ pub(crate) fn check_adapter(adapter: &NetworkAdapter) -> Result<(), Failure> {
     adapter_address(&adapter.mac_address).map(drop)
 }
 
-/// The address of a document, `00-15-5D-52-C0-00`, as Linux writes it.
-pub(crate) fn adapter_address(text: &str) -> Result<String, Failure> {
-    let bytes: Vec<&str> = text.split(['-', ':']).collect();
-    let valid = |byte: &&str| byte.len() == 2 && byte.bytes().all(|digit| digit.is_ascii_hexdigit());
-    let first = bytes.first().and_then(|byte| u8::from_str_radix(byte, 16).ok());
-    if bytes.len() != 6 || !bytes.iter().all(valid) || first.is_none_or(|byte| byte & 1 != 0) {
-        return Err(Failure::invalid(format!(
+/// The address of a document, `00-15-5D-52-C0-00`.
+pub(crate) fn adapter_address(text: &str) -> Result<[u8; 6], Failure> {
+    let byte = |text: &str| match text.len() {
+        2 if !text.starts_with('+') => u8::from_str_radix(text, 16).ok(),
+        _ => None,
+    };
+    let bytes: Option<Vec<u8>> = text.split(['-', ':']).map(byte).collect();
+    let address = bytes.and_then(|bytes| <[u8; 6]>::try_from(bytes).ok());
+    // An odd first byte is the address of a group.
+    address.filter(|address| address[0] & 1 == 0).ok_or_else(|| {
+        Failure::invalid(format!(
             "NetworkAdapter.MacAddress {text:?} is not the address of an adapter, such as 00-15-5D-52-C0-00"
-        )));
-    }
-    Ok(bytes.join(":").to_lowercase())
+        ))
+    })
 }
 
 #[cfg(test)]
@@ -40,17 +43,18 @@ mod tests {
     fn addresses_are_those_of_one_adapter() {
         assert_eq!(
             adapter_address("00-15-5D-52-C0-0a").ok().unwrap(),
-            "00:15:5d:52:c0:0a"
+            [0x00, 0x15, 0x5d, 0x52, 0xc0, 0x0a]
         );
         assert_eq!(
             adapter_address("02:00:00:00:00:01").ok().unwrap(),
-            "02:00:00:00:00:01"
+            [2, 0, 0, 0, 0, 1]
         );
         for wrong in [
             "",
             "00-15-5D-52-C0",
             "00-15-5D-52-C0-00-01",
             "0g-15-5D-52-C0-00",
+            "+2-15-5D-52-C0-00",
             "1-2-3-4-5-6",
             "01-00-5E-00-00-01",
         ] {

@@ -7,7 +7,6 @@
 //! Adapters are behind the bridge, in front of persistent memory. The guest finds them by their address.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use hcs::{HResult, NetworkAdapter};
@@ -16,14 +15,10 @@ use serde_json::json;
 use super::disks::refused;
 use super::qmp::{Qmp, QmpError};
 use crate::failure::{ALREADY_EXISTS, Failure};
-use crate::machine;
+use crate::{interface, machine};
 
 /// Slots of the bridge for adapters: what is left in front of persistent memory, which begins at 0x10.
 const SLOTS: std::ops::Range<u32> = 1..0x10;
-/// Interfaces of the host.
-const INTERFACES: &str = "/sys/class/net";
-/// `HCN_E_ENDPOINT_NOT_FOUND`.
-const ENDPOINT_NOT_FOUND: HResult = HResult::from_bits(0x803B_0002);
 
 /// The adapters of one machine.
 #[derive(Default)]
@@ -57,7 +52,8 @@ impl Adapters {
                 ))
             })?;
         let address = machine::adapter_address(&adapter.mac_address)?;
-        let interface = interface(Path::new(INTERFACES), &adapter.endpoint_id)?;
+        let address = address.map(|byte| format!("{byte:02x}")).join(":");
+        let interface = tap(Path::new(interface::INTERFACES), &adapter.endpoint_id)?;
         plug(qmp, slot, &interface, &address).map_err(|error| {
             refused(
                 &format!("cannot connect network adapter {id} to {interface}"),
@@ -85,27 +81,14 @@ impl Adapters {
 }
 
 /// The tap interface of an endpoint.
-fn interface(interfaces: &Path, endpoint: &str) -> Result<String, Failure> {
-    let failed = |error| Failure::io("cannot list the network interfaces of the host", error);
-    for entry in fs::read_dir(interfaces).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        // One that goes at this moment is not it.
-        let alias = fs::read_to_string(entry.path().join("ifalias")).unwrap_or_default();
-        if !alias.trim_end().eq_ignore_ascii_case(endpoint) {
-            continue;
-        }
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !entry.path().join("tun_flags").exists() {
-            return Err(Failure::invalid(format!(
-                "interface {name} of network endpoint {endpoint} is no tap interface: a virtual machine needs one"
-            )));
-        }
-        return Ok(name);
+fn tap(interfaces: &Path, endpoint: &str) -> Result<String, Failure> {
+    let name = interface::of_endpoint(interfaces, endpoint)?;
+    if !interfaces.join(&name).join("tun_flags").exists() {
+        return Err(Failure::invalid(format!(
+            "interface {name} of network endpoint {endpoint} is no tap interface: a virtual machine needs one"
+        )));
     }
-    Err(Failure::new(
-        ENDPOINT_NOT_FOUND,
-        format!("no network interface of this host has the endpoint {endpoint} as its alias"),
-    ))
+    Ok(name)
 }
 
 fn name(slot: u32) -> String {
@@ -146,26 +129,22 @@ fn unplug(qmp: &mut Qmp, slot: u32) -> Result<(), QmpError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
-    fn an_endpoint_is_found_by_the_alias_of_its_interface() {
+    fn the_interface_of_a_machine_is_a_tap() {
         let interfaces = tempfile::tempdir().unwrap();
-        for (name, alias, tap) in [
-            ("eth0", "", false),
-            ("tap7", "ABC-1\n", true),
-            ("veth0", "abc-2\n", false),
-        ] {
+        for (name, alias) in [("tap7", "ABC-1\n"), ("veth0", "abc-2\n")] {
             let place = interfaces.path().join(name);
             fs::create_dir(&place).unwrap();
             fs::write(place.join("ifalias"), alias).unwrap();
-            if tap {
-                fs::write(place.join("tun_flags"), "0x1002\n").unwrap();
-            }
         }
-        assert_eq!(interface(interfaces.path(), "abc-1").ok().unwrap(), "tap7");
-        let code = |endpoint: &str| interface(interfaces.path(), endpoint).err().unwrap().code;
+        fs::write(interfaces.path().join("tap7/tun_flags"), "0x1002\n").unwrap();
+        assert_eq!(tap(interfaces.path(), "abc-1").ok().unwrap(), "tap7");
+        let code = |endpoint: &str| tap(interfaces.path(), endpoint).err().unwrap().code;
         assert_eq!(code("abc-2"), HResult::E_INVALIDARG);
-        assert_eq!(code("abc-3"), ENDPOINT_NOT_FOUND);
+        assert_eq!(code("abc-3"), interface::ENDPOINT_NOT_FOUND);
     }
 }

@@ -10,6 +10,7 @@
 //!
 //! A sandbox cannot be saved: there is no machine state, only processes of the host.
 
+mod adapters;
 mod disks;
 mod growing;
 mod loop_device;
@@ -21,18 +22,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use compute::GuestListener;
-use hcs::{Attachment, Plan9Share, SaveOptions, VirtualPMemDevice};
+use hcs::{Attachment, NetworkAdapter, Plan9Share, SaveOptions, VirtualPMemDevice};
 use serde::Serialize;
 use tokio::sync::watch;
 
 pub(crate) use self::loop_device::LoopDevices;
-use crate::backend::{Backend, OnEnd, Slot, no_adapters};
+use crate::backend::{Backend, OnEnd, Slot};
 use crate::cgroup::{Cgroup, Limits};
 use crate::cgroup::{ProcessUsage, Usage};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::launcher::Launcher;
 use crate::machine::{FULL_LIMIT, MachineSpec, Processors};
+use crate::sandbox::adapters::Adapters;
 use crate::sandbox::disks::Disks;
 use crate::sandbox::mounts::Mounted;
 use crate::sandbox::shares::Shares;
@@ -64,6 +66,7 @@ pub(crate) struct Sandbox {
     spec: MachineSpec,
     /// Processors and memory as they are now.
     limits: (u64, Processors),
+    adapters: Adapters,
     launcher: Option<Launcher>,
     // In the order in which they have to go.
     cgroup: Option<Cgroup>,
@@ -85,7 +88,9 @@ impl Sandbox {
             return Err(no_pmem());
         }
         if !spec.adapters.is_empty() {
-            return Err(no_adapters());
+            return Err(Failure::unsupported(
+                "a sandbox has no network adapters before its start: add them when it runs",
+            ));
         }
         let workspace = Workspace::claim(&config.run_dir, id)?;
         Ok(Self {
@@ -94,6 +99,7 @@ impl Sandbox {
             loops,
             limits: (spec.memory_mb, spec.processors),
             spec: spec.clone(),
+            adapters: Adapters::default(),
             launcher: None,
             cgroup: None,
             shares: None,
@@ -235,6 +241,16 @@ impl Backend for Sandbox {
 
     fn detach_pmem(&mut self, _number: u32) -> Result<(), Failure> {
         Err(no_pmem())
+    }
+
+    fn attach_adapter(&mut self, id: &str, adapter: &NetworkAdapter) -> Result<(), Failure> {
+        let cgroup = self.cgroup.as_ref().ok_or_else(gone)?;
+        self.adapters.attach(cgroup, id, adapter)
+    }
+
+    fn detach_adapter(&mut self, id: &str) -> Result<(), Failure> {
+        let cgroup = self.cgroup.as_ref().ok_or_else(gone)?;
+        self.adapters.detach(cgroup, id)
     }
 
     fn share(&mut self, share: &Plan9Share) -> Result<(), Failure> {

@@ -30,7 +30,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use compute::GuestListener;
-use hcs::{Attachment, HResult, Plan9Share, SaveOptions, SystemKind, VirtualPMemDevice};
+use hcs::{Attachment, HResult, NetworkAdapter, Plan9Share, SaveOptions, SystemKind, VirtualPMemDevice};
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -289,6 +289,14 @@ impl Backend for Wine {
 
     fn detach_pmem(&mut self, _number: u32) -> Result<(), Failure> {
         Err(machines_only("given memory devices"))
+    }
+
+    fn attach_adapter(&mut self, _id: &str, _adapter: &NetworkAdapter) -> Result<(), Failure> {
+        Err(machines_only("given network adapters"))
+    }
+
+    fn detach_adapter(&mut self, _id: &str) -> Result<(), Failure> {
+        Err(machines_only("given network adapters"))
     }
 
     fn share(&mut self, _share: &Plan9Share) -> Result<(), Failure> {

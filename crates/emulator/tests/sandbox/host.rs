@@ -255,5 +255,5 @@ done
 export ready="${0%/*}/ready" root=$(field root_dir "$2") vsock=$(field vsock_dir "$2")
 export devices=$(field devices_dir "$2") shares=$(field shares_dir "$2")
 exec setpriv --pdeathsig KILL \
-    unshare --mount --propagation slave --uts --ipc --pid --fork --kill-child=KILL sh @INIT@
+    unshare --mount --propagation slave --uts --ipc --net --pid --fork --kill-child=KILL sh @INIT@
 "#;

@@ -7,4 +7,5 @@ mod disks;
 mod host;
 mod killed;
 mod lifecycle;
+mod network;
 mod shares;

@@ -14,7 +14,7 @@ fn share(kind: &str, settings: Value) -> String {
 }
 
 /// A guest that runs one command per connection and answers with its output.
-const SHELL: &str = r#"exec python3 -c '
+pub(crate) const SHELL: &str = r#"exec python3 -c '
 import os, socket, subprocess
 while True:
     s = socket.socket(socket.AF_UNIX)
@@ -24,7 +24,8 @@ while True:
     s.close()
 '"#;
 
-async fn ask(listener: &mut Box<dyn compute::GuestListener>, command: &str) -> String {
+/// Has the guest run a command.
+pub(crate) async fn ask(listener: &mut Box<dyn compute::GuestListener>, command: &str) -> String {
     let mut guest = listener.accept().await.unwrap();
     guest.write_all(format!("{command}\n").as_bytes()).await.unwrap();
     let mut answer = String::new();

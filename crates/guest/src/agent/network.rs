@@ -32,7 +32,7 @@ struct Namespace {
 #[derive(Debug, Clone)]
 struct Adapter {
     network: Network,
-    /// Its interface in the machine, until a container has it. A sandbox has none.
+    /// Its interface in the machine, until a container has it.
     interface: Option<String>,
 }
 
@@ -119,12 +119,15 @@ impl Networks {
     }
 
     /// Notes an adapter; what its container is to be given, if there is one.
-    fn add(&mut self, network: Network, interface: Option<String>) -> Vec<Gift> {
+    fn add(&mut self, network: Network, interface: String) -> Vec<Gift> {
         let namespace = self
             .namespaces
             .entry(network.namespace_id.to_lowercase())
             .or_default();
-        namespace.adapters.push(Adapter { network, interface });
+        namespace.adapters.push(Adapter {
+            network,
+            interface: Some(interface),
+        });
         namespace.gifts()
     }
 
@@ -214,8 +217,8 @@ mod tests {
     #[test]
     fn name_servers_of_all_adapters_of_a_namespace_count() {
         let mut networks = Networks::default();
-        networks.add(adapter("A", "10.0.0.1"), None);
-        networks.add(adapter("B", "10.0.0.2"), None);
+        networks.add(adapter("A", "10.0.0.1"), "ens1".into());
+        networks.add(adapter("B", "10.0.0.2"), "ens2".into());
         assert_eq!(
             networks.resolv("ns").unwrap().as_deref(),
             Some("search lan\nnameserver 10.0.0.1\nnameserver 10.0.0.2\n")
@@ -227,7 +230,7 @@ mod tests {
     fn an_adapter_is_known_once_and_can_be_forgotten_twice() {
         let mut networks = Networks::default();
         networks.refuse_known(&adapter("A", "")).unwrap();
-        networks.add(adapter("A", ""), None);
+        networks.add(adapter("A", ""), "ens1".into());
         assert!(networks.refuse_known(&adapter("a", "")).is_err());
         networks.remove(&adapter("a", ""));
         networks.remove(&adapter("a", ""));
@@ -243,15 +246,14 @@ mod tests {
                 .map(|gift| (gift.interface, gift.number, gift.pid))
                 .collect()
         };
-        assert!(networks.add(adapter("A", ""), Some("ens1".into())).is_empty());
+        assert!(networks.add(adapter("A", ""), "ens1".into()).is_empty());
         assert!(networks.claim("", 6).is_empty());
         assert_eq!(given(networks.claim("ns", 7)), [("ens1".to_owned(), 0, 7)]);
         assert_eq!(
-            given(networks.add(adapter("B", ""), Some("ens2".into()))),
+            given(networks.add(adapter("B", ""), "ens2".into())),
             [("ens2".to_owned(), 1, 7)]
         );
-        assert!(networks.add(adapter("C", ""), None).is_empty());
         networks.forget("ns");
-        assert!(networks.add(adapter("A", ""), Some("ens1".into())).is_empty());
+        assert!(networks.add(adapter("A", ""), "ens1".into()).is_empty());
     }
 }
