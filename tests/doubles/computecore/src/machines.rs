@@ -89,8 +89,13 @@ impl Remote {
         drop(self.writer.lock().unwrap().0.shutdown(Shutdown::Both));
     }
 
-    /// Sends a change, with paths as Linux has them.
-    pub(crate) fn modify(&self, request: &ModifySettingRequest, resource: &Resource) -> Result<(), Fault> {
+    /// Sends a change, with paths as Linux has them, and what is known of the endpoint that an adapter names.
+    pub(crate) fn modify(
+        &self,
+        request: &ModifySettingRequest,
+        resource: &Resource,
+        endpoint: Option<Value>,
+    ) -> Result<(), Fault> {
         let mut request = request.clone();
         if let Some(settings) = &mut request.settings {
             match resource {
@@ -107,8 +112,8 @@ impl Remote {
                 _ => {}
             }
         }
-        self.ask("modify", json!({ "document": request.to_json() }))
-            .map(drop)
+        let with = json!({ "document": request.to_json(), "endpoint": endpoint });
+        self.ask("modify", with).map(drop)
     }
 }
 

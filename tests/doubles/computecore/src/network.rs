@@ -1,24 +1,33 @@
-//! The namespace of a container, as the double of computenetwork.dll has it.
+//! Namespaces and endpoints, as the double of computenetwork.dll has them.
+//!
+//! A container is made in a namespace ([`check`]), a virtual machine is plugged into an endpoint ([`plug`]) until it is unplugged or
+//! ends ([`unplug`]). Without records of networks nothing is known. Which endpoints are in a machine is kept in files of the folder
+//! `plugged` beside the records, because each machine has a process of its own.
 
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use hcs::HResult;
-use serde_json::Value;
+use hcs::{HResult, NetworkAdapter};
+use serde_json::{Value, json};
 
 use crate::world::misuse;
 
-/// Checks that a namespace is there and has an endpoint, and adds it to the lines of the file `joined` beside the records. Without
-/// records of networks nothing is known.
+const ADD: &str = "HcsModifyComputeSystem";
+
+fn folder() -> Option<PathBuf> {
+    std::env::var_os("CTR_LIKE_NETWORKS").map(PathBuf::from)
+}
+
+fn records() -> Option<Value> {
+    let text = std::fs::read(folder()?.join("networks.json")).ok()?;
+    Some(serde_json::from_slice(&text).unwrap())
+}
+
+/// Checks that a namespace is there and has an endpoint, and adds it to the lines of the file `joined` beside the records.
 pub(crate) fn check(namespace: &str) -> Result<(), HResult> {
-    let Some(folder) = std::env::var_os("CTR_LIKE_NETWORKS") else {
+    let (Some(folder), Some(records)) = (folder(), records()) else {
         return Ok(());
     };
-    let folder = PathBuf::from(folder);
-    let Ok(text) = std::fs::read(folder.join("networks.json")) else {
-        return Ok(());
-    };
-    let records: Value = serde_json::from_slice(&text).unwrap();
     let endpoints = records["namespaces"][namespace.to_lowercase()]["endpoints"].as_array();
     if endpoints.is_some_and(|endpoints| !endpoints.is_empty()) {
         let joined = std::fs::OpenOptions::new()
@@ -36,4 +45,51 @@ pub(crate) fn check(namespace: &str) -> Result<(), HResult> {
         format_args!("the namespace {namespace} is not there or has no endpoint"),
     );
     Err(HResult::ELEMENT_NOT_FOUND)
+}
+
+/// Plugs a machine into an endpoint, which has to be there, in a namespace and in no machine. What whoever runs the machine
+/// has to know of it.
+pub(crate) fn plug(adapter: &NetworkAdapter) -> Result<Option<Value>, HResult> {
+    let (Some(folder), Some(records)) = (folder(), records()) else {
+        return Ok(None);
+    };
+    let id = adapter.endpoint_id.to_lowercase();
+    let endpoint = &records["endpoints"][&id];
+    if endpoint.is_null() || endpoint["namespace"].is_null() {
+        misuse(
+            ADD,
+            format_args!("the endpoint {id} is not there or in no namespace"),
+        );
+        return Err(HResult::from_bits(0x803B_0002));
+    }
+    let document = &endpoint["document"];
+    if document["MacAddress"] != json!(adapter.mac_address) {
+        let own = &document["MacAddress"];
+        misuse(
+            ADD,
+            format_args!("{} is not the address {own} of {id}", adapter.mac_address),
+        );
+        return Err(HResult::E_INVALIDARG);
+    }
+    let plugged = folder.join("plugged");
+    std::fs::create_dir_all(&plugged).unwrap();
+    if std::fs::File::create_new(plugged.join(&id)).is_err() {
+        misuse(ADD, format_args!("the endpoint {id} is in a machine already"));
+        return Err(HResult::E_INVALIDARG);
+    }
+    Ok(Some(json!({
+        "id": id,
+        "gateway": document["Routes"][0]["NextHop"],
+        "prefix": document["IpConfigurations"][0]["PrefixLength"],
+    })))
+}
+
+/// Frees an endpoint.
+pub(crate) fn unplug(adapter: &NetworkAdapter) {
+    if let Some(folder) = folder() {
+        // There are no records, or it was never plugged in.
+        drop(std::fs::remove_file(
+            folder.join("plugged").join(adapter.endpoint_id.to_lowercase()),
+        ));
+    }
 }

@@ -10,8 +10,9 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock};
 
 use compute::state::{Machine, Operation as Step};
 use hcs::{
-    Attachment, Document, ExitType, HResult, HvSocketSystemConfig, ModifySettingRequest, Plan9Share,
-    Properties, PropertyQuery, PropertyType, RequestType, Resource, SystemExitStatus, SystemKind, SystemType,
+    Attachment, Document, ExitType, HResult, HvSocketSystemConfig, ModifySettingRequest, NetworkAdapter,
+    Plan9Share, Properties, PropertyQuery, PropertyType, RequestType, Resource, SystemExitStatus, SystemKind,
+    SystemType,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -56,6 +57,8 @@ pub(crate) struct System {
     resources: Mutex<BTreeMap<String, ModifySettingRequest>>,
     /// Images of the disks among them, open as Windows has them.
     images: Mutex<BTreeMap<String, File>>,
+    /// What a virtual machine is plugged into.
+    plugged: Mutex<Vec<NetworkAdapter>>,
     figures: Figures,
     pub(crate) job: OwnedHandle,
     /// The files of a container.
@@ -126,6 +129,7 @@ impl System {
             processes: Mutex::default(),
             resources: Mutex::default(),
             images: Mutex::default(),
+            plugged: Mutex::default(),
             figures: Figures::default(),
             job,
             volume,
@@ -187,6 +191,8 @@ impl System {
             remote.hang_up();
         }
         self.images.lock().unwrap().clear();
+        // Endpoints outlive the machines that they are in.
+        self.plugged.lock().unwrap().iter().for_each(network::unplug);
         *self.exit.lock().unwrap() = Some(exit_type);
         *self.ended.lock().unwrap() = true;
         self.end.notify_all();
@@ -307,6 +313,8 @@ impl System {
                 access::check(&self.id, &disk.path)?;
                 image = Some(disks::open(&disk)?);
             }
+            // As strictly when it goes.
+            Resource::NetworkAdapter(_) => drop(NetworkAdapter::from_value(&settings)?),
             Resource::ContainerMemory if settings.as_u64().is_none() => {
                 return Err(HResult::INVALID_JSON.into());
             }
@@ -318,9 +326,27 @@ impl System {
             RequestType::Remove => resources.contains_key(&key),
             _ => true,
         };
-        if let Some(remote) = self.remote.get().filter(|_| possible) {
-            remote.modify(&request, &resource)?;
+        let adapter = match &resource {
+            Resource::NetworkAdapter(_) if possible => Some(NetworkAdapter::from_value(&settings)?),
+            _ => None,
+        };
+        let mut endpoint = None;
+        if let Some(adapter) = adapter.as_ref().filter(|_| kind == RequestType::Add) {
+            endpoint = network::plug(adapter)?;
+            self.plugged.lock().unwrap().push(adapter.clone());
         }
+        let modified = match self.remote.get().filter(|_| possible) {
+            Some(remote) => remote.modify(&request, &resource, endpoint),
+            None => Ok(()),
+        };
+        // Plugged in and refused, or taken out.
+        if let Some(adapter) = &adapter
+            && modified.is_err() == (kind == RequestType::Add)
+        {
+            self.plugged.lock().unwrap().retain(|other| other != adapter);
+            network::unplug(adapter);
+        }
+        modified?;
         if possible {
             let mut images = self.images.lock().unwrap();
             match image {
@@ -340,7 +366,10 @@ impl System {
         };
         drop(resources);
         // What overtook the change wins.
-        self.machine.lock().unwrap().check(Step::Modify)?;
+        if let Err(ended) = self.machine.lock().unwrap().check(Step::Modify) {
+            adapter.iter().for_each(network::unplug);
+            return Err(ended.into());
+        }
         if done {
             Ok(())
         } else {

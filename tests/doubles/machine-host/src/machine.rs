@@ -12,25 +12,38 @@ use tokio::net::TcpStream;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::AbortHandle;
 
+use crate::network::{Endpoint, Kind};
+use crate::outside::Outside;
 use crate::ports;
+
+/// What all machines share.
+#[derive(Clone)]
+pub(crate) struct Host {
+    pub(crate) emulator: Emulator,
+    pub(crate) endpoints: Kind,
+    pub(crate) outside: Outside,
+}
 
 /// What the requests of one connection share.
 struct Machine {
-    emulator: Emulator,
+    host: Host,
     system: Mutex<Option<Arc<dyn ComputeSystem>>>,
     /// What serves each port of the host.
     ports: Mutex<HashMap<u32, AbortHandle>>,
+    /// What it is plugged into, by the path of the adapter.
+    plugged: Mutex<HashMap<String, Endpoint>>,
     lines: mpsc::UnboundedSender<Value>,
 }
 
 /// Serves a connection to its end, which is that of the machine.
-pub(crate) async fn serve(stream: TcpStream, emulator: Emulator) {
+pub(crate) async fn serve(stream: TcpStream, host: Host) {
     let (reader, mut writer) = stream.into_split();
     let (lines, mut outgoing) = mpsc::unbounded_channel::<Value>();
     let machine = Arc::new(Machine {
-        emulator,
+        host,
         system: Mutex::default(),
         ports: Mutex::default(),
+        plugged: Mutex::default(),
         lines,
     });
     tokio::spawn(async move {
@@ -54,6 +67,7 @@ pub(crate) async fn serve(stream: TcpStream, emulator: Emulator) {
         drop(system.terminate().await);
         system.close().await;
     }
+    machine.plugged.lock().await.clear();
 }
 
 impl Machine {
@@ -77,7 +91,7 @@ impl Machine {
         let document = with["document"].as_str().unwrap_or_default();
         if name == "create" {
             let id = with["id"].as_str().unwrap();
-            let system = self.emulator.create(id, document).await?;
+            let system = self.host.emulator.create(id, document).await?;
             tokio::spawn(Arc::clone(self).tell_of_the_end(system.events()));
             *self.system.lock().await = Some(system);
             return Ok(Value::Null);
@@ -92,12 +106,12 @@ impl Machine {
             "pause" => system.pause().await?,
             "resume" => system.resume().await?,
             "save" => system.save(document).await?,
-            "modify" => system.modify(document).await?,
+            "modify" => self.modify(&*system, document, &with["endpoint"]).await?,
             "properties" => return system.properties(document).await.map(Value::String),
             "listen" => {
                 let at = u16::try_from(with["at"].as_u64().unwrap()).unwrap();
                 let listener = system.listen(port()).await?;
-                let serving = tokio::spawn(ports::serve(listener, at));
+                let serving = tokio::spawn(ports::serve(listener, at, self.host.outside.clone()));
                 self.ports.lock().await.insert(port(), serving.abort_handle());
             }
             "forget" => {
@@ -111,6 +125,30 @@ impl Machine {
             other => panic!("{other} is no request"),
         }
         Ok(Value::Null)
+    }
+
+    /// Applies a change. What an adapter is plugged into comes before it and goes after it.
+    async fn modify(
+        &self,
+        system: &dyn ComputeSystem,
+        document: &str,
+        endpoint: &Value,
+    ) -> compute::Result<()> {
+        let request: Value = serde_json::from_str(document).unwrap();
+        let path = request["ResourcePath"].as_str().unwrap_or_default();
+        if !endpoint.is_null() {
+            let made = Endpoint::new(self.host.endpoints, endpoint);
+            let made = made.map_err(|error| {
+                ComputeError::new("make an endpoint", format!("{error:#}"), HResult::E_FAIL)
+            })?;
+            self.plugged.lock().await.insert(path.to_owned(), made);
+        }
+        let modified = system.modify(document).await;
+        let adds = request["RequestType"] == "Add";
+        if adds == modified.is_err() {
+            self.plugged.lock().await.remove(path);
+        }
+        modified
     }
 
     async fn tell_of_the_end(self: Arc<Self>, mut events: tokio::sync::broadcast::Receiver<SystemEvent>) {

@@ -4,7 +4,7 @@
 //! address at which it listens to standard output, and ends with its standard input. Each connection is one machine of
 //! `emulator`: requests and answers are lines of JSON as the double's `machines` has them, and the end of either is that of the
 //! other. A port that the double says it listens at becomes a port of the emulator, and each connection of the guest one to the
-//! double's, with an end for each direction.
+//! double's, with an end for each direction. The network of the machines is one of this program's own.
 //!
 //! Paths are those of Linux. Nothing is checked here: the double and the emulator do that.
 #![allow(
@@ -15,11 +15,14 @@
 #[cfg(target_os = "linux")]
 mod machine;
 #[cfg(target_os = "linux")]
+mod network;
+#[cfg(target_os = "linux")]
+mod outside;
+#[cfg(target_os = "linux")]
 mod ports;
 
 #[cfg(target_os = "linux")]
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<()> {
     use anyhow::Context as _;
 
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -27,12 +30,15 @@ async fn main() -> anyhow::Result<()> {
         anyhow::bail!("usage: machine-host DIRECTORY AGENT sandbox|qemu");
     };
     let directory = std::path::PathBuf::from(directory);
-    let machine = match kind.as_str() {
-        "sandbox" => emulator::Machine::Sandbox,
-        "qemu" => emulator::Machine::Qemu(emulator::QemuConfig {
-            accelerator: emulator::Accelerator::Tcg,
-            ..emulator::QemuConfig::new(directory.join("vm"))
-        }),
+    let (machine, endpoints) = match kind.as_str() {
+        "sandbox" => (emulator::Machine::Sandbox, network::Kind::Veth),
+        "qemu" => {
+            let qemu = emulator::QemuConfig {
+                accelerator: emulator::Accelerator::Tcg,
+                ..emulator::QemuConfig::new(directory.join("vm"))
+            };
+            (emulator::Machine::Qemu(qemu), network::Kind::Tap)
+        }
         other => anyhow::bail!("{other} is no kind of machine"),
     };
     let emulator = emulator::Emulator::new(emulator::Config {
@@ -42,7 +48,23 @@ async fn main() -> anyhow::Result<()> {
         machine,
     })
     .context("cannot set up the machines")?;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    // The double is in the host's network; everything below is not.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    listener.set_nonblocking(true)?;
+    let outside = outside::Outside::start();
+    network::enter(&directory)?;
+    let host = machine::Host {
+        emulator,
+        endpoints,
+        outside,
+    };
+    tokio::runtime::Runtime::new()?.block_on(serve(listener, host))
+}
+
+/// Serves machines until the standard input ends.
+#[cfg(target_os = "linux")]
+async fn serve(listener: std::net::TcpListener, host: machine::Host) -> anyhow::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
     {
         use std::io::Write as _;
         let mut output = std::io::stdout();
@@ -50,11 +72,11 @@ async fn main() -> anyhow::Result<()> {
         output.flush()?;
     }
     let ended = std::thread::spawn(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
-    let serve = emulator.clone();
+    let emulator = host.emulator.clone();
     tokio::spawn(async move {
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => drop(tokio::spawn(machine::serve(stream, serve.clone()))),
+                Ok((stream, _)) => drop(tokio::spawn(machine::serve(stream, host.clone()))),
                 Err(error) => tokio::task::block_in_place(|| panic!("cannot accept: {error}")),
             }
         }
