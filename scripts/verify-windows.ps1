@@ -188,6 +188,10 @@ function Test-LinuxContainers {
     Confirm-Line 'Linux: a machine of its own' {
         Assert-Equal (Invoke-Cli ($run + @('--isolation', 'hyperv', $Linux, 'echo', 'alone'))) 'alone'
     }
+    Confirm-Line 'Linux: an address of nat, a way out, name servers' {
+        $seen = Invoke-Cli ($run + @($Linux, 'sh', '-c', 'ip -4 addr show eth0; ip route; cat /etc/resolv.conf'))
+        foreach ($part in @('inet ', 'default via ', 'nameserver ')) { Assert-Match $seen $part }
+    }
     Confirm-Line 'Linux: a killed daemon, exec, logs, stop' {
         $words = @('run', '-d', '--platform', 'linux/amd64', '--name', 'penguin', $Linux)
         $null = Invoke-Cli ($words + @('sh', '-c', 'echo started; while :; do sleep 1; done'))

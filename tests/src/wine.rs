@@ -419,6 +419,19 @@ impl WineDaemon {
         text.lines().map(str::to_owned).collect()
     }
 
+    /// How many endpoints virtual machines are plugged into.
+    ///
+    /// # Panics
+    /// The records cannot be read.
+    #[must_use]
+    pub fn plugged(&self) -> usize {
+        match std::fs::read_dir(self.folder.path().join("plugged")) {
+            Ok(entries) => entries.count(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
     /// How often a function of the layer store or the network service has been called by now.
     ///
     /// # Panics
@@ -489,6 +502,9 @@ impl Drop for WineDaemon {
                 "endpoints and namespaces are left: {:?}",
                 self.networks()
             ));
+        }
+        if self.plugged() > 0 {
+            misuse.push(format!("{} endpoints are left in machines", self.plugged()));
         }
         if std::thread::panicking() {
             eprintln!("--- the doubles\n{misuse:#?}");

@@ -110,7 +110,12 @@ pub(crate) fn task(error: TaskError, container: &str) -> Error {
         _ => Kind::Internal,
     };
     let message = error.message.clone();
-    with_causes(Error::new(kind, message), error).about("container", container)
+    let network = error.kind == ErrorKind::Network;
+    let error = with_causes(Error::new(kind, message), error).about("container", container);
+    match network {
+        true => error.hint(crate::networks::LOOK_AFTER),
+        false => error,
+    }
 }
 
 /// An error of `task` while a container starts.

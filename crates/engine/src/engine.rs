@@ -178,15 +178,11 @@ impl Engine {
             .await
             .map_err(convert::image)?;
         match image.platform.os.as_str() {
-            "linux" => {
-                create::check_linux(&options)?;
-                self.settle_network(&mut options, false)?;
-            }
+            "linux" => create::check_linux(&options)?,
             "windows" => {
                 spec::windows::check(&options, self.0.sandboxes.wine())?;
                 let wanted = spec::windows::isolation(&options)?;
                 self.0.images.isolation(&image, wanted).map_err(convert::image)?;
-                self.settle_network(&mut options, true)?;
             }
             _ => {
                 return Err(Error::unimplemented(
@@ -196,6 +192,7 @@ impl Engine {
                 .about("image", &options.image));
             }
         }
+        self.settle_network(&mut options)?;
         create::prepare_sources(&options)?;
         self.unpack(&image).await?;
         let record = create::record(

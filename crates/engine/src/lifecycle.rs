@@ -14,7 +14,7 @@ use crate::engine::{Engine, RemoveOptions};
 use crate::error::{Error, Kind, Result};
 use crate::record::{ContainerRecord, Status};
 use crate::sandboxes::Scope;
-use crate::{signal, spec};
+use crate::{networks, signal, spec};
 
 /// How long `stop` waits before it kills, unless the container says otherwise.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -156,8 +156,7 @@ impl Engine {
         sandbox: &dyn Sandbox,
         network: Option<&network::Attachment>,
     ) -> Result<u32> {
-        let namespace = network.map(|network| network.namespace.as_str());
-        let task = self.task_spec(record, namespace).await?;
+        let task = self.task_spec(record, network).await?;
         let id = record.id.clone();
         sandbox
             .create(task)
@@ -196,12 +195,16 @@ impl Engine {
     pub(crate) async fn task_spec(
         &self,
         record: &ContainerRecord,
-        namespace: Option<&str>,
+        network: Option<&network::Attachment>,
     ) -> Result<TaskSpec> {
         let (oci_spec, binds) = match record.is_windows() {
-            true => spec::windows::windows(record, self.0.sandboxes.host_processors(), namespace)?,
+            true => {
+                let namespace = network.map(|network| network.namespace.as_str());
+                spec::windows::windows(record, self.0.sandboxes.host_processors(), namespace)?
+            }
             false => spec::linux(record)?,
         };
+        let plugged = network.filter(|_| !record.is_windows());
         let mut layers = Vec::with_capacity(record.layers.len());
         for diff_id in &record.layers {
             let layer = self.0.snapshots.layer(record, diff_id).await?.ok_or_else(|| {
@@ -249,6 +252,7 @@ impl Engine {
                     record.options.log_max_files
                 },
             },
+            network: plugged.map(networks::spec),
         })
     }
 

@@ -1,17 +1,21 @@
 //! Networks of containers: which one a container gets, and when it is attached and detached.
 //!
-//! Linux containers have none or the host's; those of Windows have the driver's where there is a driver, and else none. A container
-//! is attached before it starts and detached when its processes have ended, so that its addresses and ports are its own for as long
-//! as it runs. What an earlier daemon left is reaped in the background: a network service that does not answer keeps nobody from
-//! being served.
+//! They have the driver's where there is a driver, and else none; Linux containers can have the host's instead. A container is attached
+//! before it starts and detached when its processes have ended, so that its addresses and ports are its own for as long as it runs.
+//! A Windows container joins by its document; into the machine of a Linux container its sandbox plugs the endpoint. What an earlier
+//! daemon left is reaped in the background: a network service that does not answer keeps nobody from being served.
 
 use network::{Attachment, NetworkDriver, NetworkError};
+use task::NetworkSpec;
 
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::record::{ContainerRecord, CreateOptions, Status};
 
 const NONE: &str = "none";
+/// What to do when the network fails without a reason of ours.
+pub(crate) const LOOK_AFTER: &str =
+    "look after the Host Network Service: 'sc query hns'; --network none does without";
 
 /// The network that a user asked for by its name; none for whichever is usual.
 fn asked(options: &CreateOptions) -> Option<&str> {
@@ -52,35 +56,24 @@ impl Engine {
     /// Settles which network a container has.
     ///
     /// # Errors
-    /// It asks for what its operating system, or this host, does not have.
-    pub(crate) fn settle_network(&self, options: &mut CreateOptions, windows: bool) -> Result<()> {
+    /// It asks for what this host does not have, or for what excludes each other.
+    pub(crate) fn settle_network(&self, options: &mut CreateOptions) -> Result<()> {
         let Some(driver) = self.0.network.as_deref() else {
             return Ok(());
         };
         let own = driver.default_network();
-        if !windows {
-            if !options.ports.is_empty() {
-                return Err(no_ports());
+        if let Some(other) = asked(options).filter(|name| *name != own) {
+            if options.ports.is_empty() {
+                return Ok(());
             }
-            return match asked(options) {
-                Some(name) if name == own => Err(Error::unimplemented(
-                    format!("Linux containers cannot join the network {name}"),
-                    "use --network host, or --network none",
-                )
-                .about("network", name)),
-                _ => Ok(()),
-            };
+            return Err(Error::invalid(
+                "conflicting options: port publishing and the container type network mode",
+            )
+            .about("network", other)
+            .hint(format!("leave --network {other} or -p out")));
         }
-        let wanted = asked(options) == Some(own) || !options.ports.is_empty();
+        let wanted = asked(options).is_some() || !options.ports.is_empty();
         match driver.ready() {
-            _ if asked(options) == Some(NONE) && options.ports.is_empty() => {}
-            _ if asked(options) == Some(NONE) => {
-                return Err(Error::invalid(
-                    "conflicting options: port publishing and the container type network mode",
-                )
-                .about("network", NONE)
-                .hint("leave --network none or -p out"));
-            }
             Ok(()) => options.network = Some(own.to_owned()),
             Err(error) if wanted => return Err(failed(error).about("network", own)),
             Err(error) => {
@@ -91,10 +84,10 @@ impl Engine {
         Ok(())
     }
 
-    /// Why a container of this record has no network although nobody asked for that; to warn those who made it.
+    /// Why containers have no network although nobody asked for that; to warn those who make them.
     #[must_use]
-    pub fn network_warning(&self, record: &ContainerRecord) -> Option<String> {
-        let driver = self.0.network.as_deref().filter(|_| record.is_windows())?;
+    pub fn network_warning(&self) -> Option<String> {
+        let driver = self.0.network.as_deref()?;
         let error = driver.ready().err()?;
         let cause = std::error::Error::source(&error).map(|cause| format!(" ({cause})"));
         Some(format!(
@@ -109,7 +102,7 @@ impl Engine {
             return Ok(None);
         };
         let own = driver.default_network();
-        if !record.is_windows() || record.options.network.as_deref() != Some(own) {
+        if record.options.network.as_deref() != Some(own) {
             return Ok(None);
         }
         let attached = driver.attach(&record.id, &record.options.ports).await;
@@ -150,6 +143,23 @@ impl Engine {
     }
 }
 
+/// What the sandbox of a Linux container is told of its network.
+pub(crate) fn spec(network: &Attachment) -> NetworkSpec {
+    NetworkSpec {
+        namespace: network.namespace.clone(),
+        endpoint: network.endpoint.clone(),
+        mac_address: network.mac_address.replace(':', "-").to_uppercase(),
+        addresses: network
+            .addresses
+            .iter()
+            .map(|address| (address.ip, address.prefix))
+            .collect(),
+        gateway: network.gateway.parse().ok(),
+        dns_servers: network.dns_servers.clone(),
+        dns_search: network.dns_search.clone(),
+    }
+}
+
 fn no_ports() -> Error {
     Error::unimplemented(
         "published ports: not supported by this daemon",
@@ -168,15 +178,9 @@ fn failed(error: NetworkError) -> Error {
             Kind::FailedPrecondition,
             "choose another port of the host with -p, or stop what has this one",
         ),
-        NetworkError::Stuck { .. } => (
-            Kind::DeadlineExceeded,
-            "look after the Host Network Service: 'sc query hns'; --network none does without",
-        ),
+        NetworkError::Stuck { .. } => (Kind::DeadlineExceeded, LOOK_AFTER),
         NetworkError::Thread { .. } => (Kind::ResourceExhausted, "end what has so many threads"),
-        _ => (
-            Kind::Internal,
-            "look after the Host Network Service: 'sc query hns'; --network none does without",
-        ),
+        _ => (Kind::Internal, LOOK_AFTER),
     };
     Error::new(kind, error.to_string()).hint(hint).because(error)
 }

@@ -3,8 +3,8 @@
 //! They are compared with what Microsoft's runtime sends; `tests/hcn` lists the differences.
 
 use hcs::hcn::{
-    EndpointPolicy, HostComputeEndpoint, HostComputeNamespace, HostComputeNetwork, HostComputeQuery, Ipam,
-    ModifyNamespaceRequest, NamespaceEndpoint, NamespaceResourceId, NamespaceResourceType,
+    Dns, EndpointPolicy, HostComputeEndpoint, HostComputeNamespace, HostComputeNetwork, HostComputeQuery,
+    Ipam, ModifyNamespaceRequest, NamespaceEndpoint, NamespaceResourceId, NamespaceResourceType,
     NetworkRequestType, PortMappingPolicySetting, Route, SchemaVersion, Subnet, network_type, policy_type,
 };
 use hcs::{Document as _, HResult, InvalidDocument};
@@ -195,6 +195,22 @@ pub fn gateway(endpoint: &HostComputeEndpoint, network: &HostComputeNetwork) -> 
         .unwrap_or_default()
 }
 
+/// Name servers and search domains of an endpoint, else those of its network.
+#[must_use]
+pub fn dns(endpoint: &HostComputeEndpoint, network: &HostComputeNetwork) -> (Vec<String>, Vec<String>) {
+    let some = |dns: &Option<Dns>| dns.clone().filter(|dns| !dns.server_list.is_empty());
+    let dns = some(&endpoint.dns)
+        .or_else(|| some(&network.dns))
+        .unwrap_or_default();
+    let mut search = Vec::new();
+    for domain in std::iter::once(dns.domain).chain(dns.search) {
+        if !domain.is_empty() && !search.contains(&domain) {
+            search.push(domain);
+        }
+    }
+    (dns.server_list, search)
+}
+
 /// The ports of the host that lead to an endpoint.
 #[must_use]
 pub fn ports(endpoint: &HostComputeEndpoint) -> Vec<Port> {
@@ -283,6 +299,26 @@ mod tests {
         let network = network("172.28.0.0/16", "172.28.0.1");
         let network = HostComputeNetwork::from_json(&network).unwrap();
         assert_eq!(gateway(&endpoint, &network), "172.28.0.1");
+    }
+
+    #[test]
+    fn name_servers_are_those_of_the_endpoint_before_those_of_the_network() {
+        let endpoint = |text: &str| HostComputeEndpoint::from_json(text).unwrap();
+        let network = r#"{"Dns":{"ServerList":["10.0.0.1"]}}"#;
+        let network = HostComputeNetwork::from_json(network).unwrap();
+        let own =
+            r#"{"Dns":{"Domain":"a.example","Search":["a.example","b.example"],"ServerList":["10.0.0.2"]}}"#;
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        assert_eq!(
+            dns(&endpoint(own), &network),
+            (words(&["10.0.0.2"]), words(&["a.example", "b.example"]))
+        );
+        assert_eq!(
+            dns(&endpoint(r#"{"Dns":{}}"#), &network),
+            (words(&["10.0.0.1"]), words(&[]))
+        );
+        let none = HostComputeNetwork::default();
+        assert_eq!(dns(&endpoint("{}"), &none), (words(&[]), words(&[])));
     }
 
     #[test]

@@ -68,6 +68,12 @@ pub struct Attachment {
     pub mac_address: String,
     /// Ports of the host, none of them 0.
     pub ports: Vec<Port>,
+    /// Name servers, for guests that nobody else tells: those of the endpoint or its network, else the host's.
+    #[serde(default)]
+    pub dns_servers: Vec<String>,
+    /// Search domains of the endpoint or its network.
+    #[serde(default)]
+    pub dns_search: Vec<String>,
 }
 
 /// Who makes networks on this host.

@@ -31,6 +31,8 @@ pub enum ErrorKind {
     Guest,
     /// The compute service refused.
     Compute,
+    /// Either refused the adapter that a container needs for its network.
+    Network,
     /// A file or socket of the host.
     Io,
     /// The other side did not answer in time.
@@ -73,6 +75,15 @@ impl TaskError {
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(source.into());
+        self
+    }
+
+    /// What a container needs for its network was refused. Other failures stay what they are.
+    pub(crate) fn of_network(mut self) -> Self {
+        if matches!(self.kind, ErrorKind::Guest | ErrorKind::Compute) {
+            self.kind = ErrorKind::Network;
+            self.message = format!("cannot plug the container into its network: {}", self.message);
+        }
         self
     }
 

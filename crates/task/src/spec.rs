@@ -1,5 +1,6 @@
 //! What a sandbox and a task are made from.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -93,6 +94,28 @@ pub struct TaskSpec {
     pub stdin_once: bool,
     /// The log file.
     pub log: LogConfig,
+    /// What a Linux container has of a network besides its loopback. A Windows container's specification names its namespace.
+    #[serde(default)]
+    pub network: Option<NetworkSpec>,
+}
+
+/// An endpoint of the host's network service, for one container in a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkSpec {
+    /// The namespace that the endpoint is in, a GUID; the guest knows the container's network by it.
+    pub namespace: String,
+    /// The endpoint, a GUID.
+    pub endpoint: String,
+    /// The hardware address, with dashes.
+    pub mac_address: String,
+    /// Addresses, and how many bits of each are the network's.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// Where the way out begins.
+    pub gateway: Option<IpAddr>,
+    /// Name servers.
+    pub dns_servers: Vec<String>,
+    /// Search domains.
+    pub dns_search: Vec<String>,
 }
 
 /// A directory or file of the host inside a container.

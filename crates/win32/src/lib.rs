@@ -52,6 +52,8 @@ pub mod layers;
 #[cfg(windows)]
 pub mod memory;
 #[cfg(windows)]
+mod name_servers;
+#[cfg(windows)]
 pub mod pipe;
 #[cfg(windows)]
 pub mod privilege;
@@ -78,6 +80,8 @@ pub use disk::free_bytes;
 pub use dynamic::hcs_presence;
 #[cfg(windows)]
 pub use memory::total_memory;
+#[cfg(windows)]
+pub use name_servers::name_servers;
 #[cfg(windows)]
 pub use pipe::{PipePeer, PipeSecurity, pipe_client, pipe_peer, pipe_server, pipe_server_process};
 pub use presence::{FeatureMissing, Presence};

@@ -22,7 +22,7 @@ impl api::Containers for House {
         let engine = self.engine.clone();
         let record = self.complete(async move { engine.create(options).await }).await?;
         if unasked {
-            warnings.extend(self.engine.network_warning(&record));
+            warnings.extend(self.engine.network_warning());
         }
         Ok(Created {
             id: record.id,

@@ -26,6 +26,8 @@ fn attachment(container: &str) -> Attachment {
         gateway: String::new(),
         mac_address: String::new(),
         ports: Vec::new(),
+        dns_servers: Vec::new(),
+        dns_search: Vec::new(),
     }
 }
 
@@ -92,15 +94,15 @@ async fn on(root: &std::path::Path, wires: Option<Arc<Wires>>) -> Engine {
 }
 
 /// The network that a container gets, or the kind of the refusal.
-fn settled(engine: &Engine, windows: bool, mut options: CreateOptions) -> Result<Option<String>, Kind> {
+fn settled(engine: &Engine, mut options: CreateOptions) -> Result<Option<String>, Kind> {
     let done = engine
         .check_network(&options)
-        .and_then(|()| engine.settle_network(&mut options, windows));
+        .and_then(|()| engine.settle_network(&mut options));
     done.map(|()| options.network).map_err(|error| error.kind())
 }
 
 #[tokio::test]
-async fn a_windows_container_gets_the_network_of_the_host_and_a_linux_container_does_not() {
+async fn a_container_gets_the_network_of_the_driver_unless_it_asks_for_none_or_the_hosts() {
     let root = tempfile::tempdir().unwrap();
     let engine = on(root.path(), Some(Arc::default())).await;
     let nat = Ok(Some("nat".to_owned()));
@@ -110,27 +112,22 @@ async fn a_windows_container_gets_the_network_of_the_host_and_a_linux_container_
         (Some("nat"), &[port(8080)]),
         (None, &[port(0)]),
     ] {
-        assert_eq!(settled(&engine, true, asked(network, ports)), nat, "{network:?}");
+        assert_eq!(settled(&engine, asked(network, ports)), nat, "{network:?}");
     }
-    assert_eq!(
-        settled(&engine, true, asked(Some("none"), &[])),
-        Ok(Some("none".to_owned()))
-    );
-    assert_eq!(
-        settled(&engine, true, asked(Some("none"), &[port(0)])),
-        Err(Kind::InvalidArgument)
-    );
-    assert_eq!(
-        settled(&engine, true, asked(Some("back"), &[])),
-        Err(Kind::Unimplemented)
-    );
-    assert_eq!(settled(&engine, false, asked(None, &[])), Ok(None));
-    for (network, ports) in [(Some("nat"), &[][..]), (None, &[port(0)])] {
+    for other in ["none", "host"] {
         assert_eq!(
-            settled(&engine, false, asked(network, ports)),
-            Err(Kind::Unimplemented)
+            settled(&engine, asked(Some(other), &[])),
+            Ok(Some(other.to_owned()))
+        );
+        assert_eq!(
+            settled(&engine, asked(Some(other), &[port(0)])),
+            Err(Kind::InvalidArgument)
         );
     }
+    assert_eq!(
+        settled(&engine, asked(Some("back"), &[])),
+        Err(Kind::Unimplemented)
+    );
 }
 
 #[tokio::test]
@@ -138,12 +135,11 @@ async fn without_a_driver_nothing_is_published_and_names_are_refused() {
     let root = tempfile::tempdir().unwrap();
     let engine = on(root.path(), None).await;
     assert!(!engine.publishes_ports());
-    for windows in [true, false] {
-        assert_eq!(settled(&engine, windows, asked(None, &[])), Ok(None));
-        for options in [asked(Some("nat"), &[]), asked(None, &[port(80)])] {
-            assert_eq!(settled(&engine, windows, options), Err(Kind::Unimplemented));
-        }
+    assert_eq!(settled(&engine, asked(None, &[])), Ok(None));
+    for options in [asked(Some("nat"), &[]), asked(None, &[port(80)])] {
+        assert_eq!(settled(&engine, options), Err(Kind::Unimplemented));
     }
+    assert_eq!(engine.network_warning(), None);
 }
 
 #[tokio::test]
@@ -154,17 +150,11 @@ async fn a_host_without_networks_warns_those_who_asked_for_none_in_particular() 
         ..Wires::default()
     };
     let engine = on(root.path(), Some(Arc::new(wires))).await;
-    assert_eq!(
-        settled(&engine, true, asked(None, &[])),
-        Ok(Some("none".to_owned()))
-    );
+    assert_eq!(settled(&engine, asked(None, &[])), Ok(Some("none".to_owned())));
     for options in [asked(Some("nat"), &[]), asked(None, &[port(0)])] {
-        assert_eq!(settled(&engine, true, options), Err(Kind::FailedPrecondition));
+        assert_eq!(settled(&engine, options), Err(Kind::FailedPrecondition));
     }
-    let mut record = running("s1");
-    assert_eq!(engine.network_warning(&record), None, "it is for Linux");
-    record.platform = "windows/amd64".to_owned();
-    let warning = engine.network_warning(&record).unwrap();
+    let warning = engine.network_warning().unwrap();
     assert!(
         warning.contains("no network") && warning.contains("no DLL"),
         "{warning}"
@@ -177,7 +167,6 @@ async fn a_container_that_does_not_start_gives_its_network_back() {
     let wires = Arc::new(Wires::default());
     let engine = on(root.path(), Some(wires.clone())).await;
     let mut record = running("s1");
-    record.platform = "windows/amd64".to_owned();
     record.options = asked(Some("nat"), &[port(8080)]);
     let attached = engine.attach_network(&record).await.unwrap().unwrap();
     assert_eq!(attached, attachment(&record.id));
@@ -218,4 +207,26 @@ async fn a_container_that_ends_is_detached_and_one_that_runs_is_kept() {
         .await;
     assert!(wires.attached.lock().unwrap().is_empty());
     assert_eq!(container.snapshot().state.network, None);
+}
+
+#[test]
+fn a_sandbox_is_told_of_an_endpoint_in_the_words_of_its_service() {
+    let mut network = attachment("e1");
+    network.mac_address = "00:15:5d:52:c0:0a".to_owned();
+    network.gateway = "172.28.0.1".to_owned();
+    network.addresses = vec![network::Address {
+        ip: "172.28.0.2".parse().unwrap(),
+        prefix: 16,
+    }];
+    network.dns_servers = vec!["10.0.0.1".to_owned()];
+    let spec = crate::networks::spec(&network);
+    assert_eq!(spec.mac_address, "00-15-5D-52-C0-0A");
+    assert_eq!(
+        (spec.endpoint.as_str(), spec.namespace.as_str()),
+        ("e1", "namespace of e1")
+    );
+    assert_eq!(spec.gateway, "172.28.0.1".parse().ok());
+    assert_eq!(spec.addresses, [("172.28.0.2".parse().unwrap(), 16)]);
+    assert_eq!(spec.dns_servers, ["10.0.0.1"]);
+    assert_eq!(crate::networks::spec(&attachment("e2")).gateway, None);
 }

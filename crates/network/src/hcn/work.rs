@@ -69,6 +69,10 @@ impl Work<'_> {
                         endpoint: endpoint.to_string(),
                     });
                 }
+                let (mut dns_servers, dns_search) = documents::dns(&document, &network.document);
+                if dns_servers.is_empty() {
+                    dns_servers = win32::name_servers();
+                }
                 Ok(Attachment {
                     network: documents::DEFAULT_NETWORK.to_owned(),
                     network_id: network.id.clone(),
@@ -78,6 +82,8 @@ impl Work<'_> {
                     gateway: documents::gateway(&document, &network.document),
                     mac_address: document.mac_address.replace('-', ":").to_lowercase(),
                     ports: documents::ports(&document),
+                    dns_servers,
+                    dns_search,
                 })
             });
         if made.is_err()

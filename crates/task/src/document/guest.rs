@@ -1,13 +1,13 @@
 //! What the agent gets: mounts, the overlay, the container, its processes.
 
 use gcs::message::{
-    CombinedLayers, ContainerConfig, ContainerConstraints, LayerPath, MappedDirectory, MappedVirtualDisk,
-    ModifyRequest, ProcessParameters, Resource, SchemaVersion, ScsiDevice,
+    CombinedLayers, ContainerConfig, ContainerConstraints, IpConfig, LayerPath, MappedDirectory,
+    MappedVirtualDisk, ModifyRequest, Network, ProcessParameters, Resource, Route, SchemaVersion, ScsiDevice,
 };
 use serde_json::{Map, Value, json};
 
 use super::Slot;
-use crate::{ErrorKind, Result, TaskError};
+use crate::{ErrorKind, NetworkSpec, Result, TaskError};
 
 /// The container's directory in the guest; its scratch disk is mounted right here.
 pub fn bundle(id: &str) -> String {
@@ -143,6 +143,42 @@ fn mapped(id: &str, index: usize, name: &str) -> MappedDirectory {
     }
 }
 
+/// Tells the guest of an adapter that the machine was given, for the container of its namespace.
+pub fn add_network(id: &str, network: &NetworkSpec) -> ModifyRequest {
+    let addresses = network.addresses.iter();
+    let route = network.gateway.map(|gateway| Route {
+        next_hop: gateway.to_string(),
+        destination_prefix: if gateway.is_ipv6() { "::/0" } else { "0.0.0.0/0" }.to_owned(),
+        metric: 0,
+    });
+    ModifyRequest::add(Resource::Network(Network {
+        mac_address: network.mac_address.clone(),
+        dns_suffix: network.dns_search.join(","),
+        dns_server_list: network.dns_servers.join(","),
+        ip_configs: addresses
+            .map(|(address, prefix)| IpConfig {
+                ip_address: address.to_string(),
+                prefix_length: *prefix,
+            })
+            .collect(),
+        routes: route.into_iter().collect(),
+        ..named_network(id, network)
+    }))
+}
+
+/// Tells the guest that an adapter is about to go.
+pub fn remove_network(id: &str, network: &NetworkSpec) -> ModifyRequest {
+    ModifyRequest::remove(Resource::Network(named_network(id, network)))
+}
+
+fn named_network(id: &str, network: &NetworkSpec) -> Network {
+    Network {
+        namespace_id: network.namespace.clone(),
+        id: id.to_owned(),
+        ..Default::default()
+    }
+}
+
 /// Changes a container's limits.
 pub fn constrain(resources: Value) -> ModifyRequest {
     ModifyRequest::update(Resource::ContainerConstraints(ContainerConstraints {
@@ -159,7 +195,7 @@ pub struct BindSource {
     pub file: Option<String>,
 }
 
-/// The container's document. `namespace` is a fresh GUID: agents key the network of a container by it.
+/// The container's document. `namespace` is a GUID of its own: agents key the network of a container by it.
 ///
 /// From the specification, what only the host can do is taken out: hooks, the cgroup path, the Windows section.
 pub fn container(

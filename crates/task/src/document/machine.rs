@@ -4,12 +4,12 @@ use std::path::Path;
 
 use hcs::{
     Attachment, AttachmentType, Chipset, ComputeSystem, Devices, HvSocketDevice, HvSocketSystemConfig,
-    LinuxKernelDirect, ModifySettingRequest, Plan9, Plan9Share, RequestType, Resource, Scsi, Topology,
-    Version, VirtualMachine, VirtualMachineMemory, VirtualMachineProcessor, plan9_flags, scsi,
+    LinuxKernelDirect, ModifySettingRequest, NetworkAdapter, Plan9, Plan9Share, RequestType, Resource, Scsi,
+    Topology, Version, VirtualMachine, VirtualMachineMemory, VirtualMachineProcessor, plan9_flags, scsi,
 };
 
 use super::Slot;
-use crate::SandboxSpec;
+use crate::{NetworkSpec, SandboxSpec};
 
 /// The kernel option that tells the emulator to keep the host's network. A kernel ignores it.
 pub const HOST_NETWORK_OPTION: &str = "ctr-like.network=host";
@@ -113,6 +113,25 @@ fn attachment(slot: Slot) -> Resource {
         controller,
         lun: u32::from(slot.lun()),
     }
+}
+
+/// Plugs the machine into an endpoint. `id` is a fresh GUID, by which the guest finds the adapter.
+pub fn add_adapter(id: &str, network: &NetworkSpec) -> ModifySettingRequest {
+    adapter(RequestType::Add, id, network)
+}
+
+/// Unplugs it.
+pub fn remove_adapter(id: &str, network: &NetworkSpec) -> ModifySettingRequest {
+    adapter(RequestType::Remove, id, network)
+}
+
+fn adapter(request: RequestType, id: &str, network: &NetworkSpec) -> ModifySettingRequest {
+    let adapter = NetworkAdapter {
+        endpoint_id: network.endpoint.clone(),
+        mac_address: network.mac_address.clone(),
+        ..Default::default()
+    };
+    ModifySettingRequest::new(request, &Resource::NetworkAdapter(id.to_owned()), &adapter)
 }
 
 /// Shares a directory, or of a directory one file.

@@ -1,10 +1,11 @@
 //! Sandboxes in this process.
 //!
 //! [`LocalRuntime`] opens them; a shim ([`crate::shim`]) runs exactly one. [`LocalSandbox`] is a machine with the tasks of
-//! Linux containers; below it are the machine and its numbers ([`machine`]), boot ([`boot`]), layers ([`layers`]) and root
-//! file systems ([`mounts`]). [`WindowsSandbox`] is one Windows container. Both have processes ([`process`]) and their
-//! streams ([`output`], [`stdin`]).
+//! Linux containers; below it are the machine and its numbers ([`machine`]), boot ([`boot`]), layers ([`layers`]), root file
+//! systems ([`mounts`]) and network adapters ([`adapter`]). [`WindowsSandbox`] is one Windows container. Both have processes
+//! ([`process`]) and their streams ([`output`], [`stdin`]).
 
+mod adapter;
 mod boot;
 mod execs;
 mod layers;

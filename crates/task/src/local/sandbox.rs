@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::adapter::Adapter;
 use super::layers::Layers;
 use super::machine::Machine;
 use super::mounts::Mounts;
@@ -219,17 +220,39 @@ impl Shared {
 
     async fn assemble(&self, spec: &TaskSpec, stage: &mut Stage) -> Result<()> {
         let (machine, layers) = (Arc::clone(&self.machine), Arc::clone(&self.layers));
-        let mounts = Mounts::assemble(machine, layers, spec).await?;
         if spec.oci_spec.is_null() {
-            stage.mounts = Some(mounts);
+            stage.mounts = Some(Mounts::assemble(machine, layers, spec).await?);
             stage.only_mounted = true;
             return Ok(());
         }
+        let adapter = match &spec.network {
+            Some(network) => Some(Adapter::add(&machine, network).await?),
+            None => None,
+        };
+        let made = self.make(spec, adapter.as_ref().map(Adapter::namespace)).await;
+        match (made, adapter) {
+            (Ok(mounts), adapter) => {
+                stage.mounts = Some(mounts);
+                stage.adapter = adapter;
+                Ok(())
+            }
+            (Err(error), None) => Err(error),
+            (Err(error), Some(adapter)) => {
+                adapter.remove().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Mounts what a container needs and makes it, in the network of that name if it has one.
+    async fn make(&self, spec: &TaskSpec, network: Option<&str>) -> Result<Mounts> {
+        let (machine, layers) = (Arc::clone(&self.machine), Arc::clone(&self.layers));
+        let mounts = Mounts::assemble(machine, layers, spec).await?;
         let mut oci_spec = spec.oci_spec.clone();
         if let Some(process) = oci_spec.get_mut("process").and_then(Value::as_object_mut) {
             process.insert("terminal".to_owned(), spec.terminal.into());
         }
-        let namespace = uuid::Uuid::new_v4().to_string();
+        let namespace = network.map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned);
         let created = match guest::container(&spec.id, oci_spec, &mounts.binds(), &namespace) {
             Ok(config) => self
                 .machine
@@ -239,12 +262,13 @@ impl Shared {
                 .map_err(Into::into),
             Err(error) => Err(error),
         };
-        if let Err(error) = created {
-            mounts.go_down().await;
-            return Err(error);
+        match created {
+            Ok(()) => Ok(mounts),
+            Err(error) => {
+                mounts.go_down().await;
+                Err(error)
+            }
         }
-        stage.mounts = Some(mounts);
-        Ok(())
     }
 
     async fn start(self: Arc<Self>, id: String) -> Result<u32> {
@@ -333,7 +357,7 @@ impl Shared {
             ));
         }
         task.set_deleting(true);
-        let mounts = stage.mounts.take();
+        let (mounts, adapter) = (stage.mounts.take(), stage.adapter.take());
         if alive {
             self.end_tools(&task).await;
         }
@@ -344,6 +368,9 @@ impl Shared {
                 && let Err(error) = bridge.shutdown(&id, false).await
             {
                 tracing::debug!(task = id, %error, "task that was never started not killed");
+            }
+            if let Some(adapter) = adapter {
+                adapter.remove().await;
             }
             mounts.go_down().await;
             // Last: it removes the directories, and must not find anything mounted there.

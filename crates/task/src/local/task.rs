@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::adapter::Adapter;
 use super::execs::{AsProcess, Execs};
 use super::mounts::Mounts;
 use super::process::Process;
@@ -25,6 +26,8 @@ pub(crate) struct Task {
 pub(crate) struct Stage {
     /// What is mounted.
     pub(crate) mounts: Option<Mounts>,
+    /// Its adapter, if it has a network.
+    pub(crate) adapter: Option<Adapter>,
     /// The agent knows of no container: there is nothing to start and nothing to delete.
     pub(crate) only_mounted: bool,
     /// The start was tried; a second one would confuse the agent.

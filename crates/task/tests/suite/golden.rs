@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use gcs::message::{Create, ModifyRequest, ModifySettings, RequestBase, WithBase};
 use hcs::Document;
 use serde_json::{Value, json};
-use task::SandboxSpec;
 use task::document::guest::{self, BindSource};
 use task::document::{Slot, machine};
+use task::{NetworkSpec, SandboxSpec};
 
 fn scenario(name: &str) -> Value {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -199,6 +199,65 @@ fn shares_are_added_and_removed_as_recorded() {
         guest::unmount_share("c1", 0, "0"),
     ];
     assert_eq!(ours.map(change).to_vec(), recorded);
+}
+
+#[test]
+fn network_adapters_are_added_and_removed_as_recorded() {
+    let name = "lcow-network";
+    let (first, second) = (
+        "99999999-9999-4999-8999-000000000001",
+        "99999999-9999-4999-8999-000000000002",
+    );
+    let endpoint = crate::support::network_spec();
+    let other = NetworkSpec {
+        endpoint: "aaaaaaaa-aaaa-4aaa-8aaa-000000000001".to_owned(),
+        ..endpoint.clone()
+    };
+    let host = [
+        machine::add_adapter(first, &endpoint),
+        machine::add_adapter(second, &other),
+        machine::remove_adapter(first, &endpoint),
+        machine::remove_adapter(second, &other),
+    ];
+    assert_eq!(
+        host.map(|request| request.to_value()).to_vec(),
+        host_changes(name)
+    );
+    let guest = [
+        guest::add_network(first, &endpoint),
+        guest::add_network(second, &other),
+        guest::remove_network(first, &endpoint),
+        guest::remove_network(second, &other),
+    ];
+    assert_eq!(guest.map(change).to_vec(), requests(name, "ModifySettings"));
+    // Each adapter is the machine's before the guest hears of it, and forgotten by the guest before it goes.
+    let scenario = scenario(name);
+    let order: Vec<&str> = calls(&scenario)
+        .filter_map(
+            |call| match (call["function"].as_str(), call["gcs_message"].as_str()) {
+                (Some("HcsModifyComputeSystem"), _) => Some("host"),
+                (_, Some("ModifySettings")) => Some("guest"),
+                _ => None,
+            },
+        )
+        .collect();
+    assert_eq!(
+        order,
+        ["host", "guest", "host", "guest", "guest", "host", "guest", "host"]
+    );
+    let bare = NetworkSpec {
+        addresses: vec![("fd00::2".parse().unwrap(), 64)],
+        gateway: Some("fd00::1".parse().unwrap()),
+        dns_servers: Vec::new(),
+        dns_search: Vec::new(),
+        ..endpoint
+    };
+    let settings = change(guest::add_network(first, &bare))["Request"]["Settings"].take();
+    assert_eq!(
+        settings["Routes"],
+        json!([{"NextHop": "fd00::1", "DestinationPrefix": "::/0"}])
+    );
+    assert_eq!(settings.get("DNSServerList"), None);
 }
 
 #[test]

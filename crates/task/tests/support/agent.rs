@@ -1,6 +1,6 @@
 //! The guest agent, and the programs that it knows.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -26,6 +26,8 @@ pub(super) struct FakeAgent {
     next_pid: AtomicU32,
     containers: Mutex<HashMap<String, Container>>,
     processes: Mutex<HashMap<u32, Arc<FakeProcess>>>,
+    /// Namespaces that have adapters.
+    networks: Mutex<HashSet<String>>,
     power: CancellationToken,
 }
 
@@ -48,6 +50,7 @@ impl FakeAgent {
             next_pid: AtomicU32::new(100),
             containers: Mutex::default(),
             processes: Mutex::default(),
+            networks: Mutex::default(),
             power,
         }
     }
@@ -142,12 +145,15 @@ impl Agent for FakeAgent {
                     .collect()
             })
             .unwrap_or_default();
-        self.note(
-            format!("guest create {id} {}", sources.join(" "))
-                .trim_end()
-                .to_owned(),
-        )
-        .await?;
+        let mut line = format!("guest create {id} {}", sources.join(" "))
+            .trim_end()
+            .to_owned();
+        let namespace = &config.oci_specification["windows"]["network"]["networkNamespace"];
+        let namespace = namespace.as_str().unwrap();
+        if self.networks.lock().unwrap().contains(namespace) {
+            line += &format!(" in {namespace}");
+        }
+        self.note(line).await?;
         let args = words(&config.oci_specification["process"]["args"]);
         self.containers
             .lock()
@@ -293,10 +299,20 @@ impl Agent for FakeAgent {
             Resource::MappedDirectory(share) => {
                 format!("guest {verb} share {} {}", share.share_name, share.mount_path)
             }
+            Resource::Network(network) => format!(
+                "guest {verb} network {} {} {}",
+                network.namespace_id, network.mac_address, network.dns_server_list
+            )
+            .trim_end()
+            .to_owned(),
             Resource::ContainerConstraints(limits) => format!("guest {verb} limits {id} {}", limits.linux),
             other => panic!("unexpected {other:?}"),
         };
-        self.note(line).await
+        self.note(line).await?;
+        if let (RequestType::Add, Resource::Network(network)) = (&request.request_type, &request.resource) {
+            self.networks.lock().unwrap().insert(network.namespace_id.clone());
+        }
+        Ok(())
     }
 
     async fn dump_stacks(&self) -> Result<String, AgentError> {

@@ -16,7 +16,7 @@ mod service;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use task::{LogConfig, ProcessSpec, SandboxSpec, Share, TaskSpec};
+use task::{LogConfig, NetworkSpec, ProcessSpec, SandboxSpec, Share, TaskSpec};
 use tokio::io::AsyncReadExt;
 
 pub(crate) use service::FakeService;
@@ -49,6 +49,20 @@ pub(crate) fn task_spec(dir: &Path, id: &str, args: &[&str]) -> TaskSpec {
             max_bytes: 0,
             max_files: 0,
         },
+        network: None,
+    }
+}
+
+/// An endpoint for a task.
+pub(crate) fn network_spec() -> NetworkSpec {
+    NetworkSpec {
+        namespace: "cccccccc-cccc-4ccc-8ccc-000000000001".to_owned(),
+        endpoint: "aaaaaaaa-aaaa-4aaa-8aaa-000000000002".to_owned(),
+        mac_address: "00-15-5D-52-C0-01".to_owned(),
+        addresses: vec![("172.28.0.10".parse().unwrap(), 16)],
+        gateway: Some("172.28.0.1".parse().unwrap()),
+        dns_servers: vec!["172.28.0.1".to_owned()],
+        dns_search: vec!["corp.example".to_owned(), "corp.example".to_owned()],
     }
 }
 

@@ -231,8 +231,17 @@ impl ComputeSystem for FakeSystem {
     async fn modify(&self, request: &str) -> compute::Result<()> {
         let request: Value = serde_json::from_str(request).unwrap();
         let path = request["ResourcePath"].as_str().unwrap();
-        let resource = path.rsplit_once("/Devices/").unwrap().1;
-        let detail = request["Settings"]["Path"].as_str().unwrap_or_default();
+        let mut resource = path.rsplit_once("/Devices/").unwrap().1;
+        let mut detail = request["Settings"]["Path"].as_str().unwrap_or_default();
+        if let Some((kind, id)) = resource
+            .split_once('/')
+            .filter(|(kind, _)| *kind == "NetworkAdapters")
+        {
+            // A fresh id each time.
+            assert_eq!(id.len(), 36, "{path}");
+            resource = kind;
+            detail = request["Settings"]["EndpointId"].as_str().unwrap();
+        }
         let line = format!(
             "host {} {resource} {detail}",
             request["RequestType"].as_str().unwrap()

@@ -4,6 +4,7 @@
 mod endings;
 mod files;
 mod lifecycle;
+mod network;
 mod streams;
 
 use std::sync::Arc;
@@ -16,7 +17,9 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::journal::{Journal, position};
-use crate::support::{FakeService, logged, process_spec, read_frames, sandbox_spec, share, task_spec};
+use crate::support::{
+    FakeService, logged, network_spec, process_spec, read_frames, sandbox_spec, share, task_spec,
+};
 
 struct Bench {
     dir: TempDir,
