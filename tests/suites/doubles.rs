@@ -7,6 +7,7 @@
 
 use std::path::Path;
 
+use serde_json::{Value, json};
 use tests::wine::{compiled, run_own, windows_path};
 
 /// What is done wrong with computecore.dll, and the line that the report has for it.
@@ -95,6 +96,24 @@ const MISUSES: &[(&str, &str)] = &[
         r"never revoked: the access of m1 to C:\windows\system32\computecore.dll",
     ),
     ("granted to nobody", "HcsGrantVmAccess: no machine or no path"),
+];
+
+/// What is done wrong with network adapters of a machine.
+const ADAPTER_MISUSES: &[(&str, &str)] = &[
+    ("adapter", "clean"),
+    (
+        "adapter of no endpoint",
+        "HcsModifyComputeSystem: the endpoint 00000009-0000-0000-0000-000000000000 is not there or in no namespace",
+    ),
+    (
+        "adapter with another address",
+        "HcsModifyComputeSystem: 00-15-5D-1C-00-03 is not the address \"00-15-5D-1C-00-02\" of \
+         00000002-0000-0000-0000-000000000000",
+    ),
+    (
+        "adapter plugged in twice",
+        "HcsModifyComputeSystem: the endpoint 00000002-0000-0000-0000-000000000000 is in a machine already",
+    ),
 ];
 
 /// What is done wrong with the layer store.
@@ -393,12 +412,15 @@ const NETWORK_MISUSES: &[(&str, &str)] = &[
     ),
 ];
 
-/// The lines of the reports of a program that does one thing wrong.
-fn reported(folder: &Path, program: &Path, misuse: &str) -> Vec<String> {
+/// The lines of the reports of a program that does one thing wrong on a host with these records of networks.
+fn reported(folder: &Path, program: &Path, misuse: &str, networks: Option<&Value>) -> Vec<String> {
     let prefix = std::env::var_os("CTR_LIKE_DOUBLES").expect("this suite is run by ./scripts/test wine");
     let place = tempfile::tempdir_in(folder).unwrap();
     let reports = place.path().join("reports");
     std::fs::create_dir(&reports).unwrap();
+    if let Some(networks) = networks {
+        std::fs::write(reports.join("networks.json"), networks.to_string()).unwrap();
+    }
     let [reports_path, orders] = [&reports, &place.path().join("orders")].map(|path| windows_path(path));
     let environment = [
         ("CTR_LIKE_DOUBLE_REPORTS", reports_path.as_str()),
@@ -420,12 +442,12 @@ fn reported(folder: &Path, program: &Path, misuse: &str) -> Vec<String> {
         .collect()
 }
 
-fn check(source: &str, misuses: &[(&str, &str)]) {
+fn check(source: &str, misuses: &[(&str, &str)], networks: Option<&Value>) {
     let folder = tempfile::tempdir().unwrap();
     let program = compiled(folder.path(), source, &["-lws2_32"]);
     let mut missed = Vec::new();
     for (misuse, line) in misuses {
-        let lines = reported(folder.path(), &program, misuse);
+        let lines = reported(folder.path(), &program, misuse, networks);
         let only = *line != "clean" || lines.iter().all(|found| found == line);
         if !only || !lines.iter().any(|found| found == line) {
             missed.push(format!("{misuse}: {lines:#?}"));
@@ -436,15 +458,29 @@ fn check(source: &str, misuses: &[(&str, &str)]) {
 
 #[test]
 fn each_misuse_is_a_line_in_the_report() {
-    check("misuse", MISUSES);
+    check("misuse", MISUSES, None);
+}
+
+#[test]
+fn each_misuse_of_a_network_adapter_is_a_line_in_the_report() {
+    let endpoint = json!({
+        "namespace": "00000003-0000-0000-0000-000000000000",
+        "document": {
+            "MacAddress": "00-15-5D-1C-00-02",
+            "Routes": [{ "NextHop": "172.28.0.1" }],
+            "IpConfigurations": [{ "PrefixLength": 16 }],
+        },
+    });
+    let networks = json!({ "endpoints": { "00000002-0000-0000-0000-000000000000": endpoint } });
+    check("misuse", ADAPTER_MISUSES, Some(&networks));
 }
 
 #[test]
 fn each_misuse_of_the_layer_store_is_a_line_in_the_report() {
-    check("layers", LAYER_MISUSES);
+    check("layers", LAYER_MISUSES, None);
 }
 
 #[test]
 fn each_misuse_of_the_network_service_is_a_line_in_the_report() {
-    check("networks", NETWORK_MISUSES);
+    check("networks", NETWORK_MISUSES, None);
 }

@@ -138,6 +138,43 @@ static void sockets(const char *what)
     end(system);
 }
 
+/* The endpoint that the suite records, its address, and a change of a machine's adapter. */
+#define ENDPOINT L"00000002-0000-0000-0000-000000000000"
+#define ADDRESS L"00-15-5D-1C-00-02"
+#define ADAPTER(request, id, endpoint, address, more) \
+    L"{\"ResourcePath\":\"VirtualMachine/Devices/NetworkAdapters/" id L"\",\"RequestType\":\"" request \
+    L"\",\"Settings\":{\"EndpointId\":\"" endpoint L"\",\"MacAddress\":\"" address L"\"" more L"}}"
+
+static void change(HCS system, PCWSTR request)
+{
+    HCS operation = Operation(NULL, NULL);
+    Modify(system, operation, request, NULL);
+    finish(operation);
+}
+
+/* Does one thing wrong with a network adapter of a machine. */
+static void adapters(const char *what)
+{
+    HCS system = made(L"{\"Owner\":\"o\",\"VirtualMachine\":{}}"), operation = Operation(NULL, NULL);
+    SetCallback(system, 0, NULL, ignore);
+    Start(system, operation, NULL);
+    finish(operation);
+    if (!strcmp(what, "adapter of no endpoint")) {
+        change(system, ADAPTER(L"Add", L"A1", L"00000009-0000-0000-0000-000000000000", ADDRESS, L""));
+    } else if (!strcmp(what, "adapter with another address")) {
+        change(system, ADAPTER(L"Add", L"A1", ENDPOINT, L"00-15-5D-1C-00-03", L""));
+    } else {
+        /* What is refused plugs nothing in. */
+        change(system, ADAPTER(L"Add", L"A1", ENDPOINT, ADDRESS, L",\"Colour\":\"red\""));
+        change(system, ADAPTER(L"Add", L"A1", ENDPOINT, ADDRESS, L""));
+        if (strcmp(what, "adapter plugged in twice")) {
+            change(system, ADAPTER(L"Remove", L"A1", ENDPOINT, ADDRESS, L""));
+        }
+        change(system, ADAPTER(L"Add", L"A2", ENDPOINT, ADDRESS, L""));
+    }
+    end(system);
+}
+
 int main(int count, char **words)
 {
     const char *what = count > 1 ? words[1] : "";
@@ -248,6 +285,8 @@ int main(int count, char **words)
         end(system);
     } else if (!strncmp(what, "socket", 6)) {
         sockets(what);
+    } else if (!strncmp(what, "adapter", 7)) {
+        adapters(what);
     } else if (!strcmp(what, "granted twice")) {
         Grant(L"m1", FILE_OF_WINDOWS);
         Grant(L"m1", FILE_OF_WINDOWS);
