@@ -197,6 +197,42 @@ fn networks_outlive_the_daemon_and_end_with_their_machine() {
 }
 
 #[test]
+fn a_daemon_that_is_killed_while_a_container_starts_leaves_no_endpoint_in_a_machine() {
+    let host = MachineHost::start();
+    let mut daemon = WineDaemon::with_machines(&host);
+    let image = images::pushed(BUSYBOX);
+    started(&daemon, "keeper", &["-p", "8080:80"]);
+    let before = address(&daemon, "keeper");
+    let words = [
+        "run",
+        "-d",
+        "--platform",
+        "linux/amd64",
+        "--name",
+        "late",
+        &image,
+        "sleep",
+        "1000",
+    ];
+    let mut starting = daemon.spawn(&words);
+    wait::until("the machine is plugged in", || {
+        (daemon.plugged() == 2).then_some(())
+    });
+    daemon.restart();
+    starting.wait().unwrap();
+    // It runs if that was known in time.
+    wait::until("what runs has its network, and nothing else", || {
+        let running = daemon.cli(&["ps", "-q"]).ok().lines().count();
+        ((daemon.networks(), daemon.plugged()) == ((running, running), running)).then_some(())
+    });
+    assert_eq!(address(&daemon, "keeper"), before);
+    daemon.cli(&["start", "late"]).ok();
+    ping(&daemon, "late", &before);
+    daemon.cli(&["rm", "-f", "keeper", "late"]).ok();
+    assert_eq!((daemon.networks(), daemon.plugged()), ((0, 0), 0));
+}
+
+#[test]
 fn a_machine_with_a_kernel_of_its_own_has_adapters() {
     let host = MachineHost::with_kernels();
     let daemon = WineDaemon::with_machines(&host);

@@ -30,6 +30,8 @@ fn a_container_gets_an_address_and_its_ports() {
         "one was chosen"
     );
     assert_eq!(one.mac_address.len(), 17);
+    // The double's networks name none.
+    assert_eq!(one.dns_servers, win32::name_servers());
 
     let two = host.run(host.driver.attach("c2", &[])).unwrap();
     assert_ne!(two.addresses, one.addresses);
