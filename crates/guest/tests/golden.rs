@@ -253,6 +253,14 @@ async fn replay(scenario: &str, sandbox: &Sandbox) -> Vec<String> {
         .await;
         assert_eq!(host.answer(999).await.1["Version"], 4);
     }
+    let adapters = requests.iter().map(|request| &request.message["Request"]);
+    let added =
+        adapters.filter(|request| request["RequestType"] == "Add" && request["ResourceType"] == "Network");
+    // The recorded ones have one address.
+    let addresses: BTreeSet<&str> = added
+        .map(|request| request["Settings"]["MacAddress"].as_str().unwrap())
+        .collect();
+    addresses.iter().for_each(|address| sandbox.interface(address));
     for mut request in requests {
         let place = format!("{scenario} {} {}", request.id, request.name);
         adapt(&mut request.message);

@@ -332,21 +332,7 @@ async fn names_resolve_and_the_loopback_answers() {
         }],
         ..Default::default()
     };
-    // As the host's service moves an interface there.
-    let init = sandbox.init().to_string();
-    let moved = std::process::Command::new("nsenter")
-        .args(["-t", &init, "-n", "ip", "link", "add", "nic0"])
-        .args([
-            "address",
-            "02:15:5d:52:c0:07",
-            "type",
-            "veth",
-            "peer",
-            "name",
-            "nic1",
-        ])
-        .status();
-    assert!(moved.unwrap().success());
+    sandbox.interface("02-15-5D-52-C0-07");
     let request = gcs::message::ModifyRequest::add(gcs::message::Resource::Network(network));
     sandbox.bridge.modify(NULL_ID, &request).await.unwrap();
     let script = "hostname; cat /etc/hostname; head -2 /etc/hosts; cat /etc/resolv.conf; ping -c 1 -W 5 127.0.0.1 >/dev/null && echo pong; \

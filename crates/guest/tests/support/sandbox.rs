@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -116,6 +117,16 @@ impl Sandbox {
         let launcher = self.launcher.id().unwrap();
         let children = fs::read_to_string(format!("/proc/{launcher}/task/{launcher}/children")).unwrap();
         children.trim().parse().unwrap()
+    }
+
+    /// Makes an interface with that address in it, where a host's service moves one. It ends with its namespace.
+    pub(crate) fn interface(&self, address: &str) {
+        let made = Command::new("nsenter")
+            .args(["-t", &self.init().to_string(), "-n", "ip", "link", "add", "nic0"])
+            .args(["address", &address.replace('-', ":")])
+            .args(["type", "veth", "peer", "name", "nic1"])
+            .status();
+        assert!(made.unwrap().success());
     }
 
     /// The launcher's pid.
