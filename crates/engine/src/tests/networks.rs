@@ -230,3 +230,19 @@ fn a_sandbox_is_told_of_an_endpoint_in_the_words_of_its_service() {
     assert_eq!(spec.dns_servers, ["10.0.0.1"]);
     assert_eq!(crate::networks::spec(&attachment("e2")).gateway, None);
 }
+
+#[test]
+fn an_adapter_that_is_refused_is_not_taken_for_a_missing_program() {
+    let words = "cannot plug the container into its network: no such file or directory";
+    let refused = TaskError::new(ErrorKind::Network, words);
+    let error = crate::convert::start(refused, &running("s1"));
+    assert_eq!(
+        (error.kind(), error.to_string().as_str()),
+        (Kind::Internal, words)
+    );
+    assert!(
+        error.hints().iter().any(|hint| hint.contains("--network none")),
+        "{:?}",
+        error.hints()
+    );
+}
