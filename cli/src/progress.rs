@@ -7,6 +7,7 @@ use api::message::Progress;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::render;
+use crate::terminal::Sequences;
 
 /// Shows what it is told.
 pub(crate) enum Show {
@@ -17,6 +18,8 @@ pub(crate) enum Show {
     Bars {
         all: MultiProgress,
         bars: HashMap<String, ProgressBar>,
+        /// Dropped last: what draws the bars changes the modes of a console and leaves them so.
+        _sequences: Option<Sequences>,
     },
 }
 
@@ -28,6 +31,7 @@ impl Show {
             (false, true) => Self::Bars {
                 all: MultiProgress::new(),
                 bars: HashMap::new(),
+                _sequences: Sequences::on_stderr().ok(),
             },
             (false, false) => Self::Lines { last: HashMap::new() },
         }
@@ -42,7 +46,7 @@ impl Show {
                     render::note(&line);
                 }
             }
-            Self::Bars { all, bars } => {
+            Self::Bars { all, bars, .. } => {
                 let id = render::escape(&progress.id);
                 let bar = bars.entry(progress.id.clone()).or_insert_with(|| {
                     let bar = all.add(ProgressBar::no_length());

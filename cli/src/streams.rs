@@ -24,7 +24,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use crate::detach::DetachKeys;
 use crate::failure::{Failure, Outcome};
 use crate::signals::{PATIENCE, Signals};
-use crate::terminal::{self, Raw, Resized};
+use crate::terminal::{self, Keys, Raw, Resized, Text};
 
 /// How the foreground ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,11 +133,16 @@ pub(crate) struct Foreground<'a> {
 
 /// Refuses `-it` where standard input is no terminal.
 pub(crate) fn check_terminal(tty: bool, stdin: bool) -> Result<(), Failure> {
-    if tty && stdin && !std::io::stdin().is_terminal() {
-        return Err(Failure::new("the input device is not a TTY")
-            .hint("leave out -t when the input comes from a pipe or a file"));
+    if !tty || !stdin || terminal::is_input() {
+        return Ok(());
     }
-    Ok(())
+    // Only on Windows can it be a terminal and no console.
+    let hint = if std::io::stdin().is_terminal() {
+        "put winpty before the command: the terminals of Cygwin and MSYS (mintty) are pipes to other programs"
+    } else {
+        "leave out -t when the input comes from a pipe or a file"
+    };
+    Err(Failure::new("the input device is not a TTY").hint(hint))
 }
 
 impl Foreground<'_> {
@@ -153,20 +158,23 @@ impl Foreground<'_> {
             signals,
             redraw,
         } = self;
-        let raw = tty && stdin && std::io::stdin().is_terminal();
-        let guard = if raw {
+        let mut guard = if tty && stdin && terminal::is_input() {
             Some(Raw::enable().map_err(|error| Failure::io("cannot use the terminal", &error))?)
         } else {
             None
         };
+        let resized = Resized::new(guard.as_ref());
+        let source = guard
+            .as_mut()
+            .map_or_else(Input::plain, |raw| Input::Typed(raw.keys(), detach));
         let input = async {
-            if stdin && carry_input(sender.clone(), if raw { Some(detach) } else { None }).await {
+            if stdin && carry_input(sender.clone(), source).await {
                 return End::Detached;
             }
             std::future::pending().await
         };
         let size = async {
-            follow_size(client, target, tty, redraw).await;
+            follow_size(client, target, tty, redraw, resized).await;
             std::future::pending().await
         };
         let end = tokio::select! {
@@ -181,24 +189,40 @@ impl Foreground<'_> {
     }
 }
 
-/// True when the user typed the detach keys; false at the end of the input.
-async fn carry_input(sender: StreamSender, mut detach: Option<DetachKeys>) -> bool {
-    let mut stdin = tokio::io::stdin();
-    let mut buffer = BytesMut::new();
-    loop {
-        buffer.reserve(32 * 1024);
-        match stdin.read_buf(&mut buffer).await {
-            Ok(0) | Err(_) => break,
-            Ok(_) => {}
-        }
-        let read = buffer.split().freeze();
-        let (bytes, left) = match &mut detach {
-            Some(keys) => {
-                let typed = keys.typed(&read);
-                (Bytes::from(typed.bytes), typed.detach)
+/// Where the input comes from.
+enum Input {
+    /// A file, a pipe, or a terminal that is not ours.
+    Plain(tokio::io::Stdin, BytesMut),
+    /// Keys, some of which are for us.
+    Typed(Keys, DetachKeys),
+}
+
+impl Input {
+    fn plain() -> Self {
+        Self::Plain(tokio::io::stdin(), BytesMut::new())
+    }
+
+    /// What came, and whether the user leaves with it; `None` at the end. Cancel-safe.
+    async fn next(&mut self) -> Option<(Bytes, bool)> {
+        match self {
+            Self::Plain(stdin, buffer) => {
+                buffer.reserve(32 * 1024);
+                match stdin.read_buf(buffer).await {
+                    Ok(0) | Err(_) => None,
+                    Ok(_) => Some((buffer.split().freeze(), false)),
+                }
             }
-            None => (read, false),
-        };
+            Self::Typed(keys, detach) => {
+                let typed = detach.typed(&keys.next().await?);
+                Some((Bytes::from(typed.bytes), typed.detach))
+            }
+        }
+    }
+}
+
+/// True when the user typed the detach keys; false at the end of the input.
+async fn carry_input(sender: StreamSender, mut input: Input) -> bool {
+    while let Some((bytes, left)) = input.next().await {
         if sender.send(Channel::Stdin, bytes).await.is_err() {
             return false;
         }
@@ -211,11 +235,20 @@ async fn carry_input(sender: StreamSender, mut detach: Option<DetachKeys>) -> bo
 }
 
 async fn carry_output(mut receiver: StreamReceiver) -> Result<End, Failure> {
-    let (mut stdout, mut stderr) = (tokio::io::stdout(), tokio::io::stderr());
+    let mut stdout = Shown::new(
+        tokio::io::stdout(),
+        "standard output",
+        std::io::stdout().is_terminal(),
+    );
+    let mut stderr = Shown::new(
+        tokio::io::stderr(),
+        "standard error",
+        std::io::stderr().is_terminal(),
+    );
     while let Some(frame) = receiver.recv().await {
         match frame {
-            Frame::Data(Channel::Stderr, bytes) => put(&mut stderr, &bytes, "standard error").await?,
-            Frame::Data(_, bytes) => put(&mut stdout, &bytes, "standard output").await?,
+            Frame::Data(Channel::Stderr, bytes) => stderr.put(&bytes).await?,
+            Frame::Data(_, bytes) => stdout.put(&bytes).await?,
             Frame::Control(Control::Error(status)) => return Err(status.into()),
             Frame::Control(_) | Frame::End(_) => {}
         }
@@ -223,22 +256,40 @@ async fn carry_output(mut receiver: StreamReceiver) -> Result<End, Failure> {
     Ok(End::Over)
 }
 
-async fn put(output: &mut (impl AsyncWrite + Unpin), bytes: &[u8], name: &str) -> Result<(), Failure> {
-    let written = async {
-        output.write_all(bytes).await?;
-        output.flush().await
-    };
-    written
-        .await
-        .map_err(|error| Failure::io(format!("cannot write to {name}"), &error))
+/// A stream of ours that output goes to.
+struct Shown<O> {
+    output: O,
+    name: &'static str,
+    /// For consoles of Windows, which take no bytes but text.
+    text: Option<Text>,
+}
+
+impl<O: AsyncWrite + Unpin> Shown<O> {
+    fn new(output: O, name: &'static str, terminal: bool) -> Self {
+        let text = (cfg!(windows) && terminal).then(Text::default);
+        Self { output, name, text }
+    }
+
+    async fn put(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let bytes = match &mut self.text {
+            Some(text) => text.take(bytes),
+            None => bytes.into(),
+        };
+        let written = async {
+            self.output.write_all(&bytes).await?;
+            self.output.flush().await
+        };
+        written
+            .await
+            .map_err(|error| Failure::io(format!("cannot write to {}", self.name), &error))
+    }
 }
 
 /// Keeps the size of the container's terminal equal to ours.
-async fn follow_size(client: &Client, target: &str, tty: bool, redraw: bool) {
+async fn follow_size(client: &Client, target: &str, tty: bool, redraw: bool, mut resized: Resized) {
     if !tty {
         return;
     }
-    let mut resized = Resized::new();
     if redraw && let Some(size) = terminal::size() {
         // Programs draw themselves when the size changes, so it must change.
         resize(

@@ -42,6 +42,8 @@ prepare_doubles() {
     fi
     install -m 644 "$built/computecore.dll" "$built/computenetwork.dll" "$built/computestorage.dll" "$built/vmcompute.dll" \
         "$CTR_LIKE_DOUBLES/drive_c/windows/system32/"
+    x86_64-w64-mingw32-gcc -O1 -municode -o "$CTR_LIKE_DOUBLES/drive_c/windows/system32/ctr-like-terminal.exe" \
+        "$repo/tests/wine/terminal.c" -lws2_32
     x86_64-w64-mingw32-gcc -O1 -o "$CTR_LIKE_DOUBLES/drive_c/program.exe" "$repo/crates/emulator/tests/wine/program.c"
     export CTR_LIKE_TEST_PROGRAM='C:\program.exe'
 }

@@ -6,6 +6,7 @@
 
 #![cfg(unix)]
 
+pub mod console;
 pub mod daemon;
 pub mod images;
 pub mod layers;

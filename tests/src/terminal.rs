@@ -17,6 +17,8 @@ pub struct Terminal {
     master: File,
     output: Receiver<Vec<u8>>,
     seen: String,
+    /// Takes sequences out of what is shown.
+    plain: Option<Plain>,
     /// The program.
     pub child: Child,
 }
@@ -75,8 +77,16 @@ impl Terminal {
             master,
             output,
             seen: String::new(),
+            plain: None,
             child,
         }
+    }
+
+    /// The same terminal, from now on without escape sequences in what is shown: a console of Wine makes some between any two characters.
+    #[must_use]
+    pub fn without_sequences(mut self) -> Self {
+        self.plain = Some(Plain::default());
+        self
     }
 
     /// Types.
@@ -109,7 +119,13 @@ impl Terminal {
                 return;
             }
             match self.output.recv_timeout(wait::DEADLINE) {
-                Ok(bytes) => self.seen.push_str(&String::from_utf8_lossy(&bytes)),
+                Ok(bytes) => {
+                    let text = String::from_utf8_lossy(&bytes);
+                    match &mut self.plain {
+                        Some(plain) => text.chars().for_each(|c| plain.push(c, &mut self.seen)),
+                        None => self.seen.push_str(&text),
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) => panic!("{text:?} was not shown; shown: {:?}", self.seen),
                 Err(RecvTimeoutError::Disconnected) => panic!("the program ended; shown: {:?}", self.seen),
             }
@@ -127,6 +143,33 @@ impl Terminal {
             .expect("a child ends")
             .code()
             .expect("ended by itself")
+    }
+}
+
+/// Leaves escape sequences out, but for steps to the right, which are blanks.
+#[derive(Debug, Default)]
+struct Plain {
+    /// The beginning of a sequence.
+    sequence: String,
+}
+
+impl Plain {
+    fn push(&mut self, c: char, out: &mut String) {
+        if c == '\x1b' {
+            self.sequence = c.to_string();
+        } else if self.sequence.is_empty() {
+            out.push(c);
+        } else if self.sequence.len() == 1 && c != '[' {
+            self.sequence.clear();
+        } else if self.sequence.len() > 1 && c.is_ascii_alphabetic() {
+            if c == 'C' {
+                let steps = self.sequence[2..].parse().unwrap_or(1);
+                out.push_str(&" ".repeat(steps));
+            }
+            self.sequence.clear();
+        } else {
+            self.sequence.push(c);
+        }
     }
 }
 

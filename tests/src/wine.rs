@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use crate::console::Console;
 use crate::{MachineHost, Output, programs, wait};
 
 /// How often Wine is asked: of some thousand programs a few end before their first line, with 1 and in silence, or because Wine's
@@ -353,18 +354,30 @@ impl WineDaemon {
         std::fs::read_to_string(self.folder.path().join("daemon.log")).unwrap_or_default()
     }
 
+    /// The processes of Linux that the daemon and its shims are.
+    ///
+    /// # Panics
+    /// There is no `/proc`.
+    #[must_use]
+    pub fn processes(&self) -> Vec<u32> {
+        let folder = self.folder.path().file_name().expect("a name").to_string_lossy();
+        let processes = std::fs::read_dir("/proc").expect("there are processes").flatten();
+        processes
+            .filter_map(|process| {
+                let pid: u32 = process.file_name().to_str()?.parse().ok()?;
+                let words = std::fs::read(process.path().join("cmdline")).ok()?;
+                let words = String::from_utf8_lossy(&words);
+                let (program, rest) = words.split_once('\0')?;
+                // The first word of those that look after ours is their own.
+                let ours = ["ctr-liked.exe", "ctr-like-shim.exe"].map(|name| program.ends_with(name));
+                (ours.contains(&true) && rest.contains(&*folder)).then_some(pid)
+            })
+            .collect()
+    }
+
     /// Waits for the shims to end, and says what the doubles found wrong.
     fn misuse(&self) -> Vec<String> {
-        let folder = self.folder.path().file_name().expect("a name").to_string_lossy();
-        wait::until("the shims end", || {
-            let mut processes = std::fs::read_dir("/proc").expect("there are processes").flatten();
-            let alive = processes.any(|process| {
-                let words = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
-                let words = String::from_utf8_lossy(&words);
-                words.contains("ctr-like-shim") && words.contains(&*folder)
-            });
-            (!alive).then_some(())
-        });
+        wait::until("the shims end", || self.processes().is_empty().then_some(()));
         let reports = std::fs::read_dir(self.folder.path().join("reports")).expect("a directory");
         reports
             .flatten()
@@ -462,6 +475,15 @@ impl WineDaemon {
             .stderr(Stdio::null())
             .spawn()
             .expect("wine runs")
+    }
+
+    /// Starts the CLI at a console.
+    ///
+    /// # Panics
+    /// It does not start.
+    #[must_use]
+    pub fn at_console(&self, arguments: &[&str]) -> Console {
+        Console::of(self.prefix.as_ref(), &program("ctr-like.exe"), arguments)
     }
 
     /// Runs the CLI to its end.

@@ -116,6 +116,38 @@ static int start_child(const wchar_t *self)
     return 0;
 }
 
+static void say_size(void)
+{
+    CONSOLE_SCREEN_BUFFER_INFO info = {0};
+    GetConsoleScreenBufferInfo(GetStdHandle(STD_OUTPUT_HANDLE), &info);
+    printf("size %dx%d;\n", info.srWindow.Right - info.srWindow.Left + 1, info.srWindow.Bottom - info.srWindow.Top + 1);
+    fflush(stdout);
+}
+
+/* Says what happens at its console, until somebody types an exclamation mark. */
+static int keys(void)
+{
+    HANDLE input = GetStdHandle(STD_INPUT_HANDLE);
+    INPUT_RECORD record;
+    DWORD count;
+    SetConsoleCtrlHandler(on_control, TRUE);
+    if (!SetConsoleMode(input, ENABLE_PROCESSED_INPUT | ENABLE_WINDOW_INPUT))
+        return fail("SetConsoleMode");
+    say_size();
+    while (ReadConsoleInputW(input, &record, 1, &count)) {
+        WCHAR unit = record.Event.KeyEvent.uChar.UnicodeChar;
+        if (record.EventType == WINDOW_BUFFER_SIZE_EVENT)
+            say_size();
+        if (record.EventType != KEY_EVENT || !record.Event.KeyEvent.bKeyDown || !unit)
+            continue;
+        if (unit == L'!')
+            return 9;
+        printf("[%x]\n", unit);
+        fflush(stdout);
+    }
+    return fail("ReadConsoleInput");
+}
+
 int wmain(int argc, wchar_t **argv)
 {
     const wchar_t *verb = argc > 1 ? argv[1] : L"";
@@ -218,6 +250,8 @@ int wmain(int argc, wchar_t **argv)
         printf("%dx%d\n", info.srWindow.Right - info.srWindow.Left + 1, info.srWindow.Bottom - info.srWindow.Top + 1);
         return 0;
     }
+    if (!wcscmp(verb, L"keys"))
+        return keys();
     fprintf(stderr, "probe: what?\n");
     return 64;
 }

@@ -21,7 +21,7 @@ impl Screen {
         }
         Some(Self {
             fresh: true,
-            _sequences: system::Sequences::enable().ok()?,
+            _sequences: system::Sequences::on_stdout().ok()?,
         })
     }
 

@@ -1,10 +1,12 @@
 //! Terminals of Unix.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::sync::{Mutex, Once, PoisonError};
 
 use api::message::TerminalSize;
+use bytes::{Bytes, BytesMut};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What to restore; read by the panic hook.
@@ -12,11 +14,16 @@ static SAVED: Mutex<Option<Termios>> = Mutex::new(None);
 
 /// Output may hold escape sequences; it always may.
 #[derive(Debug)]
-pub(super) struct Sequences;
+pub(crate) struct Sequences;
 
 impl Sequences {
     #[expect(clippy::unnecessary_wraps, reason = "consoles of Windows may refuse")]
-    pub(super) fn enable() -> io::Result<Self> {
+    pub(super) fn on_stdout() -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "consoles of Windows may refuse")]
+    pub(crate) fn on_stderr() -> io::Result<Self> {
         Ok(Self)
     }
 }
@@ -43,6 +50,15 @@ impl Raw {
         tcsetattr(io::stdin(), OptionalActions::Now, &raw)?;
         Ok(Self)
     }
+
+    /// The keys.
+    #[expect(clippy::unused_self, reason = "consoles of Windows have them")]
+    pub(crate) fn keys(&mut self) -> Keys {
+        Keys {
+            stdin: tokio::io::stdin(),
+            buffer: BytesMut::new(),
+        }
+    }
 }
 
 impl Drop for Raw {
@@ -56,6 +72,29 @@ fn restore() {
         // The terminal may be gone; then there is nothing to restore.
         let _ = tcsetattr(io::stdin(), OptionalActions::Drain, &found);
     }
+}
+
+/// What is typed.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    stdin: tokio::io::Stdin,
+    buffer: BytesMut,
+}
+
+impl Keys {
+    /// The next of it; `None` when the terminal is gone. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Option<Bytes> {
+        self.buffer.reserve(4096);
+        match self.stdin.read_buf(&mut self.buffer).await {
+            Ok(0) | Err(_) => None,
+            Ok(_) => Some(self.buffer.split().freeze()),
+        }
+    }
+}
+
+/// Whether standard input is a terminal.
+pub(crate) fn is_input() -> bool {
+    io::stdin().is_terminal()
 }
 
 pub(super) fn size() -> Option<TerminalSize> {
@@ -73,7 +112,7 @@ pub(super) fn size() -> Option<TerminalSize> {
 pub(crate) struct Resized(Option<Signal>);
 
 impl Resized {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(_raw: Option<&Raw>) -> Self {
         Self(signal(SignalKind::window_change()).ok())
     }
 

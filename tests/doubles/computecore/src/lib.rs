@@ -9,7 +9,7 @@
 //! `computecore.dll FUNCTION`. The properties of the service have the report so far, and the calls, as `Double`.
 //!
 //! Documents are read strictly and states follow `compute::state`; processes of a running system are real ones in a job, with
-//! real pipes. A container's C: is the folder that its document names: programs and working directories are looked up there,
+//! real pipes or at a pseudo console, see `console`. A container's C: is the folder that its document names: programs and working directories are looked up there,
 //! and a program that names a file by a path with a drive gets the host's. Every request is finished on a thread of its own, every event delivered on another.
 //!
 //! A container's namespace has to be among the records of the double of computenetwork.dll, where there are any, with an endpoint.
@@ -32,6 +32,7 @@
 
 mod access;
 mod calls;
+mod console;
 mod disks;
 mod events;
 mod figures;

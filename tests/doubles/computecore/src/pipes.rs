@@ -6,7 +6,7 @@ use std::os::windows::fs::OpenOptionsExt;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use windows_sys::Win32::Foundation::{ERROR_IO_PENDING, GetLastError, INVALID_HANDLE_VALUE, WAIT_OBJECT_0};
 use windows_sys::Win32::Storage::FileSystem::{
@@ -17,6 +17,11 @@ use windows_sys::Win32::System::Pipes::{
     CreateNamedPipeW, PIPE_REJECT_REMOTE_CLIENTS, PIPE_TYPE_BYTE, PIPE_WAIT, PeekNamedPipe,
 };
 use windows_sys::Win32::System::Threading::{CreateEventW, INFINITE, SetEvent, WaitForMultipleObjects};
+
+use crate::console::Console;
+
+/// The byte of Ctrl-C.
+const INTERRUPT: u8 = 3;
 
 /// A pipe: the reading end, overlapped, and the writing end, overlapped or not.
 fn pipe(write_overlapped: bool) -> io::Result<(OwnedHandle, OwnedHandle)> {
@@ -52,25 +57,27 @@ pub(crate) fn output() -> io::Result<(OwnedHandle, OwnedHandle)> {
     pipe(false)
 }
 
-/// A pipe for what a process reads: the caller's end, the process's, and what ends it.
-pub(crate) fn input() -> io::Result<(OwnedHandle, OwnedHandle, Arc<Input>)> {
+/// A pipe for what a process reads: the caller's end, and what carries it to the process and ends it.
+pub(crate) fn input(to_process: io::PipeWriter) -> io::Result<(OwnedHandle, Arc<Input>)> {
     let (from_caller, callers) = pipe(true)?;
-    let (processes, to_process) = io::pipe()?;
     // SAFETY: all arguments may be null; the handle is ours alone.
     let closing = unsafe { OwnedHandle::from_raw_handle(CreateEventW(null(), 1, 0, null())) };
     let input = Arc::new(Input {
         closing,
         writer: Mutex::new(Some(to_process)),
+        console: OnceLock::new(),
     });
     let relay = Arc::clone(&input);
     std::thread::spawn(move || relay.run(&from_caller));
-    Ok((callers, processes.into(), input))
+    Ok((callers, input))
 }
 
 /// What stands between the caller's writing end and the process.
 pub(crate) struct Input {
     closing: OwnedHandle,
     writer: Mutex<Option<io::PipeWriter>>,
+    /// Who takes the keys that have no byte.
+    console: OnceLock<Arc<Console>>,
 }
 
 impl Input {
@@ -78,6 +85,27 @@ impl Input {
     pub(crate) fn close(&self) {
         // SAFETY: the event is open for as long as `self` lives.
         unsafe { SetEvent(self.closing.as_raw_handle()) };
+    }
+
+    /// The process sits at a console, and nothing was typed yet.
+    pub(crate) fn typed_at(&self, console: &Arc<Console>) {
+        assert!(self.console.set(Arc::clone(console)).is_ok(), "one console");
+    }
+
+    fn put(&self, writer: &mut io::PipeWriter, bytes: &[u8]) -> io::Result<()> {
+        let Some(console) = self.console.get() else {
+            return writer.write_all(bytes);
+        };
+        for piece in bytes.split_inclusive(|byte| *byte == INTERRUPT) {
+            match piece.split_last() {
+                Some((&INTERRUPT, before)) => {
+                    writer.write_all(before)?;
+                    console.interrupt()?;
+                }
+                _ => writer.write_all(piece)?,
+            }
+        }
+        Ok(())
     }
 
     /// Carries bytes until it is closed. The caller's dropping of its end alone does not end the input of the process.
@@ -121,7 +149,7 @@ impl Input {
             }
             if count > 0
                 && let Some(pipe) = &mut writer
-                && pipe.write_all(&buffer[..count as usize]).is_err()
+                && self.put(pipe, &buffer[..count as usize]).is_err()
             {
                 // The process has ended.
                 writer = None;

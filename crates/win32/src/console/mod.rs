@@ -1,10 +1,14 @@
-//! Console modes: escape sequences on output, raw keys on input, the size of the window.
+//! Consoles: escape sequences on output, raw keys on input, the size of the window.
 //!
-//! The CLI holds a [`VirtualTerminal`] while it draws and a [`RawMode`] while a container owns the terminal. Both are guards that
-//! restore what they found, also on panic. A stream that is not a console (a file, a pipe, a Cygwin terminal) is an error
-//! of kind [`std::io::ErrorKind::Unsupported`], which callers take as "plain output".
+//! The CLI holds a [`VirtualTerminal`] while it draws, and a [`RawMode`] with [`Keys`] while a container owns the terminal. The first two
+//! are guards that restore what they found; where a panic does not unwind, a hook of the caller drops them. A stream that is not a
+//! console (a file, a pipe, a Cygwin terminal) is an error of kind [`std::io::ErrorKind::Unsupported`], which callers take as
+//! "plain output".
 //!
-//! Not here: Ctrl-C (tokio), reading keys (std reads bytes once the mode is raw), the wish for colour.
+//! Not here: Ctrl-C while keys are not raw (tokio), the wish for colour, pseudo consoles (the compute service makes those of
+//! containers).
+
+mod keys;
 
 use std::io;
 use std::os::windows::io::{AsRawHandle, BorrowedHandle};
@@ -13,13 +17,16 @@ use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::Globalization::CP_UTF8;
 use windows_sys::Win32::System::Console::{
     CONSOLE_MODE, CONSOLE_SCREEN_BUFFER_INFO, COORD, DISABLE_NEWLINE_AUTO_RETURN, ENABLE_ECHO_INPUT,
-    ENABLE_LINE_INPUT, ENABLE_PROCESSED_INPUT, ENABLE_PROCESSED_OUTPUT, ENABLE_VIRTUAL_TERMINAL_INPUT,
-    ENABLE_VIRTUAL_TERMINAL_PROCESSING, GetConsoleMode, GetConsoleOutputCP, GetConsoleScreenBufferInfo,
-    GetStdHandle, SMALL_RECT, STD_ERROR_HANDLE, STD_HANDLE, STD_INPUT_HANDLE, STD_OUTPUT_HANDLE,
-    SetConsoleMode, SetConsoleOutputCP, SetConsoleScreenBufferSize, SetConsoleWindowInfo,
+    ENABLE_LINE_INPUT, ENABLE_MOUSE_INPUT, ENABLE_PROCESSED_INPUT, ENABLE_PROCESSED_OUTPUT,
+    ENABLE_VIRTUAL_TERMINAL_INPUT, ENABLE_VIRTUAL_TERMINAL_PROCESSING, ENABLE_WINDOW_INPUT, GetConsoleMode,
+    GetConsoleOutputCP, GetConsoleScreenBufferInfo, GetStdHandle, SMALL_RECT, STD_ERROR_HANDLE, STD_HANDLE,
+    STD_INPUT_HANDLE, STD_OUTPUT_HANDLE, SetConsoleMode, SetConsoleOutputCP, SetConsoleScreenBufferSize,
+    SetConsoleWindowInfo,
 };
 
 use crate::handle::check;
+
+pub use keys::{Happening, Keys};
 
 /// An output stream of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +73,7 @@ impl VirtualTerminal {
         // Consoles before Windows 10 1607 refuse the flag; then a line feed also returns the carriage, as before.
         guard
             .mode
-            .set(guard.mode.current()? | DISABLE_NEWLINE_AUTO_RETURN)
+            .set(mode(output.id())? | DISABLE_NEWLINE_AUTO_RETURN)
             .or_else(|error| match error.kind() {
                 io::ErrorKind::InvalidInput => Ok(()),
                 _ => Err(error),
@@ -84,7 +91,8 @@ impl Drop for VirtualTerminal {
     }
 }
 
-/// Keys arrive one by one, unprocessed and without echo, while this lives; special keys arrive as escape sequences.
+/// Keys arrive one by one, unprocessed and without echo, while this lives; special keys arrive as escape sequences, and new
+/// sizes of the window as records. The mouse stays with the window, where it selects text.
 #[derive(Debug)]
 #[must_use = "dropping the guard restores the old mode"]
 pub struct RawMode {
@@ -95,11 +103,17 @@ impl RawMode {
     /// Switches standard input to raw keys.
     pub fn enable() -> io::Result<Self> {
         let mode = SavedMode::change(STD_INPUT_HANDLE, |mode| {
-            (mode & !(ENABLE_ECHO_INPUT | ENABLE_LINE_INPUT | ENABLE_PROCESSED_INPUT))
+            (mode & !(ENABLE_ECHO_INPUT | ENABLE_LINE_INPUT | ENABLE_PROCESSED_INPUT | ENABLE_MOUSE_INPUT))
                 | ENABLE_VIRTUAL_TERMINAL_INPUT
+                | ENABLE_WINDOW_INPUT
         })?;
         Ok(Self { _mode: mode })
     }
+}
+
+/// Whether standard input is a console, so that its keys can be raw.
+pub fn is_input() -> bool {
+    mode(STD_INPUT_HANDLE).is_ok()
 }
 
 /// Columns and rows of the visible window, not of the scroll-back buffer.
@@ -125,18 +139,12 @@ struct SavedMode {
 
 impl SavedMode {
     fn change(stream: STD_HANDLE, new: impl FnOnce(CONSOLE_MODE) -> CONSOLE_MODE) -> io::Result<Self> {
-        let mut saved = Self { stream, old: 0 };
-        saved.old = saved.current()?;
+        let saved = Self {
+            stream,
+            old: mode(stream)?,
+        };
         saved.set(new(saved.old))?;
         Ok(saved)
-    }
-
-    fn current(&self) -> io::Result<CONSOLE_MODE> {
-        let handle = std_handle(self.stream)?;
-        let mut mode = 0;
-        // SAFETY: the standard handle is open during the call; the out pointer is valid.
-        check(unsafe { GetConsoleMode(handle.as_raw_handle(), &mut mode) }).map_err(not_a_console)?;
-        Ok(mode)
     }
 
     fn set(&self, mode: CONSOLE_MODE) -> io::Result<()> {
@@ -151,6 +159,14 @@ impl Drop for SavedMode {
         // The console may be gone; there is nobody left to restore it for.
         let _ = self.set(self.old);
     }
+}
+
+fn mode(stream: STD_HANDLE) -> io::Result<CONSOLE_MODE> {
+    let handle = std_handle(stream)?;
+    let mut mode = 0;
+    // SAFETY: the standard handle is open during the call; the out pointer is valid.
+    check(unsafe { GetConsoleMode(handle.as_raw_handle(), &mut mode) }).map_err(not_a_console)?;
+    Ok(mode)
 }
 
 fn std_handle(stream: STD_HANDLE) -> io::Result<BorrowedHandle<'static>> {
