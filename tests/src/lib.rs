@@ -8,6 +8,7 @@
 
 pub mod console;
 pub mod daemon;
+pub mod idle;
 pub mod images;
 pub mod layers;
 pub mod leaks;

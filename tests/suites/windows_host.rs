@@ -10,7 +10,7 @@ use serde_json::Value;
 use tests::images::tar_of;
 use tests::windows::pushed;
 use tests::wine::{WineDaemon, windows_path};
-use tests::{Registry, layers, wait};
+use tests::{Registry, idle, layers, wait};
 
 #[test]
 fn a_windows_image_is_pulled_and_its_programs_run() {
@@ -300,6 +300,26 @@ fn top_and_stats_show_what_the_programs_of_each_container_use() {
     assert!(ended.contains("Container busy is not running"), "{ended}");
     assert_eq!(stats(&daemon, "busy")["PIDs"], "0");
     daemon.cli(&["rm", "-f", "big", "busy", "idle"]).ok();
+}
+
+#[test]
+fn an_idle_daemon_and_its_shims_wake_up_for_nobody() {
+    let daemon = WineDaemon::with_doubles();
+    let image = pushed(&daemon);
+    for name in ["one", "two", "three"] {
+        daemon
+            .cli(&["run", "-d", "--name", name, &image, "probe", "sleep", "600"])
+            .ok();
+    }
+    daemon
+        .cli(&[
+            "run", "-dit", "--name", "terminal", &image, "probe", "sleep", "600",
+        ])
+        .ok();
+    let processes = daemon.processes();
+    assert_eq!(processes.len(), 5, "the daemon and a shim for each container");
+    idle::settles(&processes);
+    daemon.cli(&["rm", "-f", "one", "two", "three", "terminal"]).ok();
 }
 
 /// A running container of an image.

@@ -6,10 +6,9 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tests::{BUSYBOX, TestDaemon, images, programs, wait};
+use tests::{BUSYBOX, TestDaemon, idle, images, programs, wait};
 
 struct Script {
     socket: UnixStream,
@@ -157,37 +156,21 @@ fn clients_that_vanish_leave_nothing_behind() {
     });
 }
 
-/// How often the threads of a process have gone to sleep.
-fn sleeps(pid: u32) -> u64 {
-    std::fs::read_dir(format!("/proc/{pid}/task"))
-        .unwrap()
-        .map(|thread| {
-            let status = std::fs::read_to_string(thread.unwrap().path().join("status")).unwrap_or_default();
-            let line = status
-                .lines()
-                .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-            line.map_or(0, |count| count.trim().parse().unwrap())
-        })
-        .sum()
-}
-
 #[test]
-fn an_idle_daemon_and_its_shim_wake_up_for_nobody() {
+fn an_idle_daemon_and_its_shims_wake_up_for_nobody() {
     let daemon = TestDaemon::start();
     let image = images::pushed(BUSYBOX);
+    for name in ["one", "two", "three"] {
+        daemon
+            .cli(["run", "-d", "--name", name, &image, "sleep", "600"])
+            .ok();
+    }
+    // One with a terminal, and one with a second program.
     daemon
-        .cli(["run", "-d", "--name", "idle", &image, "sleep", "600"])
+        .cli(["run", "-dit", "--name", "terminal", &image, "sh"])
         .ok();
+    daemon.cli(["exec", "-d", "one", "sleep", "600"]).ok();
     let mut processes = daemon.shims();
     processes.push(daemon.pid());
-    let count = || processes.iter().map(|pid| sleeps(*pid)).collect::<Vec<_>>();
-    // What the start has left to do comes to its end, and then there are ten seconds without anything.
-    let (mut since, mut known) = (Instant::now(), count());
-    wait::until_within(Duration::from_secs(120), "ten seconds without a wake-up", || {
-        let now = count();
-        if now != known {
-            (since, known) = (Instant::now(), now);
-        }
-        (since.elapsed() >= Duration::from_secs(10)).then_some(())
-    });
+    idle::settles(&processes);
 }
