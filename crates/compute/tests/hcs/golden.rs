@@ -7,7 +7,7 @@ use compute::ComputeService;
 use hcs::{Document, ProcessModifyRequest, SignalProcessOptions, WindowsSignal};
 use serde_json::Value;
 
-use crate::host::{Host, container, id, program};
+use crate::host::{Host, at_console, container, id, program};
 
 /// The calls of a step of the recording, without those of other DLLs.
 fn recorded(step: &str) -> Vec<String> {
@@ -66,7 +66,10 @@ async fn a_container_lives_by_the_calls_of_the_reference_runtime() {
     first.exited().await.unwrap();
     assert_eq!(host.calls(&mut seen).await, recorded_kill());
 
-    let second = system.create_process(&program("sleep").to_json()).await.unwrap();
+    let second = system
+        .create_process(&at_console("sleep", [40, 120]).to_json())
+        .await
+        .unwrap();
     let step = "tty process with command line and console size";
     assert_eq!(host.calls(&mut seen).await, recorded_creation(step));
     second

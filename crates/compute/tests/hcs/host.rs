@@ -167,6 +167,16 @@ pub(crate) fn program(words: &str) -> ProcessParameters {
     }
 }
 
+/// The same at a console, of lines and columns.
+pub(crate) fn at_console(words: &str, size: [u16; 2]) -> ProcessParameters {
+    ProcessParameters {
+        emulate_console: true,
+        console_size: size.into(),
+        create_std_err_pipe: false,
+        ..program(words)
+    }
+}
+
 /// Starts the test program.
 pub(crate) async fn spawn(system: &dyn ComputeSystem, words: &str) -> (Box<dyn Process>, Stdio) {
     let mut process = system.create_process(&program(words).to_json()).await.unwrap();

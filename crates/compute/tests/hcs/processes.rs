@@ -3,7 +3,7 @@
 use hcs::{Document, HResult, ProcessModifyRequest, SignalProcessOptions, WindowsSignal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::host::{Host, code, end, program, spawn, text};
+use crate::host::{Host, at_console, code, end, program, spawn, text};
 
 #[tokio::test]
 async fn output_and_errors_have_pipes_of_their_own() {
@@ -80,6 +80,43 @@ async fn a_signal_that_takes_long_does_not_keep_a_process_alive() {
     drop(process);
     end(system).await;
     host.finish().await;
+}
+
+#[tokio::test]
+async fn a_console_is_resized_and_a_process_without_one_is_not() {
+    let host = Host::new().await;
+    let system = host.container("").await;
+    let resize = ProcessModifyRequest::resize(43, 132).to_json();
+    let mut process = system
+        .create_process(&at_console("sizes", [40, 100]).to_json())
+        .await
+        .unwrap();
+    let stdio = process.take_stdio();
+    assert!(stdio.stderr.is_none());
+    let (mut stdin, mut stdout) = (stdio.stdin.unwrap(), stdio.stdout.unwrap());
+    shows(&mut stdout, "40x100;").await;
+    process.modify(&resize).await.unwrap();
+    stdin.write_all(b"\r").await.unwrap();
+    shows(&mut stdout, "43x132;").await;
+    process.terminate().await.unwrap();
+    process.exited().await.unwrap();
+    let (plain, _stdio) = spawn(&*system, "sleep").await;
+    assert_eq!(code(plain.modify(&resize).await), HResult::INVALID_STATE);
+    drop((process, plain));
+    end(system).await;
+    host.finish().await;
+}
+
+/// Waits until a console shows a text. Consoles of Wine hide and show the cursor around each piece.
+async fn shows(console: &mut (impl tokio::io::AsyncRead + Unpin), wanted: &str) {
+    let mut shown = String::new();
+    let mut buffer = [0; 256];
+    while !shown.contains(wanted) {
+        let count = console.read(&mut buffer).await.unwrap();
+        assert!(count > 0, "the console ended with {shown:?}");
+        let piece = String::from_utf8_lossy(&buffer[..count]);
+        shown.push_str(&piece.replace("\x1b[?25l", "").replace("\x1b[?25h", ""));
+    }
 }
 
 #[tokio::test]
