@@ -67,6 +67,14 @@ const MISUSES: &[(&str, &str)] = &[
         "close inside",
         "HcsCloseComputeSystem: the handle was closed in its own callback",
     ),
+    (
+        "size without console",
+        "HcsCreateProcess: ConsoleSize is height and width of an emulated console",
+    ),
+    (
+        "console with errors",
+        "HcsCreateProcess: an emulated console has one pipe for output, and none for errors",
+    ),
     ("socket", "clean"),
     ("socket that cannot wait", "socket: the socket cannot wait"),
     (

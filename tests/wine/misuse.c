@@ -29,11 +29,13 @@ static HRESULT (WINAPI *Properties)(HCS, HCS, PCWSTR);
 static HRESULT (WINAPI *Modify)(HCS, HCS, PCWSTR, HANDLE);
 static HRESULT (WINAPI *Start)(HCS, HCS, PCWSTR);
 static HRESULT (WINAPI *Terminate)(HCS, HCS, PCWSTR);
+static HRESULT (WINAPI *StartProcess)(HCS, PCWSTR, HCS, void *, HCS *);
 static HRESULT (WINAPI *SetCallback)(HCS, int, void *, CALLBACK_FN);
 static HRESULT (WINAPI *Wait)(HCS, DWORD, PWSTR *);
 static HCS (WINAPI *Operation)(void *, void *);
 static void (WINAPI *CloseOperation)(HCS);
 static void (WINAPI *Close)(HCS);
+static void (WINAPI *CloseProcess)(HCS);
 
 static HCS the_system;
 static HANDLE called;
@@ -109,6 +111,20 @@ static struct address address_in(HCS system)
     LocalFree(document);
     CloseOperation(operation);
     return address;
+}
+
+/* Asks for a process in a system that runs. */
+static void process(PCWSTR parameters)
+{
+    HCS system = machine(), process = NULL, operation = Operation(NULL, NULL);
+    SetCallback(system, 0, NULL, ignore);
+    Start(system, operation, NULL);
+    finish(operation);
+    operation = Operation(NULL, NULL);
+    StartProcess(system, parameters, operation, NULL, &process);
+    finish(operation);
+    CloseProcess(process);
+    end(system);
 }
 
 /* Does one thing wrong with a socket of a machine. */
@@ -200,6 +216,8 @@ int main(int count, char **words)
     RESOLVE(Operation, "HcsCreateOperation")
     RESOLVE(CloseOperation, "HcsCloseOperation")
     RESOLVE(Close, "HcsCloseComputeSystem")
+    RESOLVE(StartProcess, "HcsCreateProcess")
+    RESOLVE(CloseProcess, "HcsCloseProcess")
 
     if (!strcmp(what, "nothing")) {
         system = machine();
@@ -283,6 +301,10 @@ int main(int count, char **words)
         SetCallback(system, 0, NULL, ignore);
         SetCallback(system, 0, NULL, ignore);
         end(system);
+    } else if (!strcmp(what, "size without console")) {
+        process(L"{\"CommandLine\":\"x\",\"ConsoleSize\":[24,80]}");
+    } else if (!strcmp(what, "console with errors")) {
+        process(L"{\"CommandLine\":\"x\",\"EmulateConsole\":true,\"CreateStdOutPipe\":true,\"CreateStdErrPipe\":true}");
     } else if (!strncmp(what, "socket", 6)) {
         sockets(what);
     } else if (!strncmp(what, "adapter", 7)) {
