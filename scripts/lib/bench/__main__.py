@@ -5,8 +5,9 @@ import containers
 import harness
 import machines
 import windows
+import wine
 
-PARTS = {"containers": containers, "machines": machines, "windows": windows}
+PARTS = {"containers": containers, "machines": machines, "windows": windows, "wine": wine}
 
 port, names = harness.registry()
 closing = []

@@ -14,7 +14,9 @@ parser.add_argument("--bin", required=True)
 parser.add_argument("--runs", type=int, default=15)
 parser.add_argument("--out", required=True)
 parser.add_argument("--uvm", required=True)
-parser.add_argument("--parts", default="containers,machines,windows")
+parser.add_argument("--windows", required=True)
+parser.add_argument("--prefix", required=True)
+parser.add_argument("--parts", default="containers,machines,windows,wine")
 args = parser.parse_args()
 
 samples = {}
