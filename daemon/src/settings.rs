@@ -54,6 +54,9 @@ pub(crate) struct Flags {
     /// How processors of virtual machines are made: auto, kvm or tcg
     #[arg(long, env = "CTR_LIKE_UVM_ACCELERATOR", value_name = "KIND")]
     uvm_accelerator: Option<Accelerator>,
+    /// Where the files of containers that do not run are worked on: global, in one machine for all, or per-instance
+    #[arg(long, env = "CTR_LIKE_UVM_SERVICE", value_name = "MODE")]
+    uvm_service: Option<Service>,
     /// Directory of what Wine needs for Windows containers, made when missing; default: prefix in the root directory
     #[arg(long, env = "CTR_LIKE_WINE_PREFIX", value_name = "DIR")]
     wine_prefix: Option<PathBuf>,
@@ -96,7 +99,7 @@ struct UvmFile {
 }
 
 /// Where the files of containers that do not run are worked on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Service {
     /// In one machine for all; without machines in the shared sandbox.
@@ -192,7 +195,7 @@ impl Settings {
                 processors: file.uvm.processors.unwrap_or(processors),
                 pool: file.uvm.pool.unwrap_or(0),
                 idle: Duration::from_secs(file.uvm.idle_seconds.unwrap_or(300)),
-                service: file.uvm.service.unwrap_or_default(),
+                service: flags.uvm_service.or(file.uvm.service).unwrap_or_default(),
                 accelerator: flags.uvm_accelerator.or(file.uvm.accelerator).unwrap_or_default(),
             },
             wine_prefix: absolute(wine_prefix.unwrap_or_else(|| root.join("prefix")))?,
