@@ -97,6 +97,9 @@ function Test-Containers {
     Confirm-Line 'a missing program is told' {
         Assert-Match (Invoke-Cli @('run', '--rm', $Image, 'no-such-program') 127) '0x80070002'
     }
+    Confirm-Line 'a terminal in a container has a size' {
+        Assert-Match (Invoke-Cli @('run', '--rm', '-t', $Image, 'cmd', '/c', 'mode con')) '\d{2,}'
+    }
     Confirm-Line 'environment, working directory and host name' {
         $words = @('run', '--rm', '-e', 'SEEN=yes', '-w', 'C:\Windows', '-h', 'verify', $Image)
         Assert-Equal (Invoke-Cli ($words + @('cmd', '/c', 'echo %SEEN% %CD% %COMPUTERNAME%'))) 'yes C:\Windows VERIFY'
@@ -191,6 +194,16 @@ function Test-LinuxContainers {
     Confirm-Line 'Linux: an address of nat, a way out, name servers' {
         $seen = Invoke-Cli ($run + @($Linux, 'sh', '-c', 'ip -4 addr show eth0; ip route; cat /etc/resolv.conf'))
         foreach ($part in @('inet ', 'default via ', 'nameserver ')) { Assert-Match $seen $part }
+    }
+    Confirm-Line 'Linux: the disk of a container grows with what is written' {
+        $id = Invoke-Cli @('create', '--platform', 'linux/amd64', $Linux, 'dd', 'if=/dev/zero', 'of=/file', 'bs=1M', 'count=100')
+        $disk = Join-Path $house.Folder "root\scratch\$id\scratch.vhdx"
+        $empty = (Get-Item -LiteralPath $disk).Length
+        if ($empty -gt 67108864) { throw "it has $empty bytes at first" }
+        $null = Invoke-Cli @('start', '-a', $id)
+        $written = (Get-Item -LiteralPath $disk).Length - $empty
+        if ($written -lt 104857600 -or $written -gt 314572800) { throw "it grew by $written bytes" }
+        $null = Invoke-Cli @('rm', $id)
     }
     Confirm-Line 'Linux: a killed daemon, exec, logs, stop' {
         $words = @('run', '-d', '--platform', 'linux/amd64', '--name', 'penguin', $Linux)
