@@ -101,6 +101,8 @@ pub(super) fn arguments(options: &Options<'_>) -> Vec<OsString> {
         all.0.push(initrd.into());
     }
     all.add("-append", options.kernel_line);
+    // The firmware (SeaBIOS 1.14 and newer) then brings up no device but what it boots from. Else it asks each controller for 256 disks.
+    all.add("-boot", "strict=on");
 
     all.add("-chardev", format!("socket,id=qmp,fd={QMP}"));
     all.add("-mon", "chardev=qmp,mode=control");
@@ -189,6 +191,7 @@ mod tests {
         assert_eq!(value(&line, "-kernel"), ["/uvm/vmlinux"]);
         assert_eq!(value(&line, "-append"), ["panic=-1 -- -e 1 /bin/gcs, x"]);
         assert!(value(&line, "-object").contains(&"memory-backend-memfd,id=ram,share=on,size=256M"));
+        assert_eq!(value(&line, "-boot"), ["strict=on"]);
         for plain in ["-nodefaults", "-no-user-config", "-no-reboot", "-S"] {
             assert!(line.iter().any(|word| word == plain), "{plain}");
         }
