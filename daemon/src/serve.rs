@@ -108,6 +108,11 @@ pub(crate) async fn run(
         if ended.is_err() {
             tracing::warn!("sandboxes did not end in time");
         }
+    } else if tokio::time::timeout(LEAVE_REQUESTS, engine.end_unused_sandboxes())
+        .await
+        .is_err()
+    {
+        tracing::warn!("unused sandboxes did not end in time; the next daemon finds them");
     }
     engine.close().await;
     tracing::info!("gone");

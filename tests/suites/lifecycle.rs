@@ -228,6 +228,31 @@ fn a_daemon_that_is_asked_to_end_leaves_containers_running() {
 }
 
 #[test]
+fn a_daemon_that_ends_leaves_no_sandbox_in_which_nothing_runs() {
+    let mut daemon = TestDaemon::start();
+    let image = images::pushed(BUSYBOX);
+    daemon.cli(["run", "--rm", &image, "true"]).ok();
+    assert_eq!(daemon.shims().len(), 1);
+    daemon.terminate();
+    assert!(daemon.shims().is_empty(), "{}", daemon.log());
+    assert_eq!(
+        std::fs::read_dir(daemon.run_dir().join("sandboxes"))
+            .unwrap()
+            .count(),
+        0
+    );
+    daemon.launch();
+    daemon
+        .cli(["run", "-d", "--name", "box", &image, "sleep", "1000"])
+        .ok();
+    let before = daemon.shims();
+    daemon.terminate();
+    assert_eq!(daemon.shims(), before);
+    daemon.launch();
+    assert_eq!(inspect(&daemon, "box")["State"]["Status"], "running");
+}
+
+#[test]
 fn a_daemon_that_ends_with_its_containers_waits_until_nothing_is_left_of_them() {
     let mut daemon = TestDaemon::start();
     let image = images::pushed(BUSYBOX);

@@ -136,6 +136,11 @@ impl Engine {
         }
     }
 
+    /// Ends the sandboxes in which nothing runs; containers run on.
+    pub async fn end_unused_sandboxes(&self) {
+        self.0.sandboxes.end_unused().await;
+    }
+
     /// Ends the sandboxes too, also those that boot right now; containers in them exit and no other starts.
     pub async fn shut_down_sandboxes(&self) {
         self.0.sandboxes.close().await;

@@ -303,6 +303,21 @@ impl Sandboxes {
         }
     }
 
+    /// Ends the living sandboxes in which nothing runs, all at once: whoever leaves needs neither warm nor pooled ones. Those that
+    /// boot right now are left alone.
+    pub(crate) async fn end_unused(&self) {
+        let ending = self.all().into_iter().map(|sandbox| async move {
+            // What ended and was not booked yet is the next daemon's to find.
+            if !sandbox.tasks().await.is_ok_and(|tasks| tasks.is_empty()) {
+                return;
+            }
+            if let Err(error) = sandbox.shutdown().await {
+                tracing::warn!(sandbox = sandbox.id(), %error, "unused sandbox not ended");
+            }
+        });
+        futures_util::future::join_all(ending).await;
+    }
+
     /// Lets no more sandboxes start; waits for those that boot.
     pub(crate) async fn close(&self) {
         *self.open.write().await = false;

@@ -342,6 +342,17 @@ async fn an_idle_shared_machine_ends_but_not_under_a_start() {
 }
 
 #[tokio::test]
+async fn sandboxes_in_which_nothing_runs_end_with_the_daemon() {
+    let sandboxes = machines(2);
+    sandboxes.fill_pool().await;
+    let shared = sandboxes.get(Scope::Shared).await.unwrap().sandbox;
+    assert_eq!(sandboxes.all().len(), 3);
+    sandboxes.end_unused().await;
+    assert!(shared.closed().is_some());
+    assert!(sandboxes.all().is_empty());
+}
+
+#[tokio::test]
 async fn files_of_what_does_not_run_are_worked_on_where_settings_and_isolation_ask_for() {
     // Without machines in the shared sandbox, but never what another kernel has written.
     let mut plain = config(std::path::Path::new("/nonexistent"));
