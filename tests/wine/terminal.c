@@ -103,6 +103,10 @@ static void resize(SHORT columns, SHORT lines)
     SetConsoleWindowInfo(output, TRUE, &small);
     SetConsoleScreenBufferSize(output, size);
     SetConsoleWindowInfo(output, TRUE, &full);
+    /* Wine's console tells of the buffer alone, when the window has not followed yet: who looks then sees the old size. */
+    INPUT_RECORD told = {.EventType = WINDOW_BUFFER_SIZE_EVENT, .Event.WindowBufferSizeEvent.dwSize = size};
+    DWORD count;
+    WriteConsoleInputW(input, &told, 1, &count);
 }
 
 static void press(WCHAR unit)
