@@ -108,7 +108,7 @@ pub(crate) async fn run(
         if ended.is_err() {
             tracing::warn!("sandboxes did not end in time");
         }
-    } else if tokio::time::timeout(LEAVE_REQUESTS, engine.end_unused_sandboxes())
+    } else if tokio::time::timeout(LEAVE_SANDBOXES, engine.end_unused_sandboxes())
         .await
         .is_err()
     {

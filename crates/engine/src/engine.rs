@@ -138,7 +138,12 @@ impl Engine {
 
     /// Ends the sandboxes in which nothing runs; containers run on.
     pub async fn end_unused_sandboxes(&self) {
-        self.0.sandboxes.end_unused().await;
+        let containers = self.list();
+        let runs = |id: &str| {
+            let record = containers.iter().find(|record| record.id == id);
+            record.is_some_and(|record| matches!(record.state.status, Status::Running | Status::Paused))
+        };
+        self.0.sandboxes.end_unused(|id| !runs(id)).await;
     }
 
     /// Ends the sandboxes too, also those that boot right now; containers in them exit and no other starts.

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use task::{Runtime, Sandbox, SandboxSpec};
+use task::{Runtime, Sandbox, SandboxSpec, TaskInfo, TaskStatus};
 use tokio::sync::{Mutex, RwLock};
 
 use crate::error::{Error, Kind, Result};
@@ -304,11 +304,12 @@ impl Sandboxes {
     }
 
     /// Ends the living sandboxes in which nothing runs, all at once: whoever leaves needs neither warm nor pooled ones. Those that
-    /// boot right now are left alone.
-    pub(crate) async fn end_unused(&self) {
+    /// boot right now are left alone, and those with the end of a container that is not `booked` yet, which the next daemon finds.
+    pub(crate) async fn end_unused(&self, booked: impl Fn(&str) -> bool) {
+        let over = |task: &TaskInfo| task.state.status == TaskStatus::Exited && booked(&task.id);
+        let over = &over;
         let ending = self.all().into_iter().map(|sandbox| async move {
-            // What ended and was not booked yet is the next daemon's to find.
-            if !sandbox.tasks().await.is_ok_and(|tasks| tasks.is_empty()) {
+            if !sandbox.tasks().await.is_ok_and(|tasks| tasks.iter().all(over)) {
                 return;
             }
             if let Err(error) = sandbox.shutdown().await {

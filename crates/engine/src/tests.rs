@@ -347,7 +347,7 @@ async fn sandboxes_in_which_nothing_runs_end_with_the_daemon() {
     sandboxes.fill_pool().await;
     let shared = sandboxes.get(Scope::Shared).await.unwrap().sandbox;
     assert_eq!(sandboxes.all().len(), 3);
-    sandboxes.end_unused().await;
+    sandboxes.end_unused(|_| true).await;
     assert!(shared.closed().is_some());
     assert!(sandboxes.all().is_empty());
 }
