@@ -140,7 +140,7 @@ fn a_terminal_in_a_linux_container_on_windows_is_that_of_the_guest() {
     console.terminal.expect("caught 42");
     console.terminal.type_in(DETACH);
     assert_eq!(console.exit_code(), 0);
-    let mut console = daemon.at_console(&["exec", "-it", "box", "sh", "-c", "test -t 0 && exit 4"]);
+    let console = daemon.at_console(&["exec", "-it", "box", "sh", "-c", "test -t 0 && exit 4"]);
     assert_eq!(console.exit_code(), 4);
     let mut console = daemon.at_console(&["attach", "box"]);
     console.terminal.type_in("exit 3\r");
