@@ -21,9 +21,10 @@ pub(crate) fn sockets() -> Sockets {
 mod pipes {
     use std::io;
 
-    use task::shim::Pipes;
+    use task::shim::{Pipes, ShimProcess};
     use tokio::net::windows::named_pipe::{NamedPipeClient, NamedPipeServer};
     use win32::PipeSecurity;
+    use win32::process::Held;
 
     /// For SYSTEM, Administrators and the user of this process.
     pub(super) struct Own;
@@ -35,6 +36,27 @@ mod pipes {
 
         fn client(&self, name: &str) -> io::Result<NamedPipeClient> {
             win32::pipe_client(name)
+        }
+
+        fn process(&self, pid: u32) -> io::Result<Option<Box<dyn ShimProcess>>> {
+            let held = Held::open(pid)?;
+            Ok(held.map(|held| Box::new(Shim(held)) as Box<dyn ShimProcess>))
+        }
+    }
+
+    struct Shim(Held);
+
+    impl ShimProcess for Shim {
+        fn created(&self) -> io::Result<u64> {
+            self.0.created()
+        }
+
+        fn has_ended(&self) -> bool {
+            self.0.has_ended()
+        }
+
+        fn kill(&self) -> io::Result<()> {
+            self.0.kill()
         }
     }
 }

@@ -56,8 +56,6 @@ fn main() {
             "a_boot_that_fails_when_its_daemon_is_dead_leaves_nothing",
             a_boot_that_fails_when_its_daemon_is_dead_leaves_nothing,
         ),
-        // A named pipe does not tell whom to end; such a sandbox is left alone there, and reported.
-        #[cfg(unix)]
         (
             "a_shim_that_never_answers_is_ended_by_the_next_daemon",
             a_shim_that_never_answers_is_ended_by_the_next_daemon,
@@ -153,6 +151,27 @@ fn sockets() -> Sockets {
 
         fn client(&self, name: &str) -> std::io::Result<NamedPipeClient> {
             ClientOptions::new().open(name)
+        }
+
+        fn process(&self, pid: u32) -> std::io::Result<Option<Box<dyn task::shim::ShimProcess>>> {
+            let held = win32::process::Held::open(pid)?;
+            Ok(held.map(|held| Box::new(Shim(held)) as Box<dyn task::shim::ShimProcess>))
+        }
+    }
+
+    struct Shim(win32::process::Held);
+
+    impl task::shim::ShimProcess for Shim {
+        fn created(&self) -> std::io::Result<u64> {
+            self.0.created()
+        }
+
+        fn has_ended(&self) -> bool {
+            self.0.has_ended()
+        }
+
+        fn kill(&self) -> std::io::Result<()> {
+            self.0.kill()
         }
     }
 
@@ -513,7 +532,6 @@ fn a_boot_that_fails_when_its_daemon_is_dead_leaves_nothing() {
     assert_eq!(bench.cleaned.load(Ordering::SeqCst), 1);
 }
 
-#[cfg(unix)]
 fn a_shim_that_never_answers_is_ended_by_the_next_daemon() {
     let bench = Bench::new();
     bench.dies_during_boot("s1-slow");

@@ -21,6 +21,11 @@ pub(crate) fn socket(dir: &Path) -> PathBuf {
     dir.join("shim.sock")
 }
 
+/// Which process the shim is, where that takes a file.
+pub(crate) fn process(dir: &Path) -> PathBuf {
+    dir.join("shim.pid")
+}
+
 /// Removes what is ours, and says what cannot be.
 pub(crate) fn remove(dir: &Path) {
     for (path, error) in try_remove(dir) {
@@ -32,7 +37,7 @@ pub(crate) fn remove(dir: &Path) {
 pub(crate) fn try_remove(dir: &Path) -> Vec<(PathBuf, io::Error)> {
     crate::local::remove_records(dir);
     let mut left = Vec::new();
-    for file in [spec(dir), log(dir), socket(dir)] {
+    for file in [spec(dir), log(dir), socket(dir), process(dir)] {
         match std::fs::remove_file(&file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => left.push((file, error)),
             _ => {}
@@ -55,7 +60,7 @@ mod tests {
         let dir = run.path().join("s1");
         let foreign = dir.join("shares/0/data");
         std::fs::create_dir_all(foreign.parent().unwrap()).unwrap();
-        for file in [spec(&dir), log(&dir), foreign.clone()] {
+        for file in [spec(&dir), log(&dir), process(&dir), foreign.clone()] {
             std::fs::write(file, "x").unwrap();
         }
         remove(&dir);

@@ -3,7 +3,8 @@
 //! A shim that boots does not listen yet, and one that has stopped listening still clears up. So the daemon locks the
 //! shim's log before it starts the shim with that log as standard error: the lock belongs to the open file, the shim
 //! inherits it, and the kernel frees it when the last of its holders is gone. A daemon that dies loses its own handle and
-//! nothing else. Where locks are not inherited (Windows), or an older daemon set none, the socket alone tells.
+//! nothing else. Where locks are not inherited (Windows), the daemon writes down which process it has started. Where an older
+//! daemon did neither, the socket alone tells.
 //!
 //! Not here: what a living shim says (see `connection`).
 
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::directory;
-use super::transport::{self, Sockets};
+use super::transport::{self, Holder, Sockets};
 
 /// The end of a process has no event for a stranger.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(10);
@@ -37,6 +38,7 @@ pub(crate) struct Life {
     sockets: Sockets,
     /// Kept open, because the log goes before the process does. Absent when it was gone already.
     log: Option<File>,
+    holder: Holder,
 }
 
 impl Life {
@@ -55,12 +57,23 @@ impl Life {
             dir: dir.to_owned(),
             sockets: sockets.clone(),
             log,
+            holder: sockets.hold(dir),
         }
     }
 
     /// The shim's process has ended.
     pub(crate) async fn is_over(&self) -> bool {
-        !self.holds_its_log() && self.sockets.is_dead(&self.dir).await
+        match self.holder.lives() {
+            Some(lives) => !lives,
+            None => !self.holds_its_log() && self.sockets.is_dead(&self.dir).await,
+        }
+    }
+
+    /// Ends the shim's process by force, without waiting for the end.
+    pub(crate) async fn kill(&self) -> io::Result<()> {
+        self.sockets
+            .kill(&self.dir, &self.holder, async || !self.is_over().await)
+            .await
     }
 
     fn holds_its_log(&self) -> bool {

@@ -4,8 +4,8 @@
 //! [`crate::local::LocalSandbox`] and offers it on a socket in the sandbox's directory. [`client`] is the daemon's
 //! end. When the daemon dies, the shim goes on: processes run, output is logged. The next daemon finds the socket.
 //!
-//! A sandbox's directory holds `shim.json` (its spec), the socket, `tasks/` (a record per task), `shim.log` and what
-//! the compute service puts there. Who notices that a shim is dead removes the directory, after the configured
+//! A sandbox's directory holds `shim.json` (its spec), the socket, `tasks/` (a record per task), `shim.log`, on
+//! Windows `shim.pid`, and what the compute service puts there. Who notices that a shim is dead removes the directory, after the configured
 //! clean-up of what the sandbox left on the host. [`life`] tells who is dead and who only boots.
 //!
 //! The protocol ([`protocol`]) is private to one build and its predecessor. Sockets are in [`transport`]; on Windows
@@ -23,6 +23,6 @@ mod transport;
 
 pub use runtime::{Cleanup, ShimConfig, ShimRuntime};
 pub use server::{load_spec, serve};
-#[cfg(windows)]
-pub use transport::Pipes;
 pub use transport::Sockets;
+#[cfg(windows)]
+pub use transport::{Pipes, ShimProcess};

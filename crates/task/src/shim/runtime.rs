@@ -83,7 +83,11 @@ impl ShimRuntime {
             .stderr(log)
             .current_dir(dir);
         transport::configure(&mut command);
-        command.spawn()
+        let child = command.spawn()?;
+        if let Err(error) = self.config.sockets.note(dir, &child) {
+            tracing::warn!(dir = %dir.display(), %error, "the next daemon cannot end this shim if it hangs");
+        }
+        Ok(child)
     }
 
     /// Starts a shim and waits until its sandbox is ready.
@@ -188,11 +192,7 @@ impl ShimRuntime {
                 Err(error) if error.kind == ErrorKind::Shim => return Err(error),
                 Err(error) if left.is_zero() => {
                     tracing::warn!(dir = %dir.display(), %error, "shim does not answer and is killed");
-                    let killed = self
-                        .config
-                        .sockets
-                        .kill(dir, async || !life.is_over().await)
-                        .await;
+                    let killed = life.kill().await;
                     killed.map_err(|error| TaskError::io("kill a shim that does not answer", error))?;
                     if !life.ends_within(END).await {
                         return Err(error);

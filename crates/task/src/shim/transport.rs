@@ -4,10 +4,10 @@
 //! name that everybody can see, so it needs an access list, and its client has to look whose it is: what that takes is unsafe code
 //! elsewhere, and whoever makes the [`Sockets`] brings it along.
 
-#[cfg(windows)]
-pub use platform::Pipes;
 pub use platform::Sockets;
-pub(crate) use platform::{LOCKS_ARE_INHERITED, OPEN_FILES_STAY, configure, detach};
+pub(crate) use platform::{Holder, LOCKS_ARE_INHERITED, OPEN_FILES_STAY, configure, detach};
+#[cfg(windows)]
+pub use platform::{Pipes, ShimProcess};
 
 use std::io;
 use std::path::Path;
@@ -48,6 +48,17 @@ mod platform {
     /// What somebody has open keeps its name until it is closed.
     pub(crate) const OPEN_FILES_STAY: bool = false;
 
+    /// Nothing: the lock tells who lives, and the socket whom to end.
+    #[derive(Debug)]
+    pub(crate) struct Holder;
+
+    impl Holder {
+        /// Whether the process lives, where this knows.
+        pub(crate) fn lives(&self) -> Option<bool> {
+            None
+        }
+    }
+
     /// How daemon and shim reach each other.
     #[derive(Debug, Clone, Default)]
     pub struct Sockets;
@@ -69,8 +80,23 @@ mod platform {
             Ok(Box::new(UnixStream::connect(socket(dir)).await?))
         }
 
+        /// Writes down which process the shim is, where the next daemon cannot tell otherwise.
+        pub(crate) fn note(&self, _: &Path, _: &tokio::process::Child) -> io::Result<()> {
+            Ok(())
+        }
+
+        /// Holds the shim of a directory.
+        pub(crate) fn hold(&self, _: &Path) -> Holder {
+            Holder
+        }
+
         /// Ends the process that listens in the sandbox's directory, if `still` says that it is to.
-        pub(crate) async fn kill(&self, dir: &Path, still: impl AsyncFnOnce() -> bool) -> io::Result<()> {
+        pub(crate) async fn kill(
+            &self,
+            dir: &Path,
+            _: &Holder,
+            still: impl AsyncFnOnce() -> bool,
+        ) -> io::Result<()> {
             let listener = UnixStream::connect(socket(dir)).await?.peer_cred()?.pid();
             let pid = listener
                 .and_then(Pid::from_raw)
@@ -117,6 +143,7 @@ mod platform {
     use tokio::net::windows::named_pipe::{NamedPipeClient, NamedPipeServer};
 
     use super::Connection;
+    use crate::shim::directory;
 
     /// Locks stay with the process that took them.
     pub(crate) const LOCKS_ARE_INHERITED: bool = false;
@@ -145,6 +172,54 @@ mod platform {
         /// Nobody listens ([`io::ErrorKind::NotFound`]), every instance is taken, or the pipe belongs to somebody who is not
         /// trusted ([`io::ErrorKind::PermissionDenied`]).
         fn client(&self, name: &str) -> io::Result<NamedPipeClient>;
+
+        /// Holds the process of a number; `None` when there is none.
+        ///
+        /// # Errors
+        /// This process may not end it, so it is no shim of its.
+        fn process(&self, pid: u32) -> io::Result<Option<Box<dyn ShimProcess>>>;
+    }
+
+    /// A process that is held, so that its number stays its own.
+    pub trait ShimProcess: Send + Sync {
+        /// When it was created: with its number, what no other process has.
+        ///
+        /// # Errors
+        /// The system refuses.
+        fn created(&self) -> io::Result<u64>;
+
+        /// Whether it has ended. Does not block.
+        fn has_ended(&self) -> bool;
+
+        /// Ends it by force, without waiting for the end.
+        ///
+        /// # Errors
+        /// The system refuses, or it has ended.
+        fn kill(&self) -> io::Result<()>;
+    }
+
+    /// The process of a shim, as its directory says; an older daemon wrote nothing down.
+    pub(crate) enum Holder {
+        Unknown,
+        Ended,
+        Held(Box<dyn ShimProcess>),
+    }
+
+    impl fmt::Debug for Holder {
+        fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(formatter, "Holder(lives: {:?})", self.lives())
+        }
+    }
+
+    impl Holder {
+        /// Whether the process lives, where this knows.
+        pub(crate) fn lives(&self) -> Option<bool> {
+            match self {
+                Self::Unknown => None,
+                Self::Ended => Some(false),
+                Self::Held(process) => Some(!process.has_ended()),
+            }
+        }
     }
 
     /// How daemon and shim reach each other.
@@ -190,12 +265,60 @@ mod platform {
             }
         }
 
-        /// A process that is held while it is looked at can be had only by unsafe code, and nobody brings that along.
-        pub(crate) async fn kill(&self, dir: &Path, _: impl AsyncFnOnce() -> bool) -> io::Result<()> {
-            Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                format!("end the process that serves {} by hand", dir.display()),
-            ))
+        /// Writes down which process the shim is: its pipe tells that only to whoever it has room for.
+        pub(crate) fn note(&self, dir: &Path, child: &tokio::process::Child) -> io::Result<()> {
+            let Some(pid) = child.id() else {
+                return Ok(());
+            };
+            // Held by its starter, so there is one.
+            let process = self.0.process(pid)?.ok_or(io::ErrorKind::NotFound)?;
+            std::fs::write(directory::process(dir), format!("{pid} {}", process.created()?))
+        }
+
+        /// Holds the shim of a directory.
+        pub(crate) fn hold(&self, dir: &Path) -> Holder {
+            let path = directory::process(dir);
+            let text = match std::fs::read_to_string(&path) {
+                Ok(text) => text,
+                Err(error) => {
+                    if error.kind() != io::ErrorKind::NotFound {
+                        tracing::warn!(path = %path.display(), %error, "which process a shim is cannot be read");
+                    }
+                    return Holder::Unknown;
+                }
+            };
+            let mut numbers = text.split(' ');
+            let mut next = || numbers.next().unwrap_or_default();
+            let (Ok(pid), Ok(created)) = (next().parse(), next().parse::<u64>()) else {
+                // Its daemon died while it wrote.
+                return Holder::Unknown;
+            };
+            match self.0.process(pid) {
+                Ok(Some(process)) if process.created().is_ok_and(|at| at == created) => Holder::Held(process),
+                // The number is another's now.
+                Ok(_) => Holder::Ended,
+                Err(error) => {
+                    tracing::warn!(pid, %error, "the process of a shim cannot be looked at");
+                    Holder::Unknown
+                }
+            }
+        }
+
+        /// Ends the process of a shim.
+        pub(crate) async fn kill(
+            &self,
+            dir: &Path,
+            holder: &Holder,
+            _: impl AsyncFnOnce() -> bool,
+        ) -> io::Result<()> {
+            match holder {
+                Holder::Held(process) => process.kill(),
+                Holder::Ended => Ok(()),
+                Holder::Unknown => Err(io::Error::new(
+                    io::ErrorKind::Unsupported,
+                    format!("end the process that serves {} by hand", dir.display()),
+                )),
+            }
         }
     }
 
