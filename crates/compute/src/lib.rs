@@ -13,6 +13,7 @@
 //!
 //! Not here: how documents are built (`task`), and the guest protocol (`gcs`).
 
+mod console;
 mod error;
 #[cfg(windows)]
 pub mod hcs;
@@ -23,6 +24,7 @@ mod system;
 #[cfg(feature = "testsuite")]
 pub mod testsuite;
 
+pub use console::ConsoleLog;
 pub use error::{ComputeError, Result};
 pub use process::{ExitStatus, Process, Stdio};
 pub use service::ComputeService;

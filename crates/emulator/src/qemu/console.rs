@@ -1,54 +1,33 @@
-//! The console of a machine: its last words for errors, and a file of bounded size for people.
+//! The console of a machine: its last words for errors, and a file of bounded size for people ([`compute::ConsoleLog`]).
 //!
 //! The guest writes it, so nothing of it is believed: control characters do not reach errors.
 
 use std::collections::VecDeque;
-use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::path::Path;
+
+use compute::ConsoleLog;
 
 /// How much is kept for errors and crash reports.
 const TAIL: usize = 8 * 1024;
-/// Size of a file; the one before it is kept as well.
-const FILE: u64 = 512 * 1024;
-/// Machines whose consoles are kept.
-const MACHINES: usize = 32;
 /// Lines of the console in an error.
 const LINES: usize = 12;
 
 /// The console of one machine.
 pub(super) struct Console {
     tail: VecDeque<u8>,
-    path: PathBuf,
-    file: Option<File>,
-    written: u64,
+    log: ConsoleLog,
     /// Where the document leads the first serial port.
     port: Option<UnixStream>,
 }
 
 impl Console {
-    /// Begins a file in a directory, and forgets the oldest ones. A console that cannot be kept is a warning.
+    /// Begins a file in a directory.
     pub(super) fn begin(directory: &Path, id: &str, port: Option<&Path>) -> io::Result<Self> {
-        let path = directory.join(format!("{id}.log"));
-        let file = DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .and_then(|()| prune(directory))
-            .and_then(|()| create(&path));
-        let file = file
-            .inspect_err(
-                |error| tracing::warn!(file = %path.display(), %error, "the console of a machine is not kept"),
-            )
-            .ok();
         Ok(Self {
             tail: VecDeque::new(),
-            path,
-            file,
-            written: 0,
+            log: ConsoleLog::begin(directory, id),
             port: port.map(UnixStream::connect).transpose()?,
         })
     }
@@ -64,31 +43,7 @@ impl Console {
             // Whoever listened has gone.
             self.port = None;
         }
-        if self.written >= FILE {
-            self.turn_over();
-        }
-        if let Some(file) = &mut self.file {
-            match file.write_all(bytes) {
-                Ok(()) => self.written += bytes.len() as u64,
-                Err(error) => {
-                    tracing::warn!(file = %self.path.display(), %error, "the console of a machine is not kept");
-                    self.file = None;
-                }
-            }
-        }
-    }
-
-    fn turn_over(&mut self) {
-        self.written = 0;
-        let turned =
-            fs::rename(&self.path, self.path.with_extension("log.1")).and_then(|()| create(&self.path));
-        match turned {
-            Ok(file) => self.file = Some(file),
-            Err(error) => {
-                tracing::warn!(file = %self.path.display(), %error, "the console of a machine is not kept");
-                self.file = None;
-            }
-        }
+        self.log.push(bytes);
     }
 
     /// What is kept, as text.
@@ -96,38 +51,6 @@ impl Console {
         let bytes: Vec<u8> = self.tail.iter().copied().collect();
         readable(&bytes)
     }
-}
-
-fn create(path: &Path) -> io::Result<File> {
-    File::options()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
-}
-
-/// Removes the consoles of all but the newest machines.
-fn prune(directory: &Path) -> io::Result<()> {
-    let mut logs: Vec<(SystemTime, PathBuf)> = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let path = entry.path();
-        if path.extension().is_some_and(|extension| extension == "log") {
-            logs.push((entry.metadata()?.modified()?, path));
-        }
-    }
-    logs.sort();
-    let excess = logs.len().saturating_sub(MACHINES - 1);
-    for (_, path) in logs.drain(..excess) {
-        for path in [path.with_extension("log.1"), path] {
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Text without terminal control.
@@ -151,26 +74,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_is_kept_and_the_file_is_bounded() {
+    fn the_end_is_kept() {
         let directory = tempfile::tempdir().unwrap();
         let mut console = Console::begin(directory.path(), "vm", None).unwrap();
-        for number in 0..40_000 {
+        for number in 0..1_000 {
             console.push(format!("line {number} {}\r\n", "x".repeat(40)).as_bytes());
         }
         console.push(b"\x1b[31mKernel panic\x07\n");
         let text = console.text();
         assert!(text.ends_with("[31mKernel panic") && text.len() <= TAIL, "{text}");
-        let size = |name: &str| fs::metadata(directory.path().join(name)).unwrap().len();
-        assert!(size("vm.log") <= FILE + 100 && size("vm.log.1") <= FILE + 100);
         assert_eq!(last_lines(&text).lines().count(), LINES);
-    }
-
-    #[test]
-    fn the_consoles_of_the_last_machines_are_kept() {
-        let directory = tempfile::tempdir().unwrap();
-        for number in 0..2 * MACHINES {
-            Console::begin(directory.path(), &number.to_string(), None).unwrap();
-        }
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), MACHINES);
+        assert!(directory.path().join("vm.log").exists());
     }
 }
