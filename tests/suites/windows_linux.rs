@@ -269,11 +269,42 @@ fn the_kernel_and_the_agent_that_we_ship_boot_for_a_container_on_windows() {
         .ok();
     let beside = daemon.cli(&["system", "vm", "shell", "stays", "uname", "-r"]);
     assert_eq!(beside.ok(), release);
+    let word = [
+        "system",
+        "vm",
+        "shell",
+        "stays",
+        "sh",
+        "-c",
+        "echo from the console > /dev/console",
+    ];
+    daemon.cli(&word).ok();
+    wait::until("the console is kept", || {
+        let console = daemon.cli(&["system", "vm", "logs", "stays"]).ok();
+        console.contains("from the console").then_some(())
+    });
     daemon.cli(&["rm", "-f", "stays"]).ok();
     let said = daemon.folder().join("said");
     std::fs::write(&said, "to the end\n").unwrap();
     let echoed = daemon.cli_with(&linux("run", &["--rm", "-i", &image, "cat"]), &said);
     assert_eq!(echoed.ok(), "to the end");
+}
+
+#[test]
+fn a_kernel_that_panics_is_quoted() {
+    let host = MachineHost::with_kernels();
+    let daemon = WineDaemon::with_machines(&host);
+    let image = images::pushed(BUSYBOX);
+    let initrd = daemon.folder().join("root/uvm/initrd.img");
+    let initrd = std::fs::File::options().write(true).open(initrd).unwrap();
+    initrd.set_len(12 << 20).unwrap();
+    let refused = daemon
+        .cli(&linux("run", &["--rm", &image, "true"]))
+        .code(125)
+        .stderr;
+    assert!(refused.contains("Kernel panic"), "{refused}");
+    assert!(refused.contains("its console ends with"), "{refused}");
+    assert_eq!(daemon.cli(&["ps", "-aq"]).ok(), "");
 }
 
 #[test]

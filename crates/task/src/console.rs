@@ -17,7 +17,7 @@ pub fn read(folder: &Path, id: &str) -> Option<Vec<String>> {
     Some(String::from_utf8_lossy(&bytes).lines().map(plain).collect())
 }
 
-/// The last lines of a console, as an error quotes them; empty when there are none.
+/// The last lines of a console, as an error quotes them, with the kernel's last words if they came before; empty when there are none.
 pub(crate) fn quoted(folder: &Path, id: &str) -> String {
     let lines = read(folder, id).unwrap_or_default();
     let lines: Vec<&str> = lines
@@ -29,7 +29,10 @@ pub(crate) fn quoted(folder: &Path, id: &str) -> String {
         return String::new();
     }
     let last = &lines[lines.len().saturating_sub(QUOTED)..];
-    format!("\nits console ends with:\n{}", last.join("\n"))
+    // Behind it comes where in the kernel that was.
+    let panic = last_words(folder, id).filter(|panic| !last.iter().any(|line| line.contains(panic)));
+    let panic = panic.map(|panic| format!("{panic}\n...\n")).unwrap_or_default();
+    format!("\nits console ends with:\n{panic}{}", last.join("\n"))
 }
 
 /// The line in which a kernel says why it cannot go on.
@@ -107,5 +110,16 @@ mod tests {
             "Kernel panic - not syncing: no init"
         );
         assert_eq!(last_words(folder.path(), "other"), None);
+        assert_eq!(
+            quoted(folder.path(), "vm").matches("Kernel panic - not").count(),
+            2
+        );
+        let trace = text.to_owned() + &"[ 1.2]  somewhere\n".repeat(QUOTED);
+        std::fs::write(folder.path().join("vm.log"), trace).unwrap();
+        let quoted = quoted(folder.path(), "vm");
+        assert!(
+            quoted.contains("with:\nKernel panic - not syncing: no init\n...\n[ 1.2]"),
+            "{quoted}"
+        );
     }
 }

@@ -12,23 +12,26 @@ use task::local::LocalConfig;
 
 use crate::accelerator::Accelerator;
 
-/// The compute service, which serves all kinds of sandboxes and needs to be told nothing.
+/// The compute service, which serves all kinds of sandboxes and needs to be told only where consoles are kept.
 ///
 /// # Errors
 /// This Windows does not have it.
 pub(crate) fn compute(
-    _: &SandboxSpec,
+    spec: &SandboxSpec,
     _: &Path,
     _: Accelerator,
     _: &Path,
 ) -> Result<Arc<dyn ComputeService>> {
     let service = HcsService::load().context("the Host Compute Service cannot be used")?;
-    Ok(Arc::new(service))
+    Ok(Arc::new(service.with_consoles(spec.consoles())))
 }
 
 /// How sandboxes behave on this system.
 pub(crate) fn local_config(_: &Path, _: &Path) -> LocalConfig {
-    LocalConfig::default()
+    LocalConfig {
+        console_pipes: true,
+        ..LocalConfig::default()
+    }
 }
 
 /// How long handles may take to be closed when the program ends.

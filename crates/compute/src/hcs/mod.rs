@@ -11,18 +11,21 @@
 //! [`ComputeSystem::terminate`] has told all of them when it returns.
 //!
 //! Guests of virtual machines connect to the host over Hyper-V sockets (`guest`). What a virtual machine is to open, its document or
-//! a change of it names; access is granted before the service is asked (`access`).
+//! a change of it names; access is granted before the service is asked (`access`). What a machine writes to its serial port is kept in
+//! files, where the document leads the port to a pipe (`console`).
 //!
 //! Not here: documents (`task`), and the raw interfaces (`win32::hcs`, `win32::hvsock`).
 
 mod access;
 mod call;
+mod console;
 mod guest;
 mod hub;
 mod process;
 mod stdio;
 mod system;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +38,7 @@ use crate::{ComputeError, ComputeService, ComputeSystem, Result};
 
 use access::Access;
 use call::{Caller, Orphan};
+use console::Console;
 use hub::{Hub, Hubs};
 use system::{HcsSystem, Raw};
 
@@ -68,6 +72,8 @@ struct Shared {
     core: &'static ComputeCore,
     hubs: Arc<Hubs>,
     deadlines: Deadlines,
+    /// Where consoles are kept, if they are.
+    consoles: Option<PathBuf>,
 }
 
 /// The Host Compute Service.
@@ -87,7 +93,15 @@ impl HcsService {
             core: ComputeCore::load()?,
             hubs: Arc::default(),
             deadlines: Deadlines::default(),
+            consoles: None,
         }))
+    }
+
+    /// The same service, which serves the pipes that documents name for consoles and keeps what comes in a directory.
+    #[must_use]
+    pub fn with_consoles(mut self, directory: PathBuf) -> Self {
+        self.0.consoles = Some(directory);
+        self
     }
 
     /// The same service with other deadlines.
@@ -161,7 +175,7 @@ struct Opened {
 }
 
 impl Opened {
-    fn finish(self, id: &str, shared: &Shared) -> Arc<dyn ComputeSystem> {
+    fn finish(self, id: &str, shared: &Shared, console: Option<Console>) -> Arc<dyn ComputeSystem> {
         let system = Raw {
             system: self.system.adopt(),
             access: self.access,
@@ -172,6 +186,7 @@ impl Opened {
             system,
             self.hub,
             shared.clone(),
+            console,
         ))
     }
 }
@@ -193,6 +208,8 @@ fn error(operation: &'static str, id: &str, failure: Failure) -> ComputeError {
 impl ComputeService for HcsService {
     async fn create(&self, id: &str, document: &str) -> Result<Arc<dyn ComputeSystem>> {
         let (service, name, text) = (self.clone(), id.to_owned(), document.to_owned());
+        let folder = self.0.consoles.clone();
+        let console = folder.and_then(|folder| Console::of_document(id, document, folder));
         let opened = self
             .caller("create", id)
             .run(move || {
@@ -201,7 +218,7 @@ impl ComputeService for HcsService {
                 service.handle(&name, access, Orphan::created(system))
             })
             .await?;
-        Ok(opened.finish(id, &self.0))
+        Ok(opened.finish(id, &self.0, console))
     }
 
     async fn open(&self, id: &str) -> Result<Arc<dyn ComputeSystem>> {
@@ -215,7 +232,7 @@ impl ComputeService for HcsService {
             })
             .await?;
         let id = opened.properties.id.clone();
-        Ok(opened.finish(&id, &self.0))
+        Ok(opened.finish(&id, &self.0, None))
     }
 
     async fn enumerate(&self, query: &str) -> Result<String> {

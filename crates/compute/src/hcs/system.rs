@@ -10,6 +10,7 @@ use win32::hcs::{Answer, Failure, System};
 
 use super::access::Access;
 use super::call::{Caller, Orphan, drop_elsewhere};
+use super::console::Console;
 use super::hub::{End, Hub, exit_of};
 use super::process::{HcsProcess, Started};
 use super::{Shared, document, guest, stdio};
@@ -30,10 +31,18 @@ pub(super) struct HcsSystem {
     is_machine: bool,
     hub: Arc<Hub>,
     shared: Shared,
+    console: Mutex<Option<Console>>,
 }
 
 impl HcsSystem {
-    pub(super) fn new(id: &str, properties: Properties, raw: Raw, hub: Arc<Hub>, shared: Shared) -> Self {
+    pub(super) fn new(
+        id: &str,
+        properties: Properties,
+        raw: Raw,
+        hub: Arc<Hub>,
+        shared: Shared,
+        console: Option<Console>,
+    ) -> Self {
         Self {
             id: id.to_owned(),
             is_machine: properties.system_type == Some(SystemType::VirtualMachine),
@@ -41,6 +50,7 @@ impl HcsSystem {
             raw: Mutex::new(Some(Arc::new(raw))),
             hub,
             shared,
+            console: Mutex::new(console),
         }
     }
 
@@ -244,6 +254,10 @@ impl ComputeSystem for HcsSystem {
 
     async fn close(&self) {
         let Some(raw) = self.take() else { return };
+        let console = self.console.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(console) = console.filter(|_| self.hub.end().borrow().is_some()) {
+            console.finish().await;
+        }
         self.hub.close();
         let closed = Caller::new("close", &self.id, self.shared.deadlines.call).run(move || {
             drop(raw);

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use hcs::{
-    Attachment, AttachmentType, Chipset, ComputeSystem, Devices, HvSocketDevice, HvSocketSystemConfig,
-    LinuxKernelDirect, ModifySettingRequest, NetworkAdapter, Plan9, Plan9Share, RequestType, Resource, Scsi,
-    Topology, Version, VirtualMachine, VirtualMachineMemory, VirtualMachineProcessor, plan9_flags, scsi,
+    Attachment, AttachmentType, Chipset, ComPort, ComputeSystem, Devices, HvSocketDevice,
+    HvSocketSystemConfig, LinuxKernelDirect, ModifySettingRequest, NetworkAdapter, Plan9, Plan9Share,
+    RequestType, Resource, Scsi, Topology, Version, VirtualMachine, VirtualMachineMemory,
+    VirtualMachineProcessor, plan9_flags, scsi,
 };
 
 use super::Slot;
@@ -14,12 +15,13 @@ use crate::{NetworkSpec, SandboxSpec};
 /// The kernel option that tells the emulator to keep the host's network. A kernel ignores it.
 pub const HOST_NETWORK_OPTION: &str = "ctr-like.network=host";
 
-/// The utility VM of a sandbox: kernel and initrd booted directly, no console, four SCSI controllers for disks.
-pub fn utility_vm(spec: &SandboxSpec) -> ComputeSystem {
+/// The utility VM of a sandbox: kernel and initrd booted directly, four SCSI controllers for disks. `console` is the pipe of the host
+/// that its first serial port writes to, if any.
+pub fn utility_vm(spec: &SandboxSpec, console: Option<&str>) -> ComputeSystem {
     let kernel = LinuxKernelDirect {
         kernel_file_path: text(&spec.kernel),
         init_rd_path: text(&spec.initrd),
-        kernel_cmd_line: kernel_command_line(spec),
+        kernel_cmd_line: kernel_command_line(spec, console.is_some()),
     };
     let memory = VirtualMachineMemory {
         // Given to machines in pieces of 2 MiB.
@@ -44,6 +46,7 @@ pub fn utility_vm(spec: &SandboxSpec) -> ComputeSystem {
             hv_socket_config: Some(sockets),
         }),
         plan9: Some(Plan9::default()),
+        com_ports: console.map(|pipe| (0, serial_port(pipe))).into_iter().collect(),
         ..Default::default()
     };
     let machine = VirtualMachine {
@@ -69,13 +72,30 @@ pub fn utility_vm(spec: &SandboxSpec) -> ComputeSystem {
     }
 }
 
+fn serial_port(pipe: &str) -> ComPort {
+    ComPort {
+        named_pipe: pipe.to_owned(),
+        ..Default::default()
+    }
+}
+
+/// The pipe for the console of a machine, a name that only one machine has.
+pub fn console_pipe(id: &str) -> String {
+    format!(r"\\.\pipe\ctr-like-console-{id}")
+}
+
 /// The kernel's options and, after `--`, the arguments of init: entropy, then the agent with its log on a port.
-fn kernel_command_line(spec: &SandboxSpec) -> String {
+fn kernel_command_line(spec: &SandboxSpec, console: bool) -> String {
     // The empty first part is where the reference runtime has the options of other root file systems.
     let mut parts = vec![
         String::new(),
         "initcall_blacklist=virtio_vsock_init".to_owned(),
-        "8250_core.nr_uarts=0".to_owned(),
+        // Without a console the kernel does not look for serial ports, which takes its time.
+        match console {
+            true => "8250_core.nr_uarts=1 8250_core.skip_txen_test=1 console=ttyS0,115200",
+            false => "8250_core.nr_uarts=0",
+        }
+        .to_owned(),
         "panic=-1 quiet".to_owned(),
     ];
     parts.extend(spec.kernel_options.iter().cloned());

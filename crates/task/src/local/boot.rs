@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::LocalConfig;
-use crate::document::machine::utility_vm;
+use crate::document::machine::{console_pipe, utility_vm};
 use crate::error::{ErrorKind, Result, TaskError};
 use crate::{SandboxSpec, console};
 
@@ -47,7 +47,9 @@ pub(crate) async fn boot(
     tracker: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<(Arc<dyn ComputeSystem>, Bridge)> {
-    let system = compute.create(&spec.id, &utility_vm(spec).to_json()).await?;
+    let console = config.console_pipes.then(|| console_pipe(&spec.id));
+    let document = utility_vm(spec, console.as_deref());
+    let system = compute.create(&spec.id, &document.to_json()).await?;
     let created = Instant::now();
     let tail = Arc::new(Tail::default());
     let connected = tokio::time::timeout(

@@ -46,6 +46,9 @@ pub struct LocalConfig {
     /// Whether the boot tries that the host can end its direction of a connection and still hear the guest, on which all standard
     /// streams depend. For compute services that carry sockets themselves; those of Hyper-V are known to.
     pub check_half_close: bool,
+    /// Whether the first serial port of a machine is led to a pipe ([`document::machine::console_pipe`]). For compute services that serve
+    /// the pipe; others keep consoles by themselves.
+    pub console_pipes: bool,
     /// What lies below the layers of Windows containers, where the compute service needs that.
     pub windows_base: Option<WindowsBase>,
 }
@@ -80,6 +83,7 @@ impl Default for LocalConfig {
             layer_linger: Duration::from_secs(20),
             shutdown_grace: Duration::from_secs(5),
             check_half_close: false,
+            console_pipes: false,
             windows_base: None,
         }
     }

@@ -78,7 +78,7 @@ fn change(request: ModifyRequest) -> Value {
 #[test]
 fn the_vm_is_the_recorded_one_without_persistent_memory() {
     assert_eq!(
-        machine::utility_vm(&spec()).to_value(),
+        machine::utility_vm(&spec(), None).to_value(),
         created("lcow-container-scsi-layers")
     );
 }
@@ -95,7 +95,7 @@ fn the_vm_differs_from_the_default_one_only_in_how_disks_are_attached() {
             .iter()
             .map(|name| ((*name).to_owned(), json!({})));
         devices.insert("Scsi".into(), controllers.collect());
-        assert_eq!(machine::utility_vm(&spec()).to_value(), recorded, "{name}");
+        assert_eq!(machine::utility_vm(&spec(), None).to_value(), recorded, "{name}");
     }
 }
 
@@ -107,7 +107,7 @@ fn host_network_and_kernel_options_are_options_before_the_dashes() {
         memory_mb: 513,
         ..spec()
     };
-    let document = machine::utility_vm(&spec).to_value();
+    let document = machine::utility_vm(&spec, None).to_value();
     let line = document["VirtualMachine"]["Chipset"]["LinuxKernelDirect"]["KernelCmdLine"]
         .as_str()
         .unwrap();
@@ -119,6 +119,25 @@ fn host_network_and_kernel_options_are_options_before_the_dashes() {
         document["VirtualMachine"]["ComputeTopology"]["Memory"]["SizeInMB"],
         514
     );
+}
+
+#[test]
+fn a_console_is_a_serial_port_that_the_kernel_is_told_of() {
+    let recorded = created("lcow-uvm-all-options")["VirtualMachine"].take();
+    let options = |machine: &Value| {
+        let line = machine["Chipset"]["LinuxKernelDirect"]["KernelCmdLine"]
+            .as_str()
+            .unwrap();
+        let serial = line
+            .split(' ')
+            .filter(|word| word.contains("8250") || word.contains("ttyS0"));
+        serial.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let pipe = r"\\.\pipe\lcow-pod1-com1";
+    let ours = machine::utility_vm(&spec(), Some(pipe)).to_value()["VirtualMachine"].take();
+    assert_eq!(ours["Devices"]["ComPorts"], recorded["Devices"]["ComPorts"]);
+    assert_eq!(options(&ours), options(&recorded));
+    assert_eq!(machine::console_pipe("a1"), r"\\.\pipe\ctr-like-console-a1");
 }
 
 #[test]

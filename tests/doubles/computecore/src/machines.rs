@@ -1,13 +1,15 @@
 //! Virtual machines that do something: another program of the tests, `machine-host`, runs them where Linux containers can run.
 //!
 //! It is found at the address that `CTR_LIKE_TEST_MACHINES` names; without one, virtual machines are records. Each machine has
-//! a connection of its own, a line of JSON for each request and answer, and lines that nobody asked for when the machine ends.
+//! a connection of its own, a line of JSON for each request and answer, and lines that nobody asked for when the machine ends or writes
+//! to its console.
 //! The end of the connection is the end of the machine, in both directions.
 //!
 //! Paths go as Linux has them: Wine says what they are.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, c_char};
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::windows::ffi::OsStrExt;
@@ -29,7 +31,13 @@ type Answers = Arc<Mutex<Option<HashMap<u64, Sender<Result<Value, Fault>>>>>>;
 pub(crate) struct Remote {
     writer: Mutex<(TcpStream, u64)>,
     answers: Answers,
+    /// Where the first serial port leads, and its other end.
+    port: Option<String>,
+    console: Console,
 }
+
+/// The pipe of a serial port, when it is open.
+type Console = Arc<Mutex<Option<File>>>;
 
 fn broken(what: impl std::fmt::Display) -> Fault {
     let code = HResult::SERVICE_DISCONNECT;
@@ -52,11 +60,19 @@ impl Remote {
         let stream = TcpStream::connect(address).map_err(broken)?;
         let reader = BufReader::new(stream.try_clone().map_err(broken)?);
         let answers: Answers = Arc::new(Mutex::new(Some(HashMap::new())));
-        let known = Arc::clone(&answers);
-        std::thread::spawn(move || listen(reader, &known, ended));
+        let console = Console::default();
+        let (known, open) = (Arc::clone(&answers), Arc::clone(&console));
+        std::thread::spawn(move || listen(reader, &known, &open, ended));
+        let devices = document
+            .virtual_machine
+            .as_ref()
+            .and_then(|machine| machine.devices.as_ref());
+        let port = devices.and_then(|devices| devices.com_ports.get(&0));
         let remote = Self {
             writer: Mutex::new((stream, 0)),
             answers,
+            port: port.map(|port| port.named_pipe.clone()),
+            console,
         };
         let document = translated(document)?;
         remote.ask("create", json!({ "id": id, "document": document.to_json() }))?;
@@ -81,6 +97,13 @@ impl Remote {
                 .map_err(broken)?;
         }
         receiver.recv().map_err(|_| broken("it went"))?
+    }
+
+    /// Connects the serial port to whoever serves its pipe. Windows does that when the machine starts, and once.
+    pub(crate) fn plug_console(&self) {
+        if let Some(port) = &self.port {
+            *self.console.lock().unwrap() = File::options().write(true).open(port).ok();
+        }
     }
 
     /// Ends the connection, and with it the machine.
@@ -124,7 +147,7 @@ impl Drop for Remote {
 }
 
 /// Hands answers out until the connection ends.
-fn listen(reader: BufReader<TcpStream>, answers: &Answers, ended: impl FnOnce(ExitType)) {
+fn listen(reader: BufReader<TcpStream>, answers: &Answers, console: &Console, ended: impl FnOnce(ExitType)) {
     let mut ended = Some(ended);
     for line in reader.lines() {
         let Ok(line) = line else { break };
@@ -144,12 +167,27 @@ fn listen(reader: BufReader<TcpStream>, answers: &Answers, ended: impl FnOnce(Ex
             };
             // Whoever asked may have gone.
             drop(sender.map(|sender| sender.send(answer)));
+        } else if let Some(text) = line.get("console") {
+            let mut console = console.lock().unwrap();
+            // Nothing is its end.
+            let Some(text) = text.as_str() else {
+                *console = None;
+                continue;
+            };
+            if console
+                .as_mut()
+                .is_some_and(|pipe| pipe.write_all(text.as_bytes()).is_err())
+            {
+                // Whoever served it has gone.
+                *console = None;
+            }
         } else if let Some(ended) = ended.take() {
             let exit = serde_json::from_value(line["exited"].take());
             ended(exit.unwrap_or(ExitType::UnexpectedExit));
         }
     }
     answers.lock().unwrap().take();
+    console.lock().unwrap().take();
     if let Some(ended) = ended.take() {
         ended(ExitType::UnexpectedExit);
     }

@@ -1,7 +1,9 @@
 //! One machine, as its connection tells.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use compute::{ComputeError, ComputeService, ComputeSystem, SystemEvent};
 use emulator::Emulator;
@@ -10,11 +12,15 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, mpsc};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
+use crate::console;
 use crate::network::{Endpoint, Kind};
 use crate::outside::Outside;
 use crate::ports;
+
+/// How long the rest of a console may take.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What all machines share.
 #[derive(Clone)]
@@ -22,6 +28,8 @@ pub(crate) struct Host {
     pub(crate) emulator: Emulator,
     pub(crate) endpoints: Kind,
     pub(crate) outside: Outside,
+    /// For the sockets of consoles.
+    pub(crate) directory: PathBuf,
 }
 
 /// What the requests of one connection share.
@@ -91,8 +99,9 @@ impl Machine {
         let document = with["document"].as_str().unwrap_or_default();
         if name == "create" {
             let id = with["id"].as_str().unwrap();
-            let system = self.host.emulator.create(id, document).await?;
-            tokio::spawn(Arc::clone(self).tell_of_the_end(system.events()));
+            let (document, console) = console::lead(id, document, &self.host.directory, &self.lines);
+            let system = self.host.emulator.create(id, &document).await?;
+            tokio::spawn(Arc::clone(self).tell_of_the_end(system.events(), console));
             *self.system.lock().await = Some(system);
             return Ok(Value::Null);
         }
@@ -151,9 +160,17 @@ impl Machine {
         modified
     }
 
-    async fn tell_of_the_end(self: Arc<Self>, mut events: tokio::sync::broadcast::Receiver<SystemEvent>) {
+    async fn tell_of_the_end(
+        self: Arc<Self>,
+        mut events: tokio::sync::broadcast::Receiver<SystemEvent>,
+        mut console: Option<JoinHandle<()>>,
+    ) {
         while let Ok(event) = events.recv().await {
             if let SystemEvent::Exited(status) = event {
+                // Its last words come first.
+                if let Some(console) = console.take() {
+                    drop(tokio::time::timeout(LAST_WORDS, console).await);
+                }
                 // The connection may have gone first.
                 drop(self.lines.send(json!({ "exited": status.exit_type })));
             }

@@ -4,7 +4,7 @@
 //! address at which it listens to standard output, and ends with its standard input. Each connection is one machine of
 //! `emulator`: requests and answers are lines of JSON as the double's `machines` has them, and the end of either is that of the
 //! other. A port that the double says it listens at becomes a port of the emulator, and each connection of the guest one to the
-//! double's, with an end for each direction. The network of the machines is one of this program's own.
+//! double's, with an end for each direction. What a machine writes to its first serial port becomes lines as well. The network of the machines is one of this program's own.
 //!
 //! Paths are those of Linux. Nothing is checked here: the double and the emulator do that.
 #![allow(
@@ -12,6 +12,8 @@
     reason = "a test double: what it cannot do ends it, and its connections"
 )]
 
+#[cfg(target_os = "linux")]
+mod console;
 #[cfg(target_os = "linux")]
 mod machine;
 #[cfg(target_os = "linux")]
@@ -57,6 +59,7 @@ fn main() -> anyhow::Result<()> {
         emulator,
         endpoints,
         outside,
+        directory,
     };
     tokio::runtime::Runtime::new()?.block_on(serve(listener, host))
 }

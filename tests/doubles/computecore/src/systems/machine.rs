@@ -84,10 +84,17 @@ impl System {
         }
         let readable = self.boot_files.iter().map(|file| access::check(&self.id, file));
         let readable: Result<(), HResult> = readable.collect();
+        if let Some(remote) = self.remote.get() {
+            remote.plug_console();
+        }
         if let Err(fault) = readable
             .map_err(Fault::from)
             .and_then(|()| self.ask("start", json!({})))
         {
+            // The start of a machine is complete when it has power. What it does with that is told by its exit.
+            if self.is_stopped() {
+                return Ok(());
+            }
             if self.machine.lock().unwrap().fail(Step::Start) {
                 self.ended(&self.handles.lock().unwrap(), ExitType::UnexpectedExit);
             }
