@@ -51,6 +51,19 @@ def windows_daemon():
     raise SystemExit(f"bench: the daemon under Wine does not answer; its log is {folder}/log")
 
 
+def many_windows_containers(env):
+    """What the Windows daemon and its shims hold over the doubles of the DLLs, as tests/examples/idle_windows.rs says."""
+    program = f"{args.bin}/../debug/examples/idle_windows"
+    doubles = {"CTR_LIKE_DOUBLES": f"{args.prefix}-platform", "CTR_LIKE_WINDOWS_BIN": args.windows}
+    kept = {name: value for name, value in env.items() if not name.startswith("CTR_LIKE_")}
+    done = subprocess.run([program], env={**kept, **doubles}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        raise SystemExit("bench: idle_windows failed; it says above why")
+    for line in done.stdout.splitlines():
+        what, whose, value, unit = line.split("\t")
+        add(what, whose, float(value), unit)
+
+
 def measure(port, names):
     house = Daemon("many")
     image = names["busybox"]
@@ -91,6 +104,7 @@ def measure(port, names):
     subprocess.run(["wine", windows_cli, "daemon", "stop"], env=env, **QUIET)
     server.wait()
     house.stop()
+    many_windows_containers(env)
     ratio = lambda what, tool, base: median(what, tool) / median(START, base)
     linux = lambda what: ratio(what, "ctr-like on Linux", "/bin/true")
     return [
