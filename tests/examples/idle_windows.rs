@@ -20,7 +20,11 @@ fn main() {
         let output = run_own(prefix.as_ref(), &looker, &[], &[program]).ok();
         let rows: Vec<Vec<u64>> = output
             .lines()
-            .map(|line| line.split_whitespace().map(|word| word.parse().expect("a number")).collect())
+            .map(|line| {
+                line.split_whitespace()
+                    .map(|word| word.parse().expect("a number"))
+                    .collect()
+            })
             .collect();
         assert!(!rows.is_empty(), "{program} runs");
         for (column, what) in [(1, "handles"), (2, "threads")] {
@@ -63,5 +67,8 @@ fn resident(whose: &str, processes: &[u32]) {
         let kib = line.and_then(|line| line.trim().strip_suffix("kB"));
         kib.expect("a figure").trim().parse::<u64>().expect("a number")
     });
-    println!("idle Windows daemon: resident\t{whose}\t{}\tMiB", pages.sum::<u64>() / 1024);
+    println!(
+        "idle Windows daemon: resident\t{whose}\t{}\tMiB",
+        pages.sum::<u64>() / 1024
+    );
 }
