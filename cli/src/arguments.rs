@@ -123,6 +123,7 @@ family! {
         nouns {
             Container(ContainerVerb) = "container", "Manage containers";
             Image(ImageVerb) = "image", "Manage images";
+            Network(NetworkVerb) = "network", "Manage networks";
         }
     }
 }
@@ -168,6 +169,21 @@ family! {
             Rm(verbs::rmi::Rmi) = "rm" | "remove" | "delete",
             Save(verbs::save::Save) = "save",
             Tag(verbs::tag::Tag) = "tag",
+        }
+        nouns {}
+    }
+}
+
+family! {
+    NetworkVerb {
+        verbs {
+            Connect(verbs::network::Connect) = "connect",
+            Create(verbs::network::Create) = "create",
+            Disconnect(verbs::network::Disconnect) = "disconnect",
+            Inspect(verbs::inspect::InspectNetworks) = "inspect",
+            Ls(verbs::network::Ls) = "ls" | "list",
+            Prune(verbs::prune::PruneNetworks) = "prune",
+            Rm(verbs::network::Rm) = "rm" | "remove" | "delete",
         }
         nouns {}
     }

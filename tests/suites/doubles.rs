@@ -383,6 +383,69 @@ const NETWORK_MISUSES: &[(&str, &str)] = &[
         "HcnCreateEndpoint: a port mapping without a port of the container",
     ),
     (
+        "port of a network that does not translate",
+        "HcnCreateEndpoint: ports lead into networks that translate only",
+    ),
+    (
+        "length of a prefix",
+        "HcnCreateEndpoint: the length of the prefix is not that of the subnet",
+    ),
+    (
+        "internal with a way out",
+        "HcnCreateNetwork: an internal network with a way out",
+    ),
+    (
+        "bridge without adapter",
+        "HcnCreateNetwork: a network of an adapter of the host does not name it",
+    ),
+    (
+        "adapter of NAT",
+        "HcnCreateNetwork: a network has a policy \"NetAdapterName\"",
+    ),
+    (
+        "VLAN of NAT",
+        "HcnCreateNetwork: the VLAN of a network that is not outside",
+    ),
+    (
+        "name server",
+        "HcnCreateNetwork: the name server \"one\" is no address",
+    ),
+    ("unknown in rule", "HcnCreateEndpoint: rules have no field Colour"),
+    (
+        "rule without action",
+        "HcnCreateEndpoint: a rule neither allows nor blocks",
+    ),
+    (
+        "rule without direction",
+        "HcnCreateEndpoint: a rule is about neither in nor out",
+    ),
+    (
+        "rule nowhere",
+        "HcnCreateEndpoint: a rule works neither in the host nor in the switch",
+    ),
+    ("rule without rank", "HcnCreateEndpoint: a rule without a rank"),
+    (
+        "protocols of a rule",
+        "HcnCreateEndpoint: the protocols of a rule are no numbers up to 256",
+    ),
+    (
+        "addresses of a rule",
+        "HcnCreateEndpoint: the addresses of a rule are no addresses",
+    ),
+    (
+        "ports of a rule",
+        "HcnCreateEndpoint: the ports of a rule are no ports",
+    ),
+    (
+        "open end of rules",
+        "HcnCreateEndpoint: the last rule of a direction does not say what becomes of everything else",
+    ),
+    (
+        "rules of one rank",
+        "HcnCreateEndpoint: two rules of one direction have the same rank",
+    ),
+    ("nil id of a network", "HcnDeleteNetwork: the id is null"),
+    (
         "namespace type",
         "HcnCreateNamespace: a namespace has a known type, and nothing in it when it is made",
     ),

@@ -9,6 +9,7 @@ static HRESULT (WINAPI *ListNetworks)(PCWSTR, PWSTR *, PWSTR *);
 static HRESULT (WINAPI *CreateNetwork)(const GUID *, PCWSTR, OBJECT *, PWSTR *);
 static HRESULT (WINAPI *OpenNetwork)(const GUID *, OBJECT *, PWSTR *);
 static HRESULT (WINAPI *QueryNetwork)(OBJECT, PCWSTR, PWSTR *, PWSTR *);
+static HRESULT (WINAPI *DeleteNetwork)(const GUID *, PWSTR *);
 static HRESULT (WINAPI *CloseNetwork)(OBJECT);
 static HRESULT (WINAPI *CreateEndpoint)(OBJECT, const GUID *, PCWSTR, OBJECT *, PWSTR *);
 static HRESULT (WINAPI *DeleteEndpoint)(const GUID *, PWSTR *);
@@ -32,6 +33,12 @@ static void (WINAPI *Free)(void *);
     ENDPOINT_ID L"\"}}"
 #define QUERY L"{" VERSION L"}"
 
+#define KIND(kind, more, subnet) L"{\"Name\":\"nat\",\"Type\":\"" kind L"\"," VERSION more L",\"Ipams\":[{\"Type\":\"Static\"," \
+    L"\"Subnets\":[{\"IpAddressPrefix\":\"172.28.0.0/16\"" subnet L"}]}]}"
+#define INSIDE KIND(L"Internal", L"", L"")
+#define RULE(protocols, action, remote, rank) L"\"Protocols\":\"" protocols L"\",\"Action\":\"" action L"\",\"Direction\":\"In\"," \
+    L"\"RemoteAddresses\":\"" remote L"\",\"RuleType\":\"Switch\",\"Priority\":" rank
+
 static const GUID network_id = {1}, endpoint_id = {2}, namespace_id = {3};
 static PWSTR record;
 
@@ -51,6 +58,15 @@ static OBJECT network(void)
     }
     done();
     return network;
+}
+
+/* A network of another kind, whose handle is closed again. */
+static void use(PCWSTR settings)
+{
+    OBJECT network = NULL;
+    CreateNetwork(&network_id, settings, &network, &record);
+    done();
+    CloseNetwork(network);
 }
 
 static void try_network(PCWSTR settings)
@@ -119,6 +135,7 @@ int main(int argc, char **argv)
     FIND(CreateNetwork, "HcnCreateNetwork");
     FIND(OpenNetwork, "HcnOpenNetwork");
     FIND(QueryNetwork, "HcnQueryNetworkProperties");
+    FIND(DeleteNetwork, "HcnDeleteNetwork");
     FIND(CloseNetwork, "HcnCloseNetwork");
     FIND(CreateEndpoint, "HcnCreateEndpoint");
     FIND(DeleteEndpoint, "HcnDeleteEndpoint");
@@ -153,6 +170,19 @@ int main(int argc, char **argv)
         done();
         CloseNetwork(object);
         endpoint(POLICY(L"PortMapping", L"\"Protocol\":6,\"InternalPort\":80"));
+        /* So is that there are endpoints, or that it is gone. */
+        DeleteNetwork(&network_id, &record);
+        done();
+        DeleteEndpoint(&endpoint_id, &record);
+        done();
+        endpoint(POLICY(L"ACL", RULE(L"6,17", L"Block", L"", L"200") L",\"LocalAddresses\":\"172.28.0.9\""));
+        DeleteEndpoint(&endpoint_id, &record);
+        done();
+        DeleteNetwork(&network_id, &record);
+        done();
+        DeleteNetwork(&network_id, &record);
+        done();
+        use(INSIDE);
         list(L"{" VERSION L",\"Filter\":\"{\\\"Name\\\":\\\"nat\\\"}\"}");
     } else if (IS("leak")) {
         network();
@@ -245,6 +275,46 @@ int main(int argc, char **argv)
         endpoint(POLICY(L"PortMapping", L"\"Protocol\":1,\"InternalPort\":80"));
     } else if (IS("no inner port")) {
         endpoint(POLICY(L"PortMapping", L"\"Protocol\":6,\"ExternalPort\":80"));
+    } else if (IS("port of a network that does not translate")) {
+        use(INSIDE);
+        endpoint(POLICY(L"PortMapping", L"\"Protocol\":6,\"InternalPort\":80"));
+    } else if (IS("length of a prefix")) {
+        endpoint(ENDPOINT(L",\"IpConfigurations\":[{\"IpAddress\":\"172.28.0.9\",\"PrefixLength\":24}]"));
+    } else if (IS("internal with a way out")) {
+        try_network(KIND(L"Internal", L"", ROUTE(L"172.28.0.1")));
+    } else if (IS("bridge without adapter")) {
+        try_network(KIND(L"L2Bridge", L"", ROUTE(L"172.28.0.1")));
+    } else if (IS("adapter of NAT")) {
+        try_network(KIND(L"NAT", L",\"Policies\":[{\"Type\":\"NetAdapterName\",\"Settings\":{\"NetworkAdapterName\":\"e\"}}]",
+            ROUTE(L"172.28.0.1")));
+    } else if (IS("VLAN of NAT")) {
+        try_network(KIND(L"NAT", L"", ROUTE(L"172.28.0.1") L",\"Policies\":[{\"Type\":\"VLAN\",\"Settings\":{\"IsolationId\":1}}]"));
+    } else if (IS("name server")) {
+        try_network(KIND(L"NAT", L",\"Dns\":{\"ServerList\":[\"one\"]}", ROUTE(L"172.28.0.1")));
+    } else if (IS("unknown in rule")) {
+        endpoint(POLICY(L"ACL", L"\"Colour\":1"));
+    } else if (IS("rule without action")) {
+        endpoint(POLICY(L"ACL", L"\"Protocols\":\"6\",\"Direction\":\"In\",\"RuleType\":\"Switch\",\"Priority\":200"));
+    } else if (IS("rule without direction")) {
+        endpoint(POLICY(L"ACL", L"\"Protocols\":\"6\",\"Action\":\"Block\",\"RuleType\":\"Switch\",\"Priority\":200"));
+    } else if (IS("rule nowhere")) {
+        endpoint(POLICY(L"ACL", L"\"Protocols\":\"6\",\"Action\":\"Block\",\"Direction\":\"In\",\"Priority\":200"));
+    } else if (IS("rule without rank")) {
+        endpoint(POLICY(L"ACL", RULE(L"6", L"Block", L"", L"0")));
+    } else if (IS("protocols of a rule")) {
+        endpoint(POLICY(L"ACL", RULE(L"tcp", L"Block", L"", L"200")));
+    } else if (IS("addresses of a rule")) {
+        endpoint(POLICY(L"ACL", RULE(L"256", L"Block", L"here", L"200")));
+    } else if (IS("ports of a rule")) {
+        endpoint(POLICY(L"ACL", RULE(L"6", L"Block", L"\",\"LocalPorts\":\"ssh", L"200")));
+    } else if (IS("open end of rules")) {
+        endpoint(POLICY(L"ACL", RULE(L"256", L"Allow", L"172.28.0.0/16", L"200")));
+    } else if (IS("rules of one rank")) {
+        endpoint(ENDPOINT(L",\"Policies\":[{\"Type\":\"ACL\",\"Settings\":{" RULE(L"256", L"Allow", L"172.28.0.0/16", L"200")
+            L"}},{\"Type\":\"ACL\",\"Settings\":{" RULE(L"256", L"Block", L"", L"200") L"}}]"));
+    } else if (IS("nil id of a network")) {
+        DeleteNetwork(NULL, &record);
+        done();
     } else if (IS("namespace type")) {
         namespace_of(L"{\"Type\":\"Colour\"," VERSION L"}");
     } else if (IS("namespace without version")) {

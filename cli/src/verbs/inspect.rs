@@ -1,10 +1,10 @@
-//! `ctr-like inspect`, `container inspect` and `image inspect`.
+//! `ctr-like inspect`, `container inspect`, `image inspect` and `network inspect`.
 //!
 //! Without a format: one array, with the objects that exist. With one: a line per object. What does not exist is told on
 //! standard error and makes the exit code 1; the others are printed all the same.
 
-use api::message::{InspectContainer, InspectImage};
-use api::{Client, Code, Containers, Context, Images, Status};
+use api::message::{InspectContainer, InspectImage, InspectNetwork};
+use api::{Client, Code, Containers, Context, Images, Networks, Status};
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
@@ -15,7 +15,7 @@ use crate::failure::{self, Failure, Outcome};
 use crate::render;
 use crate::render::format::Format;
 
-/// Print everything about containers or images
+/// Print everything about containers, images or networks
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
     /// json, or a template
@@ -25,9 +25,9 @@ pub(crate) struct Inspect {
     #[arg(short, long)]
     size: bool,
     /// Kind of object
-    #[arg(long, value_name = "KIND", value_parser = ["container", "image"])]
+    #[arg(long, value_name = "KIND", value_parser = ["container", "image", "network"])]
     r#type: Option<String>,
-    /// Containers or images
+    /// Containers, images or networks
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
 }
@@ -60,22 +60,26 @@ pub(crate) struct InspectImages {
     names: Vec<String>,
 }
 
+/// Print everything about networks
+#[derive(Debug, Args)]
+pub(crate) struct InspectNetworks {
+    /// json, or a template
+    #[arg(short, long, value_name = "FORMAT")]
+    format: Option<String>,
+    /// Networks
+    #[arg(required = true, value_name = "NETWORK")]
+    names: Vec<String>,
+}
+
 impl Inspect {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         let format = form(self.format.as_deref())?;
         let client = session.connect().await?;
         let find = async |name: &str| match self.r#type.as_deref() {
             Some("container") => container(&client, name, self.size).await,
-            Some(_) => image(&client, name, None).await,
-            None => match container(&client, name, self.size).await {
-                Err(status) if status.code == Code::NotFound => match image(&client, name, None).await {
-                    Err(status) if status.code == Code::NotFound => {
-                        Err(Status::not_found(format!("No such object: {name}")))
-                    }
-                    outcome => outcome,
-                },
-                outcome => outcome,
-            },
+            Some("image") => image(&client, name, None).await,
+            Some(_) => network(&client, name).await,
+            None => any(&client, name, self.size).await,
         };
         print(&self.names, format.as_ref(), find).await
     }
@@ -103,12 +107,44 @@ impl InspectImages {
     }
 }
 
+impl InspectNetworks {
+    pub(crate) async fn run(self, session: &Session) -> Outcome {
+        let format = form(self.format.as_deref())?;
+        let client = session.connect().await?;
+        print(&self.names, format.as_ref(), async |name: &str| {
+            network(&client, name).await
+        })
+        .await
+    }
+}
+
 /// `None`: the array.
 fn form(format: Option<&str>) -> Result<Option<Format>, Failure> {
     format
         .filter(|format| !format.is_empty())
         .map(|format| Format::parse(Some(format)))
         .transpose()
+}
+
+/// Whatever answers to a name, containers before images before networks.
+async fn any(client: &Client, name: &str, size: bool) -> Result<Value, Status> {
+    let absent =
+        |outcome: &Result<Value, Status>| matches!(outcome, Err(status) if status.code == Code::NotFound);
+    let found = container(client, name, size).await;
+    if !absent(&found) {
+        return found;
+    }
+    let found = image(client, name, None).await;
+    if !absent(&found) {
+        return found;
+    }
+    let found = network(client, name).await;
+    // A daemon that is older than networks has none.
+    let unknown = matches!(&found, Err(status) if status.code == Code::Unimplemented);
+    if !unknown && !absent(&found) {
+        return found;
+    }
+    Err(Status::not_found(format!("No such object: {name}")))
 }
 
 async fn container(client: &Client, name: &str, size: bool) -> Result<Value, Status> {
@@ -127,6 +163,15 @@ async fn image(client: &Client, name: &str, platform: Option<&str>) -> Result<Va
         platform: platform.map(ToOwned::to_owned),
     };
     Images::inspect(client, Context::new(), request)
+        .await
+        .map(|found| found.document)
+}
+
+async fn network(client: &Client, name: &str) -> Result<Value, Status> {
+    let request = InspectNetwork {
+        network: name.to_owned(),
+    };
+    Networks::inspect(client, Context::new(), request)
         .await
         .map(|found| found.document)
 }

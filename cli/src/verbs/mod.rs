@@ -26,6 +26,7 @@ pub(crate) mod kill;
 pub(crate) mod load;
 pub(crate) mod login;
 pub(crate) mod logs;
+pub(crate) mod network;
 pub(crate) mod prune;
 pub(crate) mod ps;
 pub(crate) mod pull;

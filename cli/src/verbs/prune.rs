@@ -1,9 +1,12 @@
-//! `ctr-like container prune` and `image prune`.
+//! `ctr-like container prune`, `image prune`, `network prune` and `system prune`.
 
 use std::io::{self, BufRead, IsTerminal};
 
-use api::message::{PruneContainers as ContainersRequest, PruneImages as ImagesRequest, Pruned};
-use api::{Containers, Context, Images};
+use api::message::{
+    PruneContainers as ContainersRequest, PruneImages as ImagesRequest, PruneNetworks as NetworksRequest,
+    Pruned,
+};
+use api::{Containers, Context, Images, Networks};
 use clap::Args;
 
 use crate::connect::Session;
@@ -25,6 +28,31 @@ pub(crate) struct PruneContainers {
 /// Remove images that nothing uses
 #[derive(Debug, Args)]
 pub(crate) struct PruneImages {
+    /// All images that no container uses, not only those without a name
+    #[arg(short, long)]
+    all: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    force: bool,
+    /// Only those that meet a condition
+    #[arg(long, value_name = "NAME=VALUE")]
+    filter: Vec<String>,
+}
+
+/// Remove networks that no container is attached to
+#[derive(Debug, Args)]
+pub(crate) struct PruneNetworks {
+    /// Do not ask
+    #[arg(short, long)]
+    force: bool,
+    /// Only those that meet a condition
+    #[arg(long, value_name = "NAME=VALUE")]
+    filter: Vec<String>,
+}
+
+/// Remove containers that do not run, and networks and images that nothing uses
+#[derive(Debug, Args)]
+pub(crate) struct Prune {
     /// All images that no container uses, not only those without a name
     #[arg(short, long)]
     all: bool,
@@ -73,6 +101,56 @@ impl PruneImages {
     }
 }
 
+impl PruneNetworks {
+    pub(crate) async fn run(self, session: &Session) -> Outcome {
+        let filters = filters::parse(&self.filter)?;
+        if !self.force
+            && !confirm("This will remove all custom networks not used by at least one container.")?
+        {
+            return Ok(0);
+        }
+        let client = session.connect().await?;
+        let pruned = Networks::prune(&client, Context::new(), NetworksRequest { filters }).await?;
+        list("Deleted Networks:", &pruned)?;
+        Ok(0)
+    }
+}
+
+impl Prune {
+    pub(crate) async fn run(self, session: &Session) -> Outcome {
+        let filters = filters::parse(&self.filter)?;
+        let images = if self.all {
+            "all images that no container uses"
+        } else {
+            "all dangling images"
+        };
+        let warning = format!(
+            "This will remove:\n  - all stopped containers\n  - all networks not used by at least one container\n  - {images}\n"
+        );
+        if !self.force && !confirm(&warning)? {
+            return Ok(0);
+        }
+        let client = session.connect().await?;
+        let containers = ContainersRequest {
+            filters: filters.clone(),
+        };
+        let containers = Containers::prune(&client, Context::new(), containers).await?;
+        list("Deleted Containers:", &containers)?;
+        let networks = NetworksRequest {
+            filters: filters.clone(),
+        };
+        let networks = Networks::prune(&client, Context::new(), networks).await?;
+        list("Deleted Networks:", &networks)?;
+        let images = ImagesRequest {
+            all: self.all,
+            filters,
+        };
+        let images = Images::prune(&client, Context::new(), images).await?;
+        list("Deleted Images:", &images)?;
+        total(containers.reclaimed + images.reclaimed)
+    }
+}
+
 fn confirm(warning: &str) -> Result<bool, Failure> {
     if !io::stdin().is_terminal() {
         return Err(Failure::new("nobody is there to confirm").hint("write --force"));
@@ -89,6 +167,11 @@ fn confirm(warning: &str) -> Result<bool, Failure> {
 }
 
 fn report(header: &str, pruned: &Pruned) -> Outcome {
+    list(header, pruned)?;
+    total(pruned.reclaimed)
+}
+
+fn list(header: &str, pruned: &Pruned) -> Result<(), Failure> {
     if !pruned.removed.is_empty() {
         render::line(header)?;
         for name in &pruned.removed {
@@ -96,9 +179,10 @@ fn report(header: &str, pruned: &Pruned) -> Outcome {
         }
         render::line("")?;
     }
-    render::line(&format!(
-        "Total reclaimed space: {}",
-        human::size(pruned.reclaimed)
-    ))?;
+    Ok(())
+}
+
+fn total(bytes: u64) -> Outcome {
+    render::line(&format!("Total reclaimed space: {}", human::size(bytes)))?;
     Ok(0)
 }

@@ -1,11 +1,11 @@
-//! `ctr-like system df|events|info|ping|vm`.
+//! `ctr-like system df|events|info|ping|prune|vm`.
 
 use api::message::{DiskUsage, DiskUsageRequest, PingRequest};
 use api::{Context, System as _};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{events, info, vm};
+use super::{events, info, prune, vm};
 use crate::connect::Session;
 use crate::failure::Outcome;
 use crate::render::format::{Format, List};
@@ -29,6 +29,7 @@ enum Verb {
     },
     Events(events::Events),
     Info(info::Info),
+    Prune(prune::Prune),
     Vm(vm::Vm),
     /// Ask the daemon for a sign of life
     #[command(hide = true)]
@@ -54,6 +55,7 @@ impl System {
             }
             Verb::Events(verb) => verb.run(session).await,
             Verb::Info(verb) => verb.run(session).await,
+            Verb::Prune(verb) => verb.run(session).await,
             Verb::Vm(verb) => verb.run(session).await,
             Verb::Ping => {
                 session

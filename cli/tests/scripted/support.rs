@@ -207,6 +207,8 @@ impl Containers for Daemon {
 
 impl api::Machines for Daemon {}
 
+impl api::Networks for Daemon {}
+
 #[async_trait]
 impl Images for Daemon {
     async fn pull(&self, _: Context, request: PullImage) -> Result<ItemStream<TransferItem>, Status> {
@@ -294,6 +296,7 @@ pub async fn house() -> House {
         system: daemon.clone(),
         containers: daemon.clone(),
         images: daemon.clone(),
+        networks: daemon.clone(),
         machines: daemon,
     };
     let listener = Listener::bind(&Endpoint::Unix(socket.clone()), &Access::default())

@@ -33,7 +33,7 @@ pub use client::Client;
 pub use context::{Context, Peer};
 pub use limits::Limits;
 pub use server::Server;
-pub use service::{Containers, Images, ItemStream, Kind, Machines, Services, System, items};
+pub use service::{Containers, Images, ItemStream, Kind, Machines, Networks, Services, System, items};
 pub use status::{Code, HcsDetail, Resource, Status};
 pub use stream::{ByteStream, Channel, Control, Frame, StreamClosed, StreamReceiver, StreamSender};
 pub use transport::{Connector, Endpoint, Listener};

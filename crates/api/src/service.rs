@@ -316,6 +316,19 @@ services! {
         /// Removes images that nothing uses.
         unary prune = "Prune" (PruneImages) -> Pruned;
     }
+    /// Networks that containers join.
+    service Networks(networks) = "ctr.v1.Networks" {
+        /// Makes one. `ALREADY_EXISTS` when the name is taken.
+        unary create = "Create" (CreateNetwork) -> CreatedNetwork;
+        /// Networks that meet all filters.
+        unary list = "List" (ListNetworks) -> NetworkList;
+        /// Everything about one.
+        unary inspect = "Inspect" (InspectNetwork) -> NetworkInspection;
+        /// Removes one. Refused with `FAILED_PRECONDITION` while containers are attached to it.
+        unary remove = "Remove" (RemoveNetwork) -> Empty;
+        /// Removes those that no container is attached to, but never those built in.
+        unary prune = "Prune" (PruneNetworks) -> Pruned;
+    }
     /// The sandboxes and virtual machines that containers live in.
     service Machines(machines) = "ctr.v1.Machines" {
         /// Those that live now.

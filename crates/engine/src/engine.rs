@@ -19,6 +19,7 @@ use crate::events::Events;
 use crate::exec::Execs;
 use crate::logs::{self, LogLine, LogOptions};
 use crate::names;
+use crate::networks::Networks;
 use crate::record::{ContainerRecord, CreateOptions, Status};
 use crate::sandboxes::{SandboxConfig, Sandboxes, Scope};
 use crate::snapshots::Snapshots;
@@ -38,7 +39,7 @@ pub struct Parts {
     pub runtime: Arc<dyn Runtime>,
     /// Shape of a sandbox.
     pub sandbox: SandboxConfig,
-    /// Networks of Windows containers; none where there are none.
+    /// Networks of containers; none where there are none.
     pub network: Option<Arc<dyn NetworkDriver>>,
 }
 
@@ -60,6 +61,7 @@ pub(crate) struct Inner {
     pub(crate) differs: Arc<Differs>,
     pub(crate) sandboxes: Sandboxes,
     pub(crate) network: Option<Arc<dyn NetworkDriver>>,
+    pub(crate) networks: Networks,
     pub(crate) table: Table<ContainerRecord>,
     pub(crate) containers: RwLock<HashMap<String, Arc<Container>>>,
     /// Names that a creation in progress has claimed.
@@ -82,6 +84,7 @@ impl Engine {
             .durability(Durability::Eventual);
         let engine = Self(Arc::new(Inner {
             sandboxes: Sandboxes::new(parts.runtime, parts.sandbox),
+            networks: Networks::open(&parts.store, parts.network.as_deref()).await?,
             network: parts.network,
             store: parts.store,
             images: parts.images,

@@ -19,7 +19,7 @@ pub(crate) const HISTORY: usize = 1024;
 pub struct Event {
     /// When, in nanoseconds since 1970.
     pub time_ns: i64,
-    /// `container` or `image`.
+    /// `container`, `image` or `network`.
     pub kind: String,
     /// `create`, `start`, `die`, `pull`, …
     pub action: String,

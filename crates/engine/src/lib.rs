@@ -53,6 +53,7 @@ pub use files::{Change, PathStat};
 pub use images::{DiskUsage, ImageUse};
 pub use logs::{LogLine, LogOptions};
 pub use machines::Machine;
+pub use networks::{NetworkInspection, NetworkOptions, NetworkRecord};
 pub use record::{ContainerRecord, CreateOptions, MountOption, State, Status, Ulimit};
 pub use sandboxes::{Role, SandboxConfig, ServiceMode, VmConfig};
 pub use spec::ExecOptions;

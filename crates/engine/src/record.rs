@@ -4,6 +4,7 @@
 //! with the image's configuration) and what became of it. Nothing here acts; the actors in `container` do.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use network::{Attachment, Port};
@@ -50,8 +51,10 @@ pub struct CreateOptions {
     pub auto_remove: bool,
     /// Bind mounts.
     pub mounts: Vec<MountOption>,
-    /// `none`, `host` or the driver's network; empty is the default, which a record has settled.
+    /// `none`, `host`, the driver's network or a user's; empty is the default, which a record has settled.
     pub network: Option<String>,
+    /// The address on a network of a user; any free one when absent.
+    pub ip: Option<Ipv4Addr>,
     /// Published ports.
     pub ports: Vec<Port>,
     /// Bytes of memory, 0 is unlimited.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::NetworkError;
+use crate::{Known, NetworkError, Place, UserNetwork};
 
 /// What is mapped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,12 +88,18 @@ pub trait NetworkDriver: Send + Sync {
     /// The name of the network that containers get.
     fn default_network(&self) -> &'static str;
 
-    /// Makes a namespace with an endpoint on the default network, which is made when it is missing. A future that is dropped may
-    /// leave an attachment, which [`NetworkDriver::reap`] of another driver takes away.
+    /// Makes a namespace with an endpoint on a network: `on` a user's, or the default one. A network that is missing, as after a
+    /// reboot, is made. A future that is dropped may leave an attachment, which [`NetworkDriver::reap`] of another driver takes away.
     ///
     /// # Errors
-    /// [`NetworkError::PortInUse`], or what failed; nothing is left, unless that failed too and was logged.
-    async fn attach(&self, container: &str, ports: &[Port]) -> Result<Attachment, NetworkError>;
+    /// [`NetworkError::PortInUse`], [`NetworkError::AddressInUse`], or what failed; nothing but the network is left, unless that
+    /// failed too and was logged.
+    async fn attach(
+        &self,
+        container: &str,
+        on: Option<&Place>,
+        ports: &[Port],
+    ) -> Result<Attachment, NetworkError>;
 
     /// Takes an attachment away. What is gone already is no failure.
     ///
@@ -101,9 +107,29 @@ pub trait NetworkDriver: Send + Sync {
     /// What failed; what is left of it is reaped by the next driver.
     async fn detach(&self, attachment: &Attachment) -> Result<(), NetworkError>;
 
-    /// Takes away what other drivers of the same owner have left, but `keep`. Says how much that was.
+    /// Makes a network for a user and says its id; that in `network` does not matter. A future that is dropped may leave the
+    /// network, which [`NetworkDriver::reap`] of another driver takes away.
+    ///
+    /// # Errors
+    /// What failed; see [`NetworkError::is_about_the_range`] and [`NetworkError::is_taken`].
+    async fn create_network(&self, network: &UserNetwork) -> Result<String, NetworkError>;
+
+    /// Takes a user's network away. One that is gone already is no failure.
+    ///
+    /// # Errors
+    /// [`NetworkError::is_in_use`], or what failed.
+    async fn remove_network(&self, id: &str) -> Result<(), NetworkError>;
+
+    /// The default network, if it is there.
+    ///
+    /// # Errors
+    /// What failed.
+    async fn look(&self) -> Result<Option<Known>, NetworkError>;
+
+    /// Takes away what other drivers of the same owner have left, but `keep` and the networks with these ids. Says how much that
+    /// was.
     ///
     /// # Errors
     /// What failed first. Endpoints stay where a namespace could not be emptied; the next driver tries again.
-    async fn reap(&self, keep: &[Attachment]) -> Result<usize, NetworkError>;
+    async fn reap(&self, keep: &[Attachment], networks: &[String]) -> Result<usize, NetworkError>;
 }

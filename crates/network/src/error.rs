@@ -26,6 +26,31 @@ pub enum NetworkError {
         /// Its answer.
         code: HResult,
     },
+    /// Somebody has the address, or nobody can have it.
+    #[error("address {address} is in use or reserved: {function} answered {code}")]
+    AddressInUse {
+        /// The address.
+        address: std::net::Ipv4Addr,
+        /// The function of the service.
+        function: &'static str,
+        /// Its answer.
+        code: HResult,
+    },
+    /// The service refused a NAT network where there is one already.
+    #[error(
+        "the host has a NAT network already, {other}, and its network service refused another one: {function} answered {code}{}",
+        suffix(.detail)
+    )]
+    SecondNat {
+        /// The name of the one that is there.
+        other: String,
+        /// The function of the service.
+        function: &'static str,
+        /// Its answer.
+        code: HResult,
+        /// What the service wrote about it, empty when nothing.
+        detail: String,
+    },
     /// The service refused a call.
     #[error("{function} of {object} answered {code}{}", suffix(.detail))]
     Call {
@@ -85,7 +110,10 @@ impl NetworkError {
     #[must_use]
     pub fn code(&self) -> Option<HResult> {
         match self {
-            Self::PortInUse { code, .. } | Self::Call { code, .. } => Some(*code),
+            Self::PortInUse { code, .. }
+            | Self::AddressInUse { code, .. }
+            | Self::SecondNat { code, .. }
+            | Self::Call { code, .. } => Some(*code),
             _ => None,
         }
     }
@@ -100,7 +128,33 @@ impl NetworkError {
             HResult::ELEMENT_NOT_FOUND,
             HResult::from_win32(2),
         ];
-        self.code().is_some_and(|code| NOT_FOUND.contains(&code))
+        self.is_one_of(&NOT_FOUND)
+    }
+
+    /// Another range of addresses may be accepted where one was answered with this.
+    #[must_use]
+    pub fn is_about_the_range(&self) -> bool {
+        self.is_one_of(&[
+            HResult::HCN_INVALID_SUBNET,
+            HResult::HCN_INVALID_PREFIX,
+            HResult::HCN_ADDR_INVALID_OR_RESERVED,
+        ])
+    }
+
+    /// A network of that name or id is there already.
+    #[must_use]
+    pub fn is_taken(&self) -> bool {
+        self.is_one_of(&[HResult::HCN_NETWORK_ALREADY_EXISTS])
+    }
+
+    /// The network has endpoints.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        self.is_one_of(&[HResult::HCN_ENTITY_HAS_REFERENCES])
+    }
+
+    fn is_one_of(&self, codes: &[HResult]) -> bool {
+        self.code().is_some_and(|code| codes.contains(&code))
     }
 }
 
@@ -134,6 +188,9 @@ mod tests {
     fn what_is_gone_is_told_from_what_failed() {
         assert!(call(HResult::HCN_ENDPOINT_NOT_FOUND, "").is_not_found());
         assert!(call(HResult::ELEMENT_NOT_FOUND, "").is_not_found());
-        assert!(!call(HResult::HCN_ENTITY_HAS_REFERENCES, "").is_not_found());
+        let busy = call(HResult::HCN_ENTITY_HAS_REFERENCES, "");
+        assert!(busy.is_in_use() && !busy.is_not_found() && !busy.is_taken());
+        assert!(call(HResult::HCN_NETWORK_ALREADY_EXISTS, "").is_taken());
+        assert!(call(HResult::HCN_INVALID_SUBNET, "").is_about_the_range());
     }
 }

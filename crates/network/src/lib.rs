@@ -10,7 +10,10 @@
 //! Contract: every call has a deadline, and one that is stuck holds up no other. After a failure of an attach nothing is left,
 //! or what is left is reaped. Errors are [`NetworkError`], with the code of the service.
 //!
-//! Not here: networks that users make, names and aliases, networks of Linux hosts.
+//! Networks that users make ([`UserNetwork`]) are the engine's to remember: it hands one over with each container that is to be on
+//! it, and the driver makes it again where the host has lost it.
+//!
+//! Not here: names and aliases, networks of Linux hosts.
 
 pub mod documents;
 mod driver;
@@ -18,6 +21,8 @@ mod error;
 #[cfg(windows)]
 mod hcn;
 mod ids;
+mod range;
+mod user;
 
 pub use driver::{Address, Attachment, NetworkDriver, Port, Protocol};
 pub use error::NetworkError;
@@ -25,3 +30,5 @@ pub use error::NetworkError;
 pub use hcn::HcnDriver;
 pub use hcs::HResult;
 pub use ids::Ids;
+pub use range::{NoRange, Range};
+pub use user::{Known, NetworkKind, Place, UserNetwork, ranges};

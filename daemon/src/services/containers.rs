@@ -98,7 +98,7 @@ impl api::Containers for House {
             .list()
             .iter()
             .filter(|record| all || documents::is_alive(record.state.status))
-            .filter(|record| matches(record, &request.filters))
+            .filter(|record| matches(record, &request.filters) && self.is_on(record, &request.filters))
             .map(|record| documents::summary(record, &machines))
             .collect();
         if request.limit > 0 {
@@ -117,7 +117,12 @@ impl api::Containers for House {
             .engine
             .inspect(&request.container)
             .map_err(|error| status(&error))?;
-        let mut document = documents::container(&record, &self.engine.execs_of(&record.id));
+        let mut document = {
+            let name = documents::network(&record);
+            let network = self.engine.find_network(name);
+            let id = network.map_or_else(|_| name.to_owned(), |network| network.id);
+            documents::container(&record, &self.engine.execs_of(&record.id), &id)
+        };
         if request.size {
             let (rw, root) = self.sizes(&record.id).await?;
             document["SizeRw"] = rw.into();
@@ -359,6 +364,18 @@ impl api::Containers for House {
 }
 
 impl House {
+    /// A container is on one of the networks that a filter names, by their names or ids.
+    fn is_on(&self, record: &ContainerRecord, wanted: &Filters) -> bool {
+        let own = documents::network(record);
+        filters::any(wanted, "network", |value| {
+            value == own
+                || self
+                    .engine
+                    .find_network(value)
+                    .is_ok_and(|network| network.name == own)
+        })
+    }
+
     /// Bytes of the writable layer and of everything.
     async fn sizes(&self, id: &str) -> Result<(Option<u64>, Option<u64>), Status> {
         let sizes = self
@@ -416,9 +433,6 @@ fn matches(record: &ContainerRecord, filters: &Filters) -> bool {
             record.image == value
                 || record.image_id.hex().starts_with(value)
                 || record.image.split(':').next() == Some(value)
-        })
-        && filters::any(filters, "network", |value| {
-            record.options.network.as_deref().unwrap_or("none") == value
         })
         && filters::labels(filters, &record.options.labels)
 }

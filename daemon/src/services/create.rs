@@ -3,6 +3,7 @@
 //! Every field of the message is either converted or refused here; none is dropped.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use api::Status;
 use api::message::{CreateContainer, Isolation, Mount, MountKind, PortMapping, RestartName};
@@ -26,6 +27,7 @@ pub(super) fn options(
     if let Some(size) = request.shm_size.filter(|size| *size > 0) {
         tmpfs.insert("/dev/shm".to_owned(), format!("mode=1777,size={size}"));
     }
+    let (network, ip) = network(&request.networks)?;
     let options = CreateOptions {
         name: request.name.filter(|name| !name.is_empty()),
         image: request.image,
@@ -47,7 +49,8 @@ pub(super) fn options(
             .map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
         auto_remove: request.auto_remove,
         mounts,
-        network: network(&request.networks)?,
+        network,
+        ip,
         ports: request.ports.iter().map(port).collect::<Result<_, _>>()?,
         memory: bytes("memory", request.memory)?,
         nano_cpus: nano_cpus(request.cpus, request.cpu_quota, request.cpu_period)?,
@@ -305,21 +308,38 @@ fn mounts(mounts: Vec<Mount>) -> Result<(Vec<MountOption>, BTreeMap<String, Stri
     Ok((binds, tmpfs))
 }
 
-fn network(networks: &[api::message::NetworkAttachment]) -> Result<Option<String>, Status> {
+/// The network and the address on it.
+fn network(
+    networks: &[api::message::NetworkAttachment],
+) -> Result<(Option<String>, Option<Ipv4Addr>), Status> {
     match networks {
-        [] => Ok(None),
+        [] => Ok((None, None)),
         [one] => {
             let plain = api::message::NetworkAttachment {
                 network: one.network.clone(),
+                ipv4: one.ipv4.clone(),
                 ..Default::default()
             };
             if *one != plain {
                 return Err(Status::unimplemented(
-                    "network aliases and addresses: not supported by this daemon",
+                    "network aliases, addresses but --ip, and driver options: not supported by this daemon",
                 )
-                .hint("use --network host or --network none without further options"));
+                .hint(
+                    "use --network and --ip without further options; containers reach each other by address",
+                ));
             }
-            Ok(Some(one.network.clone()).filter(|name| !name.is_empty() && name != "default"))
+            let ip = one
+                .ipv4
+                .as_deref()
+                .map(|text| {
+                    text.parse().map_err(|_| {
+                        Status::invalid(format!("invalid IPv4 address: {text}"))
+                            .hint("write four numbers: --ip 10.1.0.9")
+                    })
+                })
+                .transpose()?;
+            let name = Some(one.network.clone()).filter(|name| !name.is_empty() && name != "default");
+            Ok((name, ip))
         }
         _ => Err(
             Status::unimplemented("several networks: not supported by this daemon").hint("use one --network"),

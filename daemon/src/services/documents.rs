@@ -48,7 +48,8 @@ pub(super) fn summary(record: &ContainerRecord, machines: &HashSet<String>) -> C
     }
 }
 
-fn network(record: &ContainerRecord) -> &str {
+/// The name of its network.
+pub(super) fn network(record: &ContainerRecord) -> &str {
     record.options.network.as_deref().unwrap_or("none")
 }
 
@@ -86,8 +87,8 @@ fn bindings<'a>(ports: impl Iterator<Item = &'a Port>, ip: &str) -> Value {
     bindings.into()
 }
 
-/// `NetworkSettings` of `inspect`, with the flat fields that older clients read.
-fn network_settings(record: &ContainerRecord) -> Value {
+/// `NetworkSettings` of `inspect`, with the flat fields that older clients read; `network_id` is that of the network it will have.
+fn network_settings(record: &ContainerRecord, network_id: &str) -> Value {
     let network = record.state.network.as_ref();
     let address = network.and_then(|network| network.addresses.first());
     let text = |of: fn(&Attachment) -> &String| network.map(of).cloned().unwrap_or_default();
@@ -109,7 +110,8 @@ fn network_settings(record: &ContainerRecord) -> Value {
         "MacAddress": mac,
         "Ports": bindings(published(record), EVERYWHERE),
         "Networks": {name: {
-            "NetworkID": network.map_or(name, |network| &network.network_id),
+            "IPAMConfig": record.options.ip.map(|ip| json!({"IPv4Address": ip})),
+            "NetworkID": network.map_or(network_id, |network| &network.network_id),
             "EndpointID": id,
             "Gateway": gateway,
             "IPAddress": ip,
@@ -120,8 +122,8 @@ fn network_settings(record: &ContainerRecord) -> Value {
     })
 }
 
-/// `inspect` of a container in docker's shape.
-pub(super) fn container(record: &ContainerRecord, execs: &[String]) -> Value {
+/// `inspect` of a container in docker's shape; `network_id` is that of its network.
+pub(super) fn container(record: &ContainerRecord, execs: &[String], network_id: &str) -> Value {
     let options = &record.options;
     let state = &record.state;
     let is = |status: Status| state.status == status;
@@ -220,7 +222,7 @@ pub(super) fn container(record: &ContainerRecord, execs: &[String]) -> Value {
             "StopSignal": record.stop_signal.to_string(),
             "StopTimeout": options.stop_timeout,
         },
-        "NetworkSettings": network_settings(record),
+        "NetworkSettings": network_settings(record, network_id),
         "Sandbox": state.sandbox,
     })
 }

@@ -21,6 +21,26 @@ pub(super) fn any(filters: &Filters, name: &str, holds: impl Fn(&str) -> bool) -
         .is_none_or(|values| values.iter().any(|value| holds(value)))
 }
 
+/// A condition that holds or does not: docker's four words for that; absent when nobody asks.
+pub(super) fn flag(filters: &Filters, name: &str) -> Result<Option<bool>, Status> {
+    let Some(values) = filters.get(name) else {
+        return Ok(None);
+    };
+    let read = |value: &String| match value.as_str() {
+        "1" | "true" => Some(true),
+        "0" | "false" => Some(false),
+        _ => None,
+    };
+    match values.as_slice() {
+        [value] => read(value).map(Some),
+        _ => None,
+    }
+    .ok_or_else(|| {
+        Status::invalid(format!("invalid filter '{name}={}'", values.join(",")))
+            .hint("write true or false, once")
+    })
+}
+
 /// All `label=KEY` and `label=KEY=VALUE` conditions hold.
 pub(super) fn labels(filters: &Filters, labels: &BTreeMap<String, String>) -> bool {
     let has = |condition: &str| match condition.split_once('=') {
@@ -54,5 +74,10 @@ mod tests {
         assert!(!labels(&filters("label", &["a=2"]), &mine));
         assert!(!labels(&filters("label!", &["a"]), &mine));
         assert!(check(&filters("colour", &["red"]), &["name"]).is_err());
+        let dangling = |values: &[&str]| flag(&filters("dangling", values), "dangling");
+        assert_eq!(dangling(&["true"]).unwrap(), Some(true));
+        assert_eq!(dangling(&["0"]).unwrap(), Some(false));
+        assert_eq!(flag(&Filters::new(), "dangling").unwrap(), None);
+        assert!(dangling(&["maybe"]).is_err() && dangling(&["1", "0"]).is_err());
     }
 }

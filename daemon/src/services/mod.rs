@@ -12,6 +12,7 @@ mod files;
 mod filters;
 mod images;
 mod machines;
+mod networks;
 mod relay;
 mod stats;
 mod system;
@@ -46,6 +47,7 @@ impl House {
             system: Arc::new(self.clone()),
             containers: Arc::new(self.clone()),
             images: Arc::new(self.clone()),
+            networks: Arc::new(self.clone()),
             machines: Arc::new(self.clone()),
         }
     }

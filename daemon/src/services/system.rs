@@ -122,7 +122,15 @@ impl api::System for House {
     async fn events(&self, _: Context, request: EventsRequest) -> Result<ItemStream<Event>, Status> {
         filters::check(
             &request.filters,
-            &["type", "event", "container", "image", "label", "label!"],
+            &[
+                "type",
+                "event",
+                "container",
+                "image",
+                "network",
+                "label",
+                "label!",
+            ],
         )?;
         let until = time(request.until.as_deref())?;
         let (past, receiver) = self.engine.events().subscribe(time(request.since.as_deref())?);
@@ -239,7 +247,12 @@ fn matches(event: &engine::Event, filters: &Filters) -> bool {
             event.action.split(':').next() == Some(value)
         })
         && filters::any(filters, "container", |value| {
+            let on = event.attributes.get("container");
             event.kind == "container" && (event.id.starts_with(value) || name == value)
+                || event.kind == "network" && on.is_some_and(|on| on.starts_with(value))
+        })
+        && filters::any(filters, "network", |value| {
+            event.kind == "network" && (event.id.starts_with(value) || name == value)
         })
         && filters::any(filters, "image", |value| {
             event.attributes.get("image").is_some_and(|image| image == value)

@@ -17,6 +17,7 @@ mod files;
 mod images;
 mod logs;
 mod machines;
+mod networks;
 mod stats;
 mod system;
 
@@ -27,6 +28,7 @@ pub use files::*;
 pub use images::*;
 pub use logs::*;
 pub use machines::*;
+pub use networks::*;
 pub use stats::*;
 pub use system::*;
 

@@ -1,11 +1,15 @@
 //! Which network a container gets, and what becomes of it when something fails.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use network::{Attachment, HResult, NetworkDriver, NetworkError, Port, Protocol};
+use network::{
+    Attachment, HResult, Known, NetworkDriver, NetworkError, Place, Port, Protocol, Range, UserNetwork,
+};
 
 use super::*;
 use crate::error::Kind;
+
+mod users;
 
 /// A host's networks: attachments by the id of their container.
 #[derive(Default)]
@@ -14,6 +18,12 @@ struct Wires {
     missing: bool,
     attached: Mutex<BTreeSet<String>>,
     kept: Mutex<Option<Vec<String>>>,
+    /// Networks of users, by id.
+    made: Mutex<BTreeMap<String, UserNetwork>>,
+    /// Where the last container was put.
+    place: Mutex<Option<Place>>,
+    /// Ranges that somebody else has.
+    ranges: Vec<Range>,
 }
 
 fn attachment(container: &str) -> Attachment {
@@ -46,7 +56,12 @@ impl NetworkDriver for Wires {
         "nat"
     }
 
-    async fn attach(&self, container: &str, ports: &[Port]) -> Result<Attachment, NetworkError> {
+    async fn attach(
+        &self,
+        container: &str,
+        on: Option<&Place>,
+        ports: &[Port],
+    ) -> Result<Attachment, NetworkError> {
         if let Some(port) = ports.iter().find(|port| port.host == 80) {
             return Err(NetworkError::PortInUse {
                 port: port.host,
@@ -56,7 +71,12 @@ impl NetworkDriver for Wires {
             });
         }
         self.attached.lock().unwrap().insert(container.to_owned());
-        Ok(attachment(container))
+        *self.place.lock().unwrap() = on.cloned();
+        let mut attached = attachment(container);
+        if let Some(place) = on {
+            attached.network.clone_from(&place.network.name);
+        }
+        Ok(attached)
     }
 
     async fn detach(&self, attachment: &Attachment) -> Result<(), NetworkError> {
@@ -64,9 +84,46 @@ impl NetworkDriver for Wires {
         Ok(())
     }
 
-    async fn reap(&self, keep: &[Attachment]) -> Result<usize, NetworkError> {
-        let keep = keep.iter().map(|kept| kept.endpoint.clone()).collect();
-        *self.kept.lock().unwrap() = Some(keep);
+    async fn create_network(&self, network: &UserNetwork) -> Result<String, NetworkError> {
+        let mut made = self.made.lock().unwrap();
+        let refused = |code| NetworkError::Call {
+            function: "HcnCreateNetwork",
+            object: network.name.clone(),
+            code,
+            detail: String::new(),
+        };
+        if network.name == "theirs" {
+            return Err(refused(HResult::HCN_NETWORK_ALREADY_EXISTS));
+        }
+        let mut ranges = self
+            .ranges
+            .iter()
+            .copied()
+            .chain(made.values().map(|made| made.subnet));
+        if ranges.any(|range| range.overlaps(network.subnet)) {
+            return Err(refused(HResult::HCN_INVALID_SUBNET));
+        }
+        let id = format!("hcn of {}", network.name);
+        made.insert(id.clone(), network.clone());
+        Ok(id)
+    }
+
+    async fn remove_network(&self, id: &str) -> Result<(), NetworkError> {
+        self.made.lock().unwrap().remove(id);
+        Ok(())
+    }
+
+    async fn look(&self) -> Result<Option<Known>, NetworkError> {
+        Ok(Some(Known {
+            id: "n".to_owned(),
+            subnet: "172.28.0.0/16".to_owned(),
+            gateway: "172.28.0.1".to_owned(),
+        }))
+    }
+
+    async fn reap(&self, keep: &[Attachment], networks: &[String]) -> Result<usize, NetworkError> {
+        let keep = keep.iter().map(|kept| kept.endpoint.clone());
+        *self.kept.lock().unwrap() = Some(keep.chain(networks.iter().cloned()).collect());
         Ok(0)
     }
 }
@@ -124,8 +181,14 @@ async fn a_container_gets_the_network_of_the_driver_unless_it_asks_for_none_or_t
             Err(Kind::InvalidArgument)
         );
     }
+    // As other systems call it, and by its id.
+    let id = engine.find_network("nat").unwrap().id;
+    for alias in ["bridge", &id, &id[..20]] {
+        assert_eq!(settled(&engine, asked(Some(alias), &[])), nat, "{alias}");
+    }
+    assert_eq!(settled(&engine, asked(Some("back"), &[])), Err(Kind::NotFound));
     assert_eq!(
-        settled(&engine, asked(Some("back"), &[])),
+        settled(&engine, asked(Some("container:box"), &[])),
         Err(Kind::Unimplemented)
     );
 }
@@ -136,7 +199,9 @@ async fn without_a_driver_nothing_is_published_and_names_are_refused() {
     let engine = on(root.path(), None).await;
     assert!(!engine.publishes_ports());
     assert_eq!(settled(&engine, asked(None, &[])), Ok(None));
-    for options in [asked(Some("nat"), &[]), asked(None, &[port(80)])] {
+    let mut addressed = asked(None, &[]);
+    addressed.ip = Some([10, 0, 0, 9].into());
+    for options in [asked(Some("nat"), &[]), asked(None, &[port(80)]), addressed] {
         assert_eq!(settled(&engine, options), Err(Kind::Unimplemented));
     }
     assert_eq!(engine.network_warning(), None);
@@ -169,7 +234,13 @@ async fn a_container_that_does_not_start_gives_its_network_back() {
     let mut record = running("s1");
     record.options = asked(Some("nat"), &[port(8080)]);
     let attached = engine.attach_network(&record).await.unwrap().unwrap();
-    assert_eq!(attached, attachment(&record.id));
+    let own = engine.find_network("nat").unwrap();
+    let expected = Attachment {
+        network_id: own.id.clone(),
+        ..attachment(&record.id)
+    };
+    assert_eq!(attached, expected);
+    assert!(engine.networks_in_use().contains(&own.id));
     engine.detach_network(&record, Some(&attached)).await;
     assert!(wires.attached.lock().unwrap().is_empty());
 

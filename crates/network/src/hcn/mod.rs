@@ -8,6 +8,7 @@
 //! daemon leaves is found by enumerating. What this driver has made itself is never reaped by it.
 
 mod call;
+mod networks;
 mod work;
 
 use std::collections::HashSet;
@@ -18,7 +19,7 @@ use async_trait::async_trait;
 use uuid::Uuid;
 use win32::hcn::ComputeNetwork;
 
-use crate::{Attachment, Ids, NetworkDriver, NetworkError, Port, documents};
+use crate::{Attachment, Ids, Known, NetworkDriver, NetworkError, Place, Port, UserNetwork, documents};
 use work::Work;
 
 /// How long one call may take. The service needs seconds when it makes its first network.
@@ -35,7 +36,7 @@ pub struct HcnDriver {
 #[derive(Debug)]
 struct Shared {
     ids: Ids,
-    /// Endpoints and namespaces that this driver has made or is about to make.
+    /// Networks, endpoints and namespaces that this driver has made or is about to make.
     made: Mutex<HashSet<Uuid>>,
 }
 
@@ -108,10 +109,15 @@ impl NetworkDriver for HcnDriver {
         documents::DEFAULT_NETWORK
     }
 
-    async fn attach(&self, container: &str, ports: &[Port]) -> Result<Attachment, NetworkError> {
-        let (container, ports) = (container.to_owned(), ports.to_vec());
+    async fn attach(
+        &self,
+        container: &str,
+        on: Option<&Place>,
+        ports: &[Port],
+    ) -> Result<Attachment, NetworkError> {
+        let (container, on, ports) = (container.to_owned(), on.cloned(), ports.to_vec());
         self.run(
-            move |work| work.attach(&container, &ports),
+            move |work| work.attach(&container, on.as_ref(), &ports),
             |work, attachment| {
                 tracing::warn!(endpoint = attachment.endpoint, "an attachment came too late");
                 if let Err(error) = work.detach(&attachment) {
@@ -127,11 +133,35 @@ impl NetworkDriver for HcnDriver {
         self.run(move |work| work.detach(&attachment), |_, ()| {}).await
     }
 
-    async fn reap(&self, keep: &[Attachment]) -> Result<usize, NetworkError> {
+    async fn create_network(&self, network: &UserNetwork) -> Result<String, NetworkError> {
+        let network = network.clone();
+        self.run(
+            move |work| work.create_network(&network),
+            |work, id| {
+                tracing::warn!(network = id, "a network came too late");
+                if let Err(error) = work.remove_network(&id) {
+                    tracing::warn!(network = id, %error, "it was not taken away");
+                }
+            },
+        )
+        .await
+    }
+
+    async fn remove_network(&self, id: &str) -> Result<(), NetworkError> {
+        let id = id.to_owned();
+        self.run(move |work| work.remove_network(&id), |_, ()| {}).await
+    }
+
+    async fn look(&self) -> Result<Option<Known>, NetworkError> {
+        self.run(|work| work.known(), |_, _| {}).await
+    }
+
+    async fn reap(&self, keep: &[Attachment], networks: &[String]) -> Result<usize, NetworkError> {
         let kept = |attachment: &Attachment| [attachment.namespace.clone(), attachment.endpoint.clone()];
         let keep: HashSet<Uuid> = keep
             .iter()
             .flat_map(kept)
+            .chain(networks.iter().cloned())
             .filter_map(|id| id.parse().ok())
             .collect();
         self.run(move |work| work.reap(&keep), |_, _| {}).await

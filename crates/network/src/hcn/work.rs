@@ -1,17 +1,19 @@
 //! What is done with the service, call by call, on a thread that may block.
 
 use std::collections::HashSet;
+use std::net::Ipv4Addr;
 
-use hcs::hcn::{HostComputeEndpoint, HostComputeNamespace, HostComputeNetwork, NetworkRequestType};
+use hcs::hcn::{HostComputeEndpoint, HostComputeNamespace, NetworkRequestType};
 use hcs::{Document, HResult};
 use uuid::Uuid;
-use win32::hcn::{ComputeNetwork, Network, NetworkFailure};
+use win32::hcn::{ComputeNetwork, NetworkFailure};
 
 use super::Shared;
 use super::call::At;
-use crate::{Attachment, NetworkError, Port, documents};
+use super::networks::{ENUMERATE, Found};
+use crate::{Attachment, NetworkError, Place, Port, documents};
 
-type Result<T> = std::result::Result<T, NetworkError>;
+pub(super) type Result<T> = std::result::Result<T, NetworkError>;
 
 /// A thread at work.
 pub(super) struct Work<'a> {
@@ -20,16 +22,9 @@ pub(super) struct Work<'a> {
     pub(super) at: &'a At,
 }
 
-/// What the default network is.
-struct Found {
-    handle: Network,
-    id: String,
-    document: HostComputeNetwork,
-}
-
 impl Work<'_> {
     /// Makes one call; `object` is what it is about.
-    fn call<T>(
+    pub(super) fn call<T>(
         &self,
         function: &'static str,
         object: &str,
@@ -39,7 +34,7 @@ impl Work<'_> {
         call().map_err(|failure| refused(object, &failure))
     }
 
-    fn read<T: Document>(function: &'static str, what: &'static str, text: &str) -> Result<T> {
+    pub(super) fn read<T: Document>(function: &'static str, what: &'static str, text: &str) -> Result<T> {
         T::from_json(text).map_err(|source| NetworkError::Document {
             function,
             what,
@@ -47,7 +42,7 @@ impl Work<'_> {
         })
     }
 
-    fn list(function: &'static str, text: &str) -> Result<Vec<Uuid>> {
+    pub(super) fn list(function: &'static str, text: &str) -> Result<Vec<Uuid>> {
         documents::ids(text).map_err(|source| NetworkError::Document {
             function,
             what: "list of ids",
@@ -56,11 +51,14 @@ impl Work<'_> {
     }
 
     /// Makes endpoint and namespace; after a failure they are taken away.
-    pub(super) fn attach(&self, container: &str, ports: &[Port]) -> Result<Attachment> {
-        let network = self.network()?;
+    pub(super) fn attach(&self, container: &str, on: Option<&Place>, ports: &[Port]) -> Result<Attachment> {
+        let network = match on {
+            Some(place) => self.user_network(&place.network)?,
+            None => self.default_network()?,
+        };
         let (endpoint, namespace) = (self.shared.next(), self.shared.next());
         let made = self
-            .make_endpoint(&network, endpoint, container, ports)
+            .make_endpoint(&network, endpoint, container, on, ports)
             .and_then(|document| {
                 self.make_namespace(namespace, endpoint)?;
                 let addresses = documents::addresses(&document);
@@ -74,7 +72,9 @@ impl Work<'_> {
                     dns_servers = win32::name_servers();
                 }
                 Ok(Attachment {
-                    network: documents::DEFAULT_NETWORK.to_owned(),
+                    network: on
+                        .map_or(documents::DEFAULT_NETWORK, |place| &place.network.name)
+                        .to_owned(),
                     network_id: network.id.clone(),
                     namespace: namespace.to_string(),
                     endpoint: endpoint.to_string(),
@@ -94,84 +94,22 @@ impl Work<'_> {
         made
     }
 
-    /// The default network; it is made when it is not there.
-    fn network(&self) -> Result<Found> {
-        if let Some(found) = self.find()? {
-            return Ok(found);
-        }
-        let mut refusal = None;
-        for (subnet, gateway) in documents::SUBNETS {
-            let settings = documents::network(subnet, gateway);
-            let id = documents::DEFAULT_NETWORK_ID;
-            let created = self.call("HcnCreateNetwork", "network nat", || {
-                self.service.create_network(id.as_u128(), &settings)
-            });
-            match created {
-                Ok(handle) => {
-                    tracing::info!(subnet, "network nat made");
-                    return self.look(handle, id);
-                }
-                // Somebody else was faster.
-                Err(error) if error.code() == Some(HResult::HCN_NETWORK_ALREADY_EXISTS) => {
-                    return self.find()?.ok_or(error);
-                }
-                Err(error) if error.code().is_some_and(documents::is_about_the_range) => {
-                    tracing::debug!(subnet, %error, "addresses are taken");
-                    refusal = Some(error);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Err(refusal.expect("there are ranges, and each was refused"))
-    }
-
-    fn find(&self) -> Result<Option<Found>> {
-        let query = documents::by_name(documents::DEFAULT_NETWORK);
-        let text = self.call("HcnEnumerateNetworks", "networks", || {
-            self.service.enumerate_networks(&query)
-        })?;
-        for id in Self::list("HcnEnumerateNetworks", &text)? {
-            let opened = self.call("HcnOpenNetwork", &format!("network {id}"), || {
-                self.service.open_network(id.as_u128())
-            });
-            let found = match opened.and_then(|handle| self.look(handle, id)) {
-                // It went in between.
-                Err(error) if error.is_not_found() => continue,
-                other => other?,
-            };
-            if documents::is_default(&found.document) {
-                return Ok(Some(found));
-            }
-        }
-        Ok(None)
-    }
-
-    fn look(&self, handle: Network, id: Uuid) -> Result<Found> {
-        const QUERY: &str = "HcnQueryNetworkProperties";
-        let text = self.call(QUERY, &format!("network {id}"), || {
-            handle.properties(&documents::query())
-        })?;
-        Ok(Found {
-            handle,
-            id: id.to_string(),
-            document: Self::read(QUERY, "network", &text)?,
-        })
-    }
-
     fn make_endpoint(
         &self,
         network: &Found,
         id: Uuid,
         container: &str,
+        on: Option<&Place>,
         ports: &[Port],
     ) -> Result<HostComputeEndpoint> {
         const QUERY: &str = "HcnQueryEndpointProperties";
-        let settings = documents::endpoint(container, &network.id, ports);
+        let settings = documents::endpoint(container, &network.id, on, ports);
         let object = format!("endpoint {id}");
         let created = self.call("HcnCreateEndpoint", &object, || {
             network.handle.create_endpoint(id.as_u128(), &settings)
         });
-        let endpoint = created.map_err(|error| in_use(error, ports))?;
+        let address = on.and_then(|place| place.ip);
+        let endpoint = created.map_err(|error| in_use(error, address, ports))?;
         let text = self.call(QUERY, &object, || endpoint.properties(&documents::query()))?;
         Self::read(QUERY, "endpoint", &text)
     }
@@ -248,31 +186,37 @@ impl Work<'_> {
         let endpoints = self.call("HcnEnumerateEndpoints", "endpoints", || {
             self.service.enumerate_endpoints(&query)
         })?;
+        let networks = self.call(ENUMERATE, "networks", || self.service.enumerate_networks(&query))?;
         let left = |function, text: &str| {
             let mut ids = Self::list(function, text)?;
             let made = self.shared.made();
             ids.retain(|id| self.shared.ids.has(*id) && !keep.contains(id) && !made.contains(id));
             Ok::<_, NetworkError>(ids)
         };
+        let networks = left(ENUMERATE, &networks)?;
         let namespaces = left("HcnEnumerateNamespaces", &namespaces)?;
         let endpoints = left("HcnEnumerateEndpoints", &endpoints)?;
-        let count = namespaces.len() + endpoints.len();
+        let count = namespaces.len() + endpoints.len() + networks.len();
         let mut emptied = Ok(());
         for id in namespaces {
             let gone = self.empty(id).and_then(|()| self.delete_namespace(id));
             emptied = emptied.and(gone);
         }
         emptied?;
-        let deleted = endpoints
+        endpoints
             .into_iter()
             .map(|id| self.take_away_endpoint(id))
+            .fold(Ok(()), Result::and)?;
+        let deleted = networks
+            .into_iter()
+            .map(|id| self.delete_network(id))
             .fold(Ok(()), Result::and);
         deleted.map(|()| count)
     }
 }
 
 /// What is not there need not be taken away.
-fn gone(result: Result<()>) -> Result<()> {
+pub(super) fn gone(result: Result<()>) -> Result<()> {
     result.or_else(|error| if error.is_not_found() { Ok(()) } else { Err(error) })
 }
 
@@ -294,10 +238,10 @@ fn refused(object: &str, failure: &NetworkFailure) -> NetworkError {
     }
 }
 
-/// Says which port is in use, as far as that is known.
-fn in_use(error: NetworkError, ports: &[Port]) -> NetworkError {
-    match error {
-        NetworkError::Call { function, code, .. } if code == HResult::HCN_PORT_ALREADY_EXISTS => {
+/// Says which port or address is in use, as far as that is known.
+fn in_use(error: NetworkError, address: Option<Ipv4Addr>, ports: &[Port]) -> NetworkError {
+    match (error, address) {
+        (NetworkError::Call { function, code, .. }, _) if code == HResult::HCN_PORT_ALREADY_EXISTS => {
             let only = match ports {
                 [one] => Some(one),
                 _ => None,
@@ -309,6 +253,15 @@ fn in_use(error: NetworkError, ports: &[Port]) -> NetworkError {
                 code,
             }
         }
-        other => other,
+        (NetworkError::Call { function, code, .. }, Some(address))
+            if code == HResult::HCN_ADDR_INVALID_OR_RESERVED =>
+        {
+            NetworkError::AddressInUse {
+                address,
+                function,
+                code,
+            }
+        }
+        (other, _) => other,
     }
 }

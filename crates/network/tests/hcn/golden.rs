@@ -91,7 +91,9 @@ fn the_life_of_an_attachment_is_as_recorded() {
         container: 53,
         protocol: Protocol::Udp,
     };
-    let one = host.run(host.driver.attach("c1", &[tcp(8080, 80), udp])).unwrap();
+    let one = host
+        .run(host.driver.attach("c1", None, &[tcp(8080, 80), udp]))
+        .unwrap();
     let ids = [
         (one.network_id.as_str(), "bbbbbbbb-bbbb-4bbb-8bbb-000000000001"),
         (one.endpoint.as_str(), "aaaaaaaa-aaaa-4aaa-8aaa-000000000001"),

@@ -13,7 +13,7 @@ fn a_container_gets_an_address_and_its_ports() {
         protocol: Protocol::Udp,
     };
     let one = host
-        .run(host.driver.attach("c1", &[tcp(8080, 80), udp, tcp(0, 443)]))
+        .run(host.driver.attach("c1", None, &[tcp(8080, 80), udp, tcp(0, 443)]))
         .unwrap();
     assert_eq!(
         (one.network.as_str(), one.gateway.as_str()),
@@ -33,7 +33,7 @@ fn a_container_gets_an_address_and_its_ports() {
     // The double's networks name none.
     assert_eq!(one.dns_servers, win32::name_servers());
 
-    let two = host.run(host.driver.attach("c2", &[])).unwrap();
+    let two = host.run(host.driver.attach("c2", None, &[])).unwrap();
     assert_ne!(two.addresses, one.addresses);
     assert_eq!((host.count("networks"), host.count("endpoints")), (1, 2));
     for attachment in [&one, &two, &one] {
@@ -47,19 +47,28 @@ fn a_container_gets_an_address_and_its_ports() {
 #[test]
 fn a_port_that_somebody_has_is_told() {
     let host = Host::new();
-    let one = host.run(host.driver.attach("c1", &[tcp(8080, 80)])).unwrap();
-    let refused = host.run(host.driver.attach("c2", &[tcp(8080, 81)])).unwrap_err();
+    let one = host
+        .run(host.driver.attach("c1", None, &[tcp(8080, 80)]))
+        .unwrap();
+    let refused = host
+        .run(host.driver.attach("c2", None, &[tcp(8080, 81)]))
+        .unwrap_err();
     let text = refused.to_string();
     assert!(
         text.starts_with("port 8080/tcp of the host is in use: HcnCreateEndpoint answered 0x803B0013"),
         "{text}"
     );
     let several = [tcp(8081, 80), tcp(8080, 81)];
-    assert_eq!(code(host.run(host.driver.attach("c2", &several))), "803B0013");
+    assert_eq!(
+        code(host.run(host.driver.attach("c2", None, &several))),
+        "803B0013"
+    );
     assert_eq!((host.count("endpoints"), host.count("namespaces")), (1, 1));
     host.run(host.driver.detach(&one)).unwrap();
     // It is free again.
-    let two = host.run(host.driver.attach("c2", &[tcp(8080, 81)])).unwrap();
+    let two = host
+        .run(host.driver.attach("c2", None, &[tcp(8080, 81)]))
+        .unwrap();
     host.run(host.driver.detach(&two)).unwrap();
     host.finish();
 }
@@ -67,9 +76,9 @@ fn a_port_that_somebody_has_is_told() {
 #[test]
 fn a_network_that_went_with_a_reboot_is_made_again() {
     let host = Host::new();
-    let one = host.run(host.driver.attach("c1", &[])).unwrap();
+    let one = host.run(host.driver.attach("c1", None, &[])).unwrap();
     host.reboot();
-    let again = host.run(host.driver.attach("c1", &[])).unwrap();
+    let again = host.run(host.driver.attach("c1", None, &[])).unwrap();
     assert_eq!((host.count("networks"), host.count("endpoints")), (1, 1));
     // What the reboot took need not be taken away.
     host.run(host.driver.detach(&one)).unwrap();
@@ -82,20 +91,21 @@ fn a_network_that_went_with_a_reboot_is_made_again() {
 fn what_a_daemon_left_is_reaped_by_the_next_and_nothing_else() {
     let host = Host::new();
     let stranger = HcnDriver::new("somebody else");
-    let theirs = host.run(stranger.attach("s1", &[])).unwrap();
-    let kept = host.run(host.driver.attach("c1", &[])).unwrap();
-    host.run(host.driver.attach("c2", &[tcp(8080, 80)])).unwrap();
+    let theirs = host.run(stranger.attach("s1", None, &[])).unwrap();
+    let kept = host.run(host.driver.attach("c1", None, &[])).unwrap();
+    host.run(host.driver.attach("c2", None, &[tcp(8080, 80)]))
+        .unwrap();
     // Not what it has made itself.
-    assert_eq!(host.run(host.driver.reap(&[])).unwrap(), 0);
+    assert_eq!(host.run(host.driver.reap(&[], &[])).unwrap(), 0);
 
     let next = another();
     assert_eq!(
-        host.run(next.reap(std::slice::from_ref(&kept))).unwrap(),
+        host.run(next.reap(std::slice::from_ref(&kept), &[])).unwrap(),
         2,
         "a namespace and an endpoint"
     );
     assert_eq!((host.count("endpoints"), host.count("namespaces")), (2, 2));
-    let again = host.run(next.attach("c2", &[tcp(8080, 80)])).unwrap();
+    let again = host.run(next.attach("c2", None, &[tcp(8080, 80)])).unwrap();
     for attachment in [&again, &kept] {
         host.run(next.detach(attachment)).unwrap();
     }
@@ -113,7 +123,7 @@ fn many_start_at_once_on_a_host_without_networks() {
         let driver = std::sync::Arc::new(another());
         for name in names {
             let driver = driver.clone();
-            waiting.spawn(async move { driver.attach(&name, &[]).await.unwrap() });
+            waiting.spawn(async move { driver.attach(&name, None, &[]).await.unwrap() });
         }
         waiting.join_all().await
     });

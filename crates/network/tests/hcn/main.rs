@@ -8,3 +8,4 @@ mod faults;
 mod golden;
 mod host;
 mod lives;
+mod users;

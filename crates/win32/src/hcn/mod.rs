@@ -127,6 +127,11 @@ impl ComputeNetwork {
         self.open("HcnOpenNamespace", open, close, id).map(Namespace)
     }
 
+    /// Deletes a network, which has to have no endpoints.
+    pub fn delete_network(&self, id: u128) -> Result<()> {
+        self.delete("HcnDeleteNetwork", self.table.delete_network, id)
+    }
+
     /// Deletes an endpoint, which has to be in no namespace.
     pub fn delete_endpoint(&self, id: u128) -> Result<()> {
         self.delete("HcnDeleteEndpoint", self.table.delete_endpoint, id)

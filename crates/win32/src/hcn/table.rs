@@ -27,6 +27,7 @@ functions! {
     open_network = "HcnOpenNetwork": fn(*const GUID, *mut *mut c_void, *mut PWSTR) -> HRESULT;
     query_network_properties = "HcnQueryNetworkProperties":
         fn(*const c_void, PCWSTR, *mut PWSTR, *mut PWSTR) -> HRESULT;
+    delete_network = "HcnDeleteNetwork": fn(*const GUID, *mut PWSTR) -> HRESULT;
     close_network = "HcnCloseNetwork": fn(*const c_void) -> HRESULT;
     enumerate_endpoints = "HcnEnumerateEndpoints": fn(PCWSTR, *mut PWSTR, *mut PWSTR) -> HRESULT;
     create_endpoint = "HcnCreateEndpoint":

@@ -312,6 +312,12 @@ unsafe extern "system" fn HcnQueryNetworkProperties(
 }
 
 #[unsafe(no_mangle)]
+unsafe extern "system" fn HcnDeleteNetwork(id: *const GUID, record: *mut PWSTR) -> HRESULT {
+    // SAFETY: the caller vouches for everything.
+    unsafe { delete("HcnDeleteNetwork", id, record, networks::delete) }
+}
+
+#[unsafe(no_mangle)]
 extern "system" fn HcnCloseNetwork(network: *const c_void) -> HRESULT {
     close("HcnCloseNetwork", Kind::Network, network)
 }

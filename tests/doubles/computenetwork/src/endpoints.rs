@@ -3,14 +3,13 @@
 use std::net::Ipv4Addr;
 
 use hcs::HResult;
-use hcs::hcn::{
-    AclPolicySetting, HostComputeEndpoint, OutboundNatPolicySetting, PortMappingPolicySetting, policy_type,
-};
+use hcs::hcn::{HostComputeEndpoint, OutboundNatPolicySetting, PortMappingPolicySetting, policy_type};
 use layerstore::{Answer, Code};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::documents::{code, id as read_id, matches, read, version, wrong};
+use crate::rules;
 use crate::state::{Endpoint, State};
 
 /// Where ports that the service chooses begin.
@@ -64,9 +63,12 @@ pub(crate) fn create(
             HResult::from_win32(183),
         );
     }
-    let has = |address: u32| address == network.gateway || taken(state, network_id, address);
+    let has = |address: u32| Some(address) == network.gateway || taken(state, network_id, address);
     let address = match endpoint.ip_configurations.as_slice() {
         [] => network.range.hosts().find(|address| !has(*address)),
+        [one] if one.prefix_length != network.range.bits => {
+            return invalid("the length of the prefix is not that of the subnet");
+        }
         [one] => one.ip_address.parse::<Ipv4Addr>().ok().map(u32::from),
         _ => return invalid("an endpoint has one address"),
     };
@@ -76,17 +78,21 @@ pub(crate) fn create(
     let bits = network.range.bits;
 
     let mut document = settings.clone();
-    let mut ports = Vec::new();
+    let (mut ports, mut acls) = (Vec::new(), Vec::new());
     for (index, policy) in endpoint.policies.iter().enumerate() {
         let settings = policy.settings.clone().unwrap_or_default();
         match policy.policy_type.as_str() {
+            policy_type::PORT_MAPPING if !network.translates => {
+                let what = "ports lead into networks that translate only";
+                return wrong(function, what, HResult::HCN_MAPPING_NOT_SUPPORTED);
+            }
             policy_type::PORT_MAPPING => {
                 let wanted = mapping(function, &settings)?;
                 let port = free_port(state, &ports, wanted)?;
                 ports.push((wanted.0, port));
                 document["Policies"][index]["Settings"]["ExternalPort"] = json!(port);
             }
-            policy_type::ACL => drop(read::<AclPolicySetting>(function, "rules", &settings)?),
+            policy_type::ACL => acls.push(rules::rule(function, &settings)?),
             policy_type::OUT_BOUND_NAT => {
                 drop(read::<OutboundNatPolicySetting>(
                     function,
@@ -100,11 +106,14 @@ pub(crate) fn create(
             }
         }
     }
+    rules::together(function, &acls)?;
     document["IpConfigurations"] =
         json!([{ "IpAddress": Ipv4Addr::from(address).to_string(), "PrefixLength": bits }]);
-    document["Routes"] = json!([{
-        "NextHop": Ipv4Addr::from(network.gateway).to_string(), "DestinationPrefix": "0.0.0.0/0",
-    }]);
+    if let Some(gateway) = network.gateway {
+        document["Routes"] = json!([{
+            "NextHop": Ipv4Addr::from(gateway).to_string(), "DestinationPrefix": "0.0.0.0/0",
+        }]);
+    }
     let [_, a, b, c] = address.to_be_bytes();
     document["MacAddress"] = json!(format!("00-15-5D-{a:02X}-{b:02X}-{c:02X}"));
     let endpoint = Endpoint {

@@ -5,14 +5,15 @@
 //!
 //! It checks what a careless caller gets wrong and Windows forgives or crashes on: handles of the wrong kind, double close, use
 //! after close, handles and texts that are still there when the process ends, places for answers that are missing, ids that are
-//! null, queries and settings with unknown or missing fields, networks without a way out, endpoints that name another network than
-//! the one they are made on, namespaces deleted with endpoints in them, endpoints deleted inside a namespace. Addresses come from
-//! the subnet, ports of the host are had by one endpoint at a time.
+//! null, queries and settings with unknown or missing fields, networks without a way out or of an adapter that they do not name,
+//! rules of endpoints that are none or leave open what becomes of everything else, ports published where nothing translates,
+//! endpoints that name another network than the one they are made on, namespaces deleted with endpoints in them, endpoints deleted
+//! inside a namespace. Addresses come from the subnet, ports of the host are had by one endpoint at a time.
 //!
 //! Reports, calls and orders to misbehave are those of `layerstore`: `CTR_LIKE_DOUBLE_REPORTS`, `CTR_LIKE_LAYER_ORDERS`. A
 //! creation that is ordered to fail late leaves its object and hands over no handle. A failure comes with an error record.
 //!
-//! Not here: traffic, load balancers, notifications, networks that do not translate.
+//! Not here: traffic, load balancers, notifications.
 #![cfg(windows)]
 #![expect(unsafe_code, reason = "the other side of a C interface")]
 #![allow(
@@ -28,6 +29,7 @@ mod memory;
 mod namespaces;
 mod networks;
 mod range;
+mod rules;
 mod state;
 
 use std::ffi::c_void;

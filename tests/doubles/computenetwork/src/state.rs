@@ -14,7 +14,10 @@ use crate::range::Range;
 pub(crate) struct Network {
     pub(crate) document: Value,
     pub(crate) range: Range,
-    pub(crate) gateway: u32,
+    /// None where there is no way out.
+    pub(crate) gateway: Option<u32>,
+    /// Ports of the host lead into it.
+    pub(crate) translates: bool,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -109,6 +109,8 @@ impl Images for Daemon {}
 
 impl crate::Machines for Daemon {}
 
+impl crate::Networks for Daemon {}
+
 struct Setup {
     client: Client,
     cancelled: mpsc::UnboundedReceiver<()>,
@@ -122,6 +124,7 @@ async fn setup() -> Setup {
         system: daemon.clone(),
         containers: daemon.clone(),
         images: daemon.clone(),
+        networks: daemon.clone(),
         machines: daemon,
     };
     let (listener, connector) = memory();

@@ -134,6 +134,8 @@ impl Images for Script {}
 
 impl crate::Machines for Script {}
 
+impl crate::Networks for Script {}
+
 pub(super) struct House {
     pub(super) connector: Connector,
     pub(super) stop: CancellationToken,
@@ -152,6 +154,7 @@ pub(super) fn house(limits: Limits) -> House {
         system: script.clone(),
         containers: script.clone(),
         images: script.clone(),
+        networks: script.clone(),
         machines: script.clone(),
     };
     let (listener, connector) = memory();

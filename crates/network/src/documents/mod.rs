@@ -3,28 +3,23 @@
 //! They are compared with what Microsoft's runtime sends; `tests/hcn` lists the differences.
 
 use hcs::hcn::{
-    Dns, EndpointPolicy, HostComputeEndpoint, HostComputeNamespace, HostComputeNetwork, HostComputeQuery,
-    Ipam, ModifyNamespaceRequest, NamespaceEndpoint, NamespaceResourceId, NamespaceResourceType,
-    NetworkRequestType, PortMappingPolicySetting, Route, SchemaVersion, Subnet, network_type, policy_type,
+    EndpointPolicy, HostComputeEndpoint, HostComputeNamespace, HostComputeNetwork, HostComputeQuery,
+    IpConfig, ModifyNamespaceRequest, NamespaceEndpoint, NamespaceResourceId, NamespaceResourceType,
+    NetworkRequestType, PortMappingPolicySetting, SchemaVersion, policy_type,
 };
 use hcs::{Document as _, HResult, InvalidDocument};
 use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::{Address, Port, Protocol};
+use crate::{Address, Place, Port, Protocol};
 
-/// The name of the default network, the one that other engines make as well.
-pub const DEFAULT_NETWORK: &str = "nat";
-/// Its id when we make it, so that two who do so at the same time make one.
-pub const DEFAULT_NETWORK_ID: Uuid = Uuid::from_u128(0x9f1c_6f0e_5a34_4d0b_8c61_6374_726c_696b);
-/// Address ranges for it, the first that the service accepts, each with its gateway.
-pub const SUBNETS: [(&str, &str); 4] = [
-    ("172.28.0.0/16", "172.28.0.1"),
-    ("172.29.0.0/16", "172.29.0.1"),
-    ("10.207.0.0/16", "10.207.0.1"),
-    ("192.168.207.0/24", "192.168.207.1"),
-];
+mod networks;
+
+use networks::rules;
+pub use networks::{
+    DEFAULT_NETWORK, DEFAULT_NETWORK_ID, SUBNETS, is_default, is_nat, known, network, user_network,
+};
 
 const EVERYWHERE: &str = "0.0.0.0/0";
 
@@ -49,53 +44,9 @@ pub fn by_name(name: &str) -> String {
     .to_json()
 }
 
-/// The default network on a range of addresses.
+/// The endpoint of a container on a network with this id, which is a user's or the default one.
 #[must_use]
-pub fn network(subnet: &str, gateway: &str) -> String {
-    HostComputeNetwork {
-        name: DEFAULT_NETWORK.to_owned(),
-        network_type: network_type::NAT.to_owned(),
-        ipams: vec![Ipam {
-            ipam_type: "Static".to_owned(),
-            subnets: vec![Subnet {
-                ip_address_prefix: subnet.to_owned(),
-                // Without it containers have no gateway.
-                routes: vec![Route {
-                    next_hop: gateway.to_owned(),
-                    destination_prefix: EVERYWHERE.to_owned(),
-                    ..Route::default()
-                }],
-                ..Subnet::default()
-            }],
-        }],
-        schema_version: Some(SchemaVersion::V2),
-        ..HostComputeNetwork::default()
-    }
-    .to_json()
-}
-
-/// Whether a network is the default one. Texts are compared without case; without a type it is NAT.
-#[must_use]
-pub fn is_default(network: &HostComputeNetwork) -> bool {
-    let kind = network.network_type.as_str();
-    network.name.eq_ignore_ascii_case(DEFAULT_NETWORK)
-        && (kind.is_empty() || kind.eq_ignore_ascii_case(network_type::NAT))
-}
-
-/// Whether another range of addresses may be accepted where one was answered with this.
-#[must_use]
-pub fn is_about_the_range(code: HResult) -> bool {
-    [
-        HResult::HCN_INVALID_SUBNET,
-        HResult::HCN_INVALID_PREFIX,
-        HResult::HCN_ADDR_INVALID_OR_RESERVED,
-    ]
-    .contains(&code)
-}
-
-/// The endpoint of a container.
-#[must_use]
-pub fn endpoint(container: &str, network: &str, ports: &[Port]) -> String {
+pub fn endpoint(container: &str, network: &str, on: Option<&Place>, ports: &[Port]) -> String {
     let mapping = |port: &Port| EndpointPolicy {
         policy_type: policy_type::PORT_MAPPING.to_owned(),
         settings: Some(
@@ -108,10 +59,22 @@ pub fn endpoint(container: &str, network: &str, ports: &[Port]) -> String {
             .to_value(),
         ),
     };
+    let isolated = on.filter(|place| place.network.isolated);
+    let address = on.and_then(|place| {
+        Some(IpConfig {
+            ip_address: place.ip?.to_string(),
+            prefix_length: place.network.subnet.bits(),
+        })
+    });
     HostComputeEndpoint {
         name: format!("{container}-eth0"),
         host_compute_network: network.to_owned(),
-        policies: ports.iter().map(mapping).collect(),
+        policies: ports
+            .iter()
+            .map(mapping)
+            .chain(isolated.into_iter().flat_map(|place| rules(&place.network)))
+            .collect(),
+        ip_configurations: address.into_iter().collect(),
         schema_version: Some(SchemaVersion::V2),
         ..HostComputeEndpoint::default()
     }
@@ -173,7 +136,7 @@ pub fn ids(text: &str) -> Result<Vec<Uuid>, InvalidDocument> {
 /// The addresses of an endpoint.
 #[must_use]
 pub fn addresses(endpoint: &HostComputeEndpoint) -> Vec<Address> {
-    let address = |config: &hcs::hcn::IpConfig| {
+    let address = |config: &IpConfig| {
         Some(Address {
             ip: config.ip_address.parse().ok()?,
             prefix: config.prefix_length,
@@ -195,20 +158,23 @@ pub fn gateway(endpoint: &HostComputeEndpoint, network: &HostComputeNetwork) -> 
         .unwrap_or_default()
 }
 
-/// Name servers and search domains of an endpoint, else those of its network.
+/// Name servers of an endpoint, else those of its network; and search domains in the same way.
 #[must_use]
 pub fn dns(endpoint: &HostComputeEndpoint, network: &HostComputeNetwork) -> (Vec<String>, Vec<String>) {
-    let some = |dns: &Option<Dns>| dns.clone().filter(|dns| !dns.server_list.is_empty());
-    let dns = some(&endpoint.dns)
-        .or_else(|| some(&network.dns))
-        .unwrap_or_default();
-    let mut search = Vec::new();
-    for domain in std::iter::once(dns.domain).chain(dns.search) {
-        if !domain.is_empty() && !search.contains(&domain) {
-            search.push(domain);
+    let (mut servers, mut search) = (Vec::new(), Vec::new());
+    for dns in [&endpoint.dns, &network.dns].into_iter().flatten() {
+        if servers.is_empty() {
+            servers.clone_from(&dns.server_list);
+        }
+        if search.is_empty() {
+            for domain in std::iter::once(&dns.domain).chain(&dns.search) {
+                if !domain.is_empty() && !search.contains(domain) {
+                    search.push(domain.clone());
+                }
+            }
         }
     }
-    (dns.server_list, search)
+    (servers, search)
 }
 
 /// The ports of the host that lead to an endpoint.
@@ -268,15 +234,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_network_made_elsewhere_is_found_in_any_case_and_without_a_type() {
-        let network = |text: &str| HostComputeNetwork::from_json(text).unwrap();
-        assert!(is_default(&network(r#"{"Name":"NAT","Type":"nat","New":1}"#)));
-        assert!(is_default(&network(r#"{"Name":"nat"}"#)));
-        assert!(!is_default(&network(r#"{"Name":"nat","Type":"Transparent"}"#)));
-        assert!(!is_default(&network(r#"{"Name":"nat2","Type":"NAT"}"#)));
-    }
-
-    #[test]
     fn what_the_service_tells_of_an_endpoint_is_read() {
         let endpoint = HostComputeEndpoint::from_json(
             r#"{"IpConfigurations":[{"IpAddress":"172.28.0.10","PrefixLength":16},{"IpAddress":"no"}],
@@ -319,6 +276,13 @@ mod tests {
         );
         let none = HostComputeNetwork::default();
         assert_eq!(dns(&endpoint("{}"), &none), (words(&[]), words(&[])));
+        // Each is looked for by itself.
+        let network = r#"{"Dns":{"Domain":"a.example"}}"#;
+        let network = HostComputeNetwork::from_json(network).unwrap();
+        assert_eq!(
+            dns(&endpoint(r#"{"Dns":{"ServerList":["10.0.0.2"]}}"#), &network),
+            (words(&["10.0.0.2"]), words(&["a.example"]))
+        );
     }
 
     #[test]

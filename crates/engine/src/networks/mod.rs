@@ -1,16 +1,26 @@
 //! Networks of containers: which one a container gets, and when it is attached and detached.
 //!
-//! They have the driver's where there is a driver, and else none; Linux containers can have the host's instead. A container is attached
-//! before it starts and detached when its processes have ended, so that its addresses and ports are its own for as long as it runs.
-//! A Windows container joins by its document; into the machine of a Linux container its sandbox plugs the endpoint. What an earlier
-//! daemon left is reaped in the background: a network service that does not answer keeps nobody from being served.
+//! They have the driver's default one, or one that a user has made (see [`book`]), where there is a driver, and else none; Linux
+//! containers can have the host's instead. A container is attached before it starts and detached when its processes have ended, so
+//! that its addresses and ports are its own for as long as it runs. A Windows container joins by its document; into the machine of a
+//! Linux container its sandbox plugs the endpoint. What an earlier daemon left is reaped in the background: a network service that
+//! does not answer keeps nobody from being served.
 
-use network::{Attachment, NetworkDriver, NetworkError};
+mod book;
+mod options;
+
+use std::collections::BTreeMap;
+
+use network::{Attachment, NetworkError, Place};
 use task::NetworkSpec;
 
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::record::{ContainerRecord, CreateOptions, Status};
+
+pub(crate) use book::Networks;
+pub use book::{NetworkInspection, NetworkRecord};
+pub use options::NetworkOptions;
 
 const NONE: &str = "none";
 /// What to do when the network fails without a reason of ours.
@@ -35,22 +45,56 @@ impl Engine {
         if driver.is_none() && !options.ports.is_empty() {
             return Err(no_ports());
         }
-        let own = driver.map(NetworkDriver::default_network);
-        let known = |name: &str| matches!(name, NONE | "host") || own == Some(name);
-        let Some(other) = asked(options).filter(|name| !known(name)) else {
-            return Ok(());
+        let address = options.ip.is_some();
+        if address && driver.is_none() {
+            return Err(Error::unimplemented(
+                "an address of a container's own: not supported by this daemon",
+                "leave --ip out",
+            ));
+        }
+        let Some(name) = asked(options).filter(|name| !matches!(*name, NONE | "host")) else {
+            return match address {
+                true => Err(only_on_networks_of_users()),
+                false => Ok(()),
+            };
         };
-        let error = match own {
-            Some(own) => Error::unimplemented(
-                format!("network {other} not found: only \"none\", \"host\" and \"{own}\" exist"),
-                format!("leave --network out, or use --network {own} or --network none"),
-            ),
-            None => Error::unimplemented(
-                format!("network {other} not found: only \"none\" and \"host\" exist"),
+        if let Some(other) = name.strip_prefix("container:") {
+            return Err(Error::unimplemented(
+                format!("the network of container {other}: not supported"),
+                "join both containers to one network: --network NAME",
+            )
+            .about("network", name));
+        }
+        if driver.is_none() {
+            return Err(Error::unimplemented(
+                format!("network {name} not found: only \"none\" and \"host\" exist"),
                 "use --network host, or --network none",
-            ),
-        };
-        Err(error.about("network", other))
+            )
+            .about("network", name));
+        }
+        let network = self.find_network(name)?;
+        match (&network.plan, options.ip) {
+            (None, Some(_)) => Err(only_on_networks_of_users()),
+            (Some(plan), Some(ip)) if !plan.subnet.has_host(ip) || plan.gateway == Some(ip) => {
+                Err(Error::invalid(format!(
+                    "no configured subnet or ip-range contain the IP address {ip}"
+                ))
+                .about("network", name)
+                .hint(format!("give a free address of {}", plan.subnet)))
+            }
+            (Some(plan), _) if !options.ports.is_empty() && !plan.publishes_ports() => {
+                let way = match plan.isolated {
+                    true => "is internal".to_owned(),
+                    false => format!("has the driver {}", plan.kind.as_str()),
+                };
+                Err(Error::invalid(format!(
+                    "conflicting options: ports cannot be published on network {name}, which {way}"
+                ))
+                .about("network", name)
+                .hint("leave -p out, or use a network of the driver nat"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Settles which network a container has.
@@ -61,8 +105,7 @@ impl Engine {
         let Some(driver) = self.0.network.as_deref() else {
             return Ok(());
         };
-        let own = driver.default_network();
-        if let Some(other) = asked(options).filter(|name| *name != own) {
+        if let Some(other) = asked(options).filter(|name| matches!(*name, NONE | "host")) {
             if options.ports.is_empty() {
                 return Ok(());
             }
@@ -72,10 +115,15 @@ impl Engine {
             .about("network", other)
             .hint(format!("leave --network {other} or -p out")));
         }
+        let name = match asked(options) {
+            // The record has its name, whatever it was asked for by.
+            Some(name) => self.find_network(name)?.name,
+            None => driver.default_network().to_owned(),
+        };
         let wanted = asked(options).is_some() || !options.ports.is_empty();
         match driver.ready() {
-            Ok(()) => options.network = Some(own.to_owned()),
-            Err(error) if wanted => return Err(failed(error).about("network", own)),
+            Ok(()) => options.network = Some(name),
+            Err(error) if wanted => return Err(failed(error).about("network", name)),
             Err(error) => {
                 tracing::info!(%error, "a container without a network is made");
                 options.network = Some(NONE.to_owned());
@@ -101,13 +149,33 @@ impl Engine {
         let Some(driver) = &self.0.network else {
             return Ok(None);
         };
-        let own = driver.default_network();
-        if record.options.network.as_deref() != Some(own) {
+        let own_name = |name: &&str| !matches!(*name, NONE | "host");
+        let Some(name) = record.options.network.as_deref().filter(own_name) else {
             return Ok(None);
+        };
+        let network = self.0.networks.join(&record.id, name)?;
+        let place = network.plan.clone().map(|network| Place {
+            network,
+            ip: record.options.ip,
+        });
+        let attached = driver
+            .attach(&record.id, place.as_ref(), &record.options.ports)
+            .await;
+        match attached {
+            Ok(attached) => {
+                // Whoever looks at a container knows networks by our ids.
+                let attached = Attachment {
+                    network_id: network.id,
+                    ..attached
+                };
+                self.tell_of_attachment(record, &attached, "connect");
+                Ok(Some(attached))
+            }
+            Err(error) => {
+                self.0.networks.leave(&record.id);
+                Err(start(error, record).about("network", name))
+            }
         }
-        let attached = driver.attach(&record.id, &record.options.ports).await;
-        let attached = attached.map_err(|error| start(error, record).about("network", own))?;
-        Ok(Some(attached))
     }
 
     /// Detaches a container that has ended; failures are logged, and the next start of the daemon tries again.
@@ -118,6 +186,22 @@ impl Engine {
         if let Err(error) = driver.detach(network).await {
             tracing::warn!(container = record.id, %error, "network of an ended container not taken away");
         }
+        self.0.networks.leave(&record.id);
+        self.tell_of_attachment(record, network, "disconnect");
+    }
+
+    fn tell_of_attachment(&self, record: &ContainerRecord, network: &Attachment, action: &str) {
+        let driver = self
+            .find_network(&network.network_id)
+            .map(|network| network.driver);
+        let attributes = BTreeMap::from([
+            ("container".to_owned(), record.id.clone()),
+            ("name".to_owned(), network.network.clone()),
+            ("type".to_owned(), driver.unwrap_or_default()),
+        ]);
+        self.0
+            .events
+            .publish("network", action, &network.network_id, attributes);
     }
 
     /// Takes away what an earlier daemon left, in the background.
@@ -132,9 +216,10 @@ impl Engine {
             .filter(runs)
             .filter_map(|record| record.state.network)
             .collect();
+        let networks = self.0.networks.made();
         // Not tracked: who closes the engine does not wait for it.
         tokio::spawn(async move {
-            match driver.reap(&keep).await {
+            match driver.reap(&keep, &networks).await {
                 Ok(0) => {}
                 Ok(count) => tracing::info!(count, "leftovers of networks removed"),
                 Err(error) => tracing::warn!(%error, "leftovers of networks not removed"),
@@ -160,6 +245,11 @@ pub(crate) fn spec(network: &Attachment) -> NetworkSpec {
     }
 }
 
+fn only_on_networks_of_users() -> Error {
+    Error::invalid("user specified IP address is supported on user defined networks only")
+        .hint("make a network with 'ctr-like network create', and use --network with --ip")
+}
+
 fn no_ports() -> Error {
     Error::unimplemented(
         "published ports: not supported by this daemon",
@@ -178,6 +268,15 @@ fn failed(error: NetworkError) -> Error {
             Kind::FailedPrecondition,
             "choose another port of the host with -p, or stop what has this one",
         ),
+        NetworkError::AddressInUse { .. } => (
+            Kind::FailedPrecondition,
+            "choose another --ip, leave it out, or stop what has this one",
+        ),
+        NetworkError::SecondNat { .. } => (
+            Kind::FailedPrecondition,
+            "older builds of Windows have room for one NAT network only: use --network nat, or a network of another driver, such as \
+             'ctr-like network create -d internal'",
+        ),
         NetworkError::Stuck { .. } => (Kind::DeadlineExceeded, LOOK_AFTER),
         NetworkError::Thread { .. } => (Kind::ResourceExhausted, "end what has so many threads"),
         _ => (Kind::Internal, LOOK_AFTER),
@@ -188,7 +287,15 @@ fn failed(error: NetworkError) -> Error {
 /// An error of `network` while a container starts, in docker's words where tools look for them.
 fn start(error: NetworkError, record: &ContainerRecord) -> Error {
     let NetworkError::PortInUse { port, .. } = &error else {
-        return failed(error);
+        // A network that is made again may have lost its addresses to somebody.
+        let hint = error
+            .is_about_the_range()
+            .then_some("remove the network and make it again with another --subnet");
+        let failed = failed(error);
+        return match hint {
+            Some(hint) if failed.kind() == Kind::Internal => failed.hint(hint),
+            _ => failed,
+        };
     };
     let taken = match port {
         0 => "one of its ports".to_owned(),
