@@ -126,6 +126,22 @@ function Test-Containers {
         $null = Invoke-Cli @('rm', '-f', $id)
         $null = Invoke-Cli @('run', '--rm', '-p', '18080:80', $Image, 'cmd', '/c', 'exit 0')
     }
+    Confirm-Line 'a network of a user: its addresses, the address that is asked for, in use, removed' {
+        $null = Invoke-Cli @('network', 'create', '--subnet', '10.209.0.0/24', 'verify-back')
+        $words = @('run', '-d', '--network', 'verify-back', '--ip', '10.209.0.9', $Image, 'cmd', '/c', 'ping -t 127.0.0.1 >nul')
+        $id = Invoke-Cli $words
+        Assert-Match (Invoke-Cli @('exec', $id, 'cmd', '/c', 'ipconfig')) '10\.209\.0\.9'
+        Assert-Match (Invoke-Cli @('network', 'rm', 'verify-back') 1) 'has active endpoints'
+        $null = Invoke-Cli @('rm', '-f', $id)
+        $null = Invoke-Cli @('network', 'rm', 'verify-back')
+    }
+    Confirm-Line 'an internal network: nothing leaves its range' {
+        $null = Invoke-Cli @('network', 'create', '--internal', '--subnet', '10.210.0.0/24', 'verify-closed')
+        $words = @('run', '--rm', '--network', 'verify-closed', $Image, 'cmd', '/c')
+        $null = Invoke-Cli ($words + @('ping -n 1 10.210.0.1'))
+        $null = Invoke-Cli ($words + @('ping -n 1 -w 2000 1.1.1.1')) 1
+        $null = Invoke-Cli @('network', 'rm', 'verify-closed')
+    }
     Confirm-Line 'a container runs on its own; exec, logs, ps, inspect' {
         $null = Invoke-Cli @('run', '-d', '--name', 'verify', $Image, 'cmd', '/c', 'echo started & ping -t 127.0.0.1 >nul')
         Assert-Equal (Invoke-Cli @('exec', 'verify', 'cmd', '/c', 'echo beside')) 'beside'

@@ -78,7 +78,7 @@ fn a_network_is_made_listed_joined_and_removed() {
         )
     );
     let list = ["network", "ls", "--format", "{{.Name}} {{.Driver}} {{.Labels}}"];
-    assert_eq!(daemon.cli(&list).ok(), "back nat a=1\nnat nat \nnone null");
+    assert_eq!(daemon.cli(&list).ok(), "back nat a=1\nnat nat \nnone null ");
     let quiet = ["network", "ls", "-q", "--no-trunc", "--filter", "label=a=1"];
     assert_eq!(daemon.cli(&quiet).ok().trim_end(), id);
 
