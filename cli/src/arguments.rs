@@ -178,7 +178,7 @@ family! {
     NetworkVerb {
         verbs {
             Connect(verbs::network::Connect) = "connect",
-            Create(verbs::network::Create) = "create",
+            Create(Box<verbs::network::Create>) = "create",
             Disconnect(verbs::network::Disconnect) = "disconnect",
             Inspect(verbs::inspect::InspectNetworks) = "inspect",
             Ls(verbs::network::Ls) = "ls" | "list",

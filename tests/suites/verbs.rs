@@ -125,6 +125,52 @@ fn rename_changes_the_name_and_nothing_else() {
 }
 
 #[test]
+fn networks_are_those_built_in_and_others_are_refused() {
+    let mut daemon = TestDaemon::start();
+    let list = ["network", "ls", "--format", "{{.Name}} {{.Driver}} {{.Scope}}"];
+    assert_eq!(daemon.cli(list).ok(), "host host local\nnone null local");
+    let id = daemon.cli(["network", "inspect", "-f", "{{.Id}}", "host"]).ok();
+    assert_eq!(id.len(), 64);
+    for (words, code, says) in [
+        (
+            &["network", "create", "back"][..],
+            1,
+            "networks of users: not supported",
+        ),
+        (
+            &["network", "rm", "host"],
+            1,
+            "host is a pre-defined network and cannot be removed",
+        ),
+        (&["network", "inspect", "back"], 1, "network back not found"),
+        (
+            &["network", "ls", "--filter", "colour=red"],
+            1,
+            "invalid filter 'colour'",
+        ),
+        (
+            &["network", "ls", "--filter", "dangling=x"],
+            1,
+            "invalid filter 'dangling=x'",
+        ),
+    ] {
+        let refused = daemon.cli(words.iter().copied()).code(code);
+        assert!(refused.stderr.contains(says), "{words:?}: {}", refused.stderr);
+    }
+    let custom = ["network", "ls", "-q", "--filter", "type=custom"];
+    assert_eq!(daemon.cli(custom).ok(), "");
+    assert_eq!(daemon.cli(["network", "prune", "-f"]).ok(), "");
+    daemon.kill();
+    daemon.launch();
+    let again = daemon
+        .cli(["inspect", "--type", "network", "-f", "{{.Id}}", &id[..12]])
+        .ok();
+    assert_eq!(again, id);
+    let pruned = daemon.cli(["system", "prune", "-f"]).ok();
+    assert_eq!(pruned, "Total reclaimed space: 0B");
+}
+
+#[test]
 fn logs_of_a_created_container_wait_for_its_start() {
     let daemon = TestDaemon::start();
     let image = images::pushed(BUSYBOX);

@@ -139,13 +139,13 @@ const ANY: &str = "256";
 /// The rules that keep an endpoint to its own network. What is not mentioned is blocked by name, whatever the service's default.
 pub(super) fn rules(network: &UserNetwork) -> Vec<EndpointPolicy> {
     let own = network.subnet.to_string();
-    let rule = |direction: &AclDirection, action: &AclAction, remote: &str, priority: u16| EndpointPolicy {
+    let rule = |direction: AclDirection, action: AclAction, remote: &str, priority: u16| EndpointPolicy {
         policy_type: policy_type::ACL.to_owned(),
         settings: Some(
             AclPolicySetting {
                 protocols: ANY.to_owned(),
-                action: Some(action.clone()),
-                direction: Some(direction.clone()),
+                action: Some(action),
+                direction: Some(direction),
                 remote_addresses: remote.to_owned(),
                 rule_type: Some(AclRuleType::Switch),
                 priority,
@@ -155,11 +155,11 @@ pub(super) fn rules(network: &UserNetwork) -> Vec<EndpointPolicy> {
         ),
     };
     [AclDirection::In, AclDirection::Out]
-        .iter()
+        .into_iter()
         .flat_map(|direction| {
             [
-                rule(direction, &AclAction::Allow, &own, ALLOW),
-                rule(direction, &AclAction::Block, EVERYWHERE, BLOCK),
+                rule(direction, AclAction::Allow, &own, ALLOW),
+                rule(direction, AclAction::Block, EVERYWHERE, BLOCK),
             ]
         })
         .collect()
