@@ -32,6 +32,9 @@ pub fn pushed(daemon: &WineDaemon) -> String {
         ("Files/app/old.txt", b"of the base"),
         ("Files/app/gone.txt", b"to be deleted"),
         ("Files/app/dir/below.txt", b"below"),
+        ("UtilityVM/Files/EFI/Microsoft/Boot/BCD", b"regf"),
+        ("UtilityVM/Files/EFI/Microsoft/Boot/bootmgfw.efi", b"MZ"),
+        ("UtilityVM/Files/Windows/System32/vmcomputeagent.exe", b"MZ"),
     ]);
     let changes: &[(&str, &[u8])] = &[
         ("Files/app/new.txt", b"of the second layer"),

@@ -17,7 +17,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("api", &["win32"]),
     ("cli", &["api", "hcs", "win32"]),
     ("compute", &["hcs", "win32"]),
-    ("computecore-double", &["compute", "hcs"]),
+    (
+        "computecore-double",
+        &["compute", "gcs", "hcs", "layerstore-double"],
+    ),
     ("computenetwork-double", &["hcs", "layerstore-double"]),
     ("computestorage-double", &["layerstore-double"]),
     (

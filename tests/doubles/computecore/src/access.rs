@@ -4,6 +4,7 @@
 //! leaving something granted when the process ends are noted.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::{LazyLock, Mutex};
 
 use hcs::HResult;
@@ -20,7 +21,7 @@ static GRANTED: LazyLock<Mutex<BTreeSet<(String, String)>>> = LazyLock::new(Mute
 
 /// Whether the machine may open the file, which has to be there.
 pub(crate) fn check(id: &str, path: &str) -> Result<(), HResult> {
-    if !std::path::Path::new(path).is_file() {
+    if !Path::new(path).is_file() {
         return Err(FILE_NOT_FOUND);
     }
     let entry = (id.to_lowercase(), path.to_owned());
@@ -30,6 +31,16 @@ pub(crate) fn check(id: &str, path: &str) -> Result<(), HResult> {
     }
 }
 
+/// Whether the machine may open a file, however its path is spelled, or every machine may.
+pub(crate) fn is_granted(id: &str, path: &Path) -> bool {
+    let plain = |path: &str| path.strip_prefix(r"\\?\").unwrap_or(path).to_lowercase();
+    let wanted = plain(&path.to_string_lossy());
+    let id = id.to_lowercase();
+    let granted = GRANTED.lock().unwrap();
+    let here = |(machine, path): &(String, String)| *machine == id && plain(path) == wanted;
+    granted.iter().any(here) || layerstore::machines::is_granted(path)
+}
+
 /// What is wrong at the end.
 pub(crate) fn report() -> String {
     let Ok(granted) = GRANTED.try_lock() else {
@@ -37,6 +48,15 @@ pub(crate) fn report() -> String {
     };
     let line = |(id, path): &(String, String)| format!("never revoked: the access of {id} to {path}\n");
     granted.iter().map(line).collect()
+}
+
+/// Grants without a call.
+#[cfg(test)]
+pub(crate) fn grant(id: &str, path: &str) {
+    GRANTED
+        .lock()
+        .unwrap()
+        .insert((id.to_lowercase(), path.to_owned()));
 }
 
 /// The machine and the path of a call.
@@ -59,7 +79,7 @@ unsafe extern "system" fn HcsGrantVmAccess(id: PCWSTR, path: PCWSTR) -> HRESULT 
     let Some(entry) = (unsafe { arguments(NAME, id, path) }) else {
         return HResult::E_INVALIDARG.as_i32();
     };
-    if !std::path::Path::new(&entry.1).exists() {
+    if !Path::new(&entry.1).exists() {
         return FILE_NOT_FOUND.as_i32();
     }
     if !GRANTED.lock().unwrap().insert(entry.clone()) {

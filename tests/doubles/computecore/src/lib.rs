@@ -22,6 +22,9 @@
 //! Virtual machines do something where a program of the tests runs them, see `machines`; their sockets are loopback ones, see
 //! `sockets`, and what they may open is kept in `access`.
 //!
+//! A virtual machine that boots a share of the host is a Windows utility machine: its guest is here, see `guest`, and its containers'
+//! processes are as real as the others.
+//!
 //! Not here: migration, operations with callbacks.
 #![cfg(windows)]
 #![expect(unsafe_code, reason = "the other side of a C interface")]
@@ -36,6 +39,7 @@ mod console;
 mod disks;
 mod events;
 mod figures;
+mod guest;
 mod heap;
 mod imports;
 mod machines;

@@ -8,20 +8,17 @@
 //! Paths go as Linux has them: Wine says what they are.
 
 use std::collections::HashMap;
-use std::ffi::{CStr, c_char};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpStream};
-use std::os::windows::ffi::OsStrExt;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
 
 use hcs::{
     ComputeSystem, Document, ExitType, HResult, ModifySettingRequest, Plan9Share, Resource, ResultError,
 };
+use layerstore::unix;
 use serde_json::{Value, json};
-use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleA, GetProcAddress};
-use windows_sys::Win32::System::Memory::{GetProcessHeap, HeapFree};
 
 use crate::operations::Fault;
 
@@ -221,21 +218,5 @@ fn translated(document: &ComputeSystem) -> Result<ComputeSystem, Fault> {
 
 /// What Linux calls a file of Windows under Wine.
 fn unix_path(path: &str) -> Result<String, Fault> {
-    type Translate = unsafe extern "C" fn(*const u16) -> *mut c_char;
-    let wide: Vec<u16> = std::ffi::OsStr::new(path).encode_wide().chain([0]).collect();
-    // SAFETY: the texts are NUL-terminated; kernel32 is loaded in every process, and Wine's function has this type and gives a
-    // block of the process's heap, or null.
-    unsafe {
-        let kernel32 = GetModuleHandleA(c"kernel32.dll".as_ptr().cast());
-        let function = GetProcAddress(kernel32, c"wine_get_unix_file_name".as_ptr().cast());
-        let function = function.ok_or_else(|| broken("this is not Wine"))?;
-        let translate = std::mem::transmute::<unsafe extern "system" fn() -> isize, Translate>(function);
-        let block = translate(wide.as_ptr());
-        if block.is_null() {
-            return Err(HResult::from_win32(3).into());
-        }
-        let text = CStr::from_ptr(block).to_string_lossy().into_owned();
-        HeapFree(GetProcessHeap(), 0, block.cast());
-        Ok(text)
-    }
+    unix::path(path).ok_or_else(|| HResult::from_win32(3).into())
 }

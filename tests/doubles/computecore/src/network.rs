@@ -24,7 +24,7 @@ fn records() -> Option<Value> {
 }
 
 /// Checks that a namespace is there and has an endpoint, and adds it to the lines of the file `joined` beside the records.
-pub(crate) fn check(namespace: &str) -> Result<(), HResult> {
+pub(crate) fn check(function: &str, namespace: &str) -> Result<(), HResult> {
     let (Some(folder), Some(records)) = (folder(), records()) else {
         return Ok(());
     };
@@ -41,7 +41,7 @@ pub(crate) fn check(namespace: &str) -> Result<(), HResult> {
         return Ok(());
     }
     misuse(
-        "HcsCreateComputeSystem",
+        function,
         format_args!("the namespace {namespace} is not there or has no endpoint"),
     );
     Err(HResult::ELEMENT_NOT_FOUND)

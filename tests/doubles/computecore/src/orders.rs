@@ -6,6 +6,7 @@
 //! * `block`: the call itself does not return before the system has ended.
 //! * `sync`: of `HcsCreateProcess`: finished at once, without process information for whoever waits.
 //! * `late`: of `HcsSetProcessCallback`: registered when the process has ended.
+//! * `die`: of guests, which are named `Guest.MESSAGE` or `Guest.connect`: the machine ends.
 //! * `disconnect`: the service dies: every handle of the system is dead.
 
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ pub(crate) enum Order {
     Block,
     Sync,
     Late,
+    Die,
     Disconnect,
 }
 
@@ -44,6 +46,7 @@ fn parse(order: &str) -> Order {
             "block" => Order::Block,
             "sync" => Order::Sync,
             "late" => Order::Late,
+            "die" => Order::Die,
             "disconnect" => Order::Disconnect,
             _ => Order::Fail(0x8000_4005),
         },

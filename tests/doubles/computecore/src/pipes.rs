@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use windows_sys::Win32::Foundation::{ERROR_IO_PENDING, GetLastError, INVALID_HANDLE_VALUE, WAIT_OBJECT_0};
 use windows_sys::Win32::Storage::FileSystem::{
-    FILE_FLAG_FIRST_PIPE_INSTANCE, FILE_FLAG_OVERLAPPED, PIPE_ACCESS_INBOUND, ReadFile,
+    FILE_FLAG_FIRST_PIPE_INSTANCE, FILE_FLAG_OVERLAPPED, PIPE_ACCESS_INBOUND, ReadFile, WriteFile,
 };
 use windows_sys::Win32::System::IO::{CancelIoEx, GetOverlappedResult, OVERLAPPED};
 use windows_sys::Win32::System::Pipes::{
@@ -70,6 +70,69 @@ pub(crate) fn input(to_process: io::PipeWriter) -> io::Result<(OwnedHandle, Arc<
     let relay = Arc::clone(&input);
     std::thread::spawn(move || relay.run(&from_caller));
     Ok((callers, input))
+}
+
+/// Reads from an overlapped pipe; nothing at its end.
+pub(crate) fn read(pipe: &OwnedHandle, buffer: &mut [u8]) -> io::Result<usize> {
+    let length = u32::try_from(buffer.len()).unwrap_or(u32::MAX);
+    let read = transfer(pipe, |overlapped| {
+        // SAFETY: buffer and structure live until the request has ended, which `transfer` awaits.
+        unsafe {
+            ReadFile(
+                pipe.as_raw_handle(),
+                buffer.as_mut_ptr(),
+                length,
+                null_mut(),
+                overlapped,
+            )
+        }
+    });
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
+        read => read,
+    }
+}
+
+/// Writes to an overlapped pipe.
+pub(crate) fn write_all(pipe: &OwnedHandle, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let count = transfer(pipe, |overlapped| {
+            // SAFETY: as above.
+            unsafe {
+                WriteFile(
+                    pipe.as_raw_handle(),
+                    bytes.as_ptr(),
+                    length,
+                    null_mut(),
+                    overlapped,
+                )
+            }
+        })?;
+        bytes = &bytes[count..];
+    }
+    Ok(())
+}
+
+/// Begins a request and waits for its end.
+fn transfer(pipe: &OwnedHandle, begin: impl FnOnce(*mut OVERLAPPED) -> i32) -> io::Result<usize> {
+    // SAFETY: all arguments may be null; the handle is ours alone.
+    let event = unsafe { OwnedHandle::from_raw_handle(CreateEventW(null(), 1, 0, null())) };
+    let mut overlapped = OVERLAPPED {
+        hEvent: event.as_raw_handle(),
+        ..OVERLAPPED::default()
+    };
+    let mut count = 0;
+    // SAFETY: the structure lives until the request has ended, which is awaited here.
+    unsafe {
+        if begin(&raw mut overlapped) == 0 && GetLastError() != ERROR_IO_PENDING {
+            return Err(io::Error::last_os_error());
+        }
+        if GetOverlappedResult(pipe.as_raw_handle(), &raw const overlapped, &raw mut count, 1) == 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(count as usize)
 }
 
 /// What stands between the caller's writing end and the process.

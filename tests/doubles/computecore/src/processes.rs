@@ -162,6 +162,18 @@ impl Process {
         );
     }
 
+    /// The input of the process ends with what was written so far.
+    pub(crate) fn end_input(&self) {
+        if let Some(input) = &self.input {
+            input.close();
+        }
+    }
+
+    /// Whether it sits at a console.
+    pub(crate) fn has_console(&self) -> bool {
+        self.console.is_some()
+    }
+
     pub(crate) fn status(&self) -> ProcessStatus {
         let exit = self.exit();
         ProcessStatus {

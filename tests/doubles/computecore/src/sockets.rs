@@ -92,6 +92,20 @@ pub(crate) fn listening() -> BTreeMap<String, u16> {
     listening.collect()
 }
 
+/// The port of loopback where the program listens for a service of a machine.
+pub(crate) fn port(machine: Uuid, service: Uuid) -> Option<u16> {
+    let sockets = SOCKETS.lock().unwrap();
+    sockets.values().find_map(|kind| match kind {
+        Kind::Bound {
+            address,
+            port,
+            listens: true,
+            ..
+        } if *address == (machine, service) => Some(*port),
+        _ => None,
+    })
+}
+
 fn refuse(code: i32) -> i32 {
     // SAFETY: a plain value.
     unsafe { WSASetLastError(code) };
@@ -249,4 +263,18 @@ unsafe extern "system" fn our_close(socket: SOCKET) -> i32 {
     }
     // SAFETY: what the program wanted to do.
     unsafe { closesocket(socket) }
+}
+
+/// Tests listen for themselves.
+#[cfg(test)]
+pub(crate) fn pretend(system: &Arc<System>, address: Address, port: u16) {
+    let mut sockets = SOCKETS.lock().unwrap();
+    let socket = SOCKET::MAX / 2 + sockets.len();
+    let bound = Kind::Bound {
+        address,
+        system: Arc::clone(system),
+        port,
+        listens: true,
+    };
+    sockets.insert(socket, bound);
 }

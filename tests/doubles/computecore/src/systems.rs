@@ -1,6 +1,7 @@
 //! Compute systems: state, handles, processes, the exit.
 
 mod machine;
+mod utility;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -12,13 +13,14 @@ use compute::state::{Machine, Operation as Step};
 use hcs::{
     Attachment, Document, ExitType, HResult, HvSocketSystemConfig, ModifySettingRequest, NetworkAdapter,
     Plan9Share, Properties, PropertyQuery, PropertyType, RequestType, Resource, SystemExitStatus, SystemKind,
-    SystemType,
+    SystemType, VirtualSmbShare,
 };
 use serde_json::json;
 use uuid::Uuid;
 use windows_sys::Win32::System::HostComputeSystem::{HcsEventServiceDisconnect, HcsEventSystemExited};
 use windows_sys::Win32::System::JobObjects::{CreateJobObjectW, TerminateJobObject};
 
+pub(crate) use self::utility::Utility;
 use crate::access;
 use crate::disks;
 use crate::events::Listener;
@@ -63,6 +65,8 @@ pub(crate) struct System {
     pub(crate) job: OwnedHandle,
     /// The files of a container.
     pub(crate) volume: Option<Volume>,
+    /// A Windows utility machine.
+    pub(crate) utility: Option<Utility>,
     /// What a virtual machine boots.
     boot_files: Vec<String>,
     /// Who may bind the sockets of a virtual machine.
@@ -85,9 +89,11 @@ impl System {
             .as_ref()
             .and_then(|container| container.networking.as_ref());
         if let Some(networking) = networking.filter(|networking| !networking.namespace.is_empty()) {
-            network::check(&networking.namespace)?;
+            network::check("HcsCreateComputeSystem", &networking.namespace)?;
         }
-        let machine = document.virtual_machine.is_some().then(|| document.clone());
+        let utility = Utility::of(&document)?;
+        let elsewhere = document.virtual_machine.is_some() && utility.is_none();
+        let machine = elsewhere.then(|| document.clone());
         let kernel = document
             .virtual_machine
             .iter()
@@ -102,24 +108,55 @@ impl System {
             .and_then(|machine| machine.devices.as_ref());
         let sockets = devices.and_then(|devices| devices.hv_socket.as_ref()?.hv_socket_config.clone());
         let sockets = sockets.unwrap_or_default();
-        let mut systems = world().systems.lock().unwrap();
-        if systems.contains_key(&id.to_lowercase()) {
-            return Err(HResult::SYSTEM_ALREADY_EXISTS.into());
-        }
-        // SAFETY: both arguments may be null; the handle is ours alone.
-        let job =
-            unsafe { OwnedHandle::from_raw_handle(CreateJobObjectW(std::ptr::null(), std::ptr::null())) };
         let connected = document
             .virtual_machine
             .as_ref()
             .is_none_or(|machine| machine.guest_connection.is_some());
+        let mut systems = world().systems.lock().unwrap();
+        if systems.contains_key(&id.to_lowercase()) {
+            return Err(HResult::SYSTEM_ALREADY_EXISTS.into());
+        }
         let system = Arc::new(Self {
-            id: id.to_owned(),
-            runtime_id: Uuid::new_v4().to_string(),
             tied: document.should_terminate_on_last_handle_closed,
             shuts_down: connected,
             orders: orders(&document.owner),
             owner: document.owner,
+            volume,
+            resources: Mutex::new(utility.as_ref().map(Utility::resources).unwrap_or_default()),
+            utility,
+            boot_files,
+            sockets,
+            ..Self::new(id, kind)
+        });
+        systems.insert(id.to_lowercase(), Arc::clone(&system));
+        drop(systems);
+        if let Some(document) = machine {
+            system.run_elsewhere(&document)?;
+        }
+        Ok(system)
+    }
+
+    /// A container in a Windows utility machine, which only its guest knows.
+    pub(crate) fn hosted(id: &str, volume: Volume) -> Arc<Self> {
+        Arc::new(Self {
+            shuts_down: true,
+            volume: Some(volume),
+            ..Self::new(id, SystemKind::HostedSystem)
+        })
+    }
+
+    /// A system in which there is nothing.
+    fn new(id: &str, kind: SystemKind) -> Self {
+        // SAFETY: both arguments may be null; the handle is ours alone.
+        let job =
+            unsafe { OwnedHandle::from_raw_handle(CreateJobObjectW(std::ptr::null(), std::ptr::null())) };
+        Self {
+            id: id.to_owned(),
+            owner: String::new(),
+            runtime_id: Uuid::new_v4().to_string(),
+            tied: false,
+            shuts_down: false,
+            orders: HashMap::new(),
             machine: Mutex::new(Machine::new(kind)),
             exit: Mutex::default(),
             ended: Mutex::default(),
@@ -132,17 +169,12 @@ impl System {
             plugged: Mutex::default(),
             figures: Figures::default(),
             job,
-            volume,
-            boot_files,
-            sockets,
+            volume: None,
+            utility: None,
+            boot_files: Vec::new(),
+            sockets: HvSocketSystemConfig::default(),
             remote: OnceLock::new(),
-        });
-        systems.insert(id.to_lowercase(), Arc::clone(&system));
-        drop(systems);
-        if let Some(document) = machine {
-            system.run_elsewhere(&document)?;
         }
-        Ok(system)
     }
 
     pub(crate) fn order(&self, function: &str) -> Option<Order> {
@@ -189,6 +221,9 @@ impl System {
     fn ended(&self, handles: &[Arc<SystemHandle>], exit_type: ExitType) {
         if let Some(remote) = self.remote.get() {
             remote.hang_up();
+        }
+        if let Some(utility) = &self.utility {
+            utility.end(exit_type);
         }
         self.images.lock().unwrap().clear();
         // Endpoints outlive the machines that they are in.
@@ -308,9 +343,15 @@ impl System {
         let mut image = None;
         match &resource {
             Resource::Plan9Shares => key = format!("{key}/{}", Plan9Share::from_value(&settings)?.name),
+            Resource::SmbShares if self.utility.is_some() => {
+                let share = VirtualSmbShare::from_value(&settings)?;
+                self.change_share(kind, &share)?;
+                key = format!("{key}/{}", share.name.to_lowercase());
+            }
             Resource::ScsiAttachment { .. } if kind == RequestType::Add => {
                 let disk = Attachment::from_value(&settings)?;
                 access::check(&self.id, &disk.path)?;
+                self.check_scratch(&disk)?;
                 image = Some(disks::open(&disk)?);
             }
             // As strictly when it goes.
@@ -320,6 +361,7 @@ impl System {
             }
             _ => {}
         }
+        self.check_removal(kind, &resource, &settings)?;
         let mut resources = self.resources.lock().unwrap();
         let possible = match kind {
             RequestType::Add => !resources.contains_key(&key),

@@ -38,6 +38,11 @@ impl Volume {
         })
     }
 
+    /// The volume of a container in a machine, whose layers were put together before.
+    pub(crate) fn combined(root: PathBuf) -> Self {
+        Self { root, layered: true }
+    }
+
     /// Where program and working directory are on the host.
     pub(crate) fn locate(&self, program: &str, directory: &str) -> Result<(PathBuf, PathBuf), Fault> {
         if !self.layered {
@@ -62,7 +67,8 @@ impl Volume {
         Ok((found.ok_or(FILE_NOT_FOUND)?, directory))
     }
 
-    fn inside(&self, path: &str) -> PathBuf {
+    /// Where a path of the container is on the host.
+    pub(crate) fn inside(&self, path: &str) -> PathBuf {
         let path = path.replace('/', "\\");
         let rest = path
             .get(..2)

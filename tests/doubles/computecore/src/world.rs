@@ -87,6 +87,12 @@ impl World {
             .cloned()
     }
 
+    /// What was done wrong, forgotten with this.
+    #[cfg(test)]
+    pub(crate) fn take_misuse(&self) -> Vec<String> {
+        std::mem::take(&mut self.misuse.lock().unwrap())
+    }
+
     fn find(&self, function: &str, handle: Handle) -> Option<Object> {
         let found = self.objects.lock().unwrap().get(&handle.addr()).cloned();
         if found.is_none() {

@@ -8,6 +8,8 @@ use crate::chain::{self, check, same};
 use crate::code::{Answer, Code};
 use crate::import::{Refusal, Transport};
 use crate::journal::misuse;
+use crate::links;
+use crate::machines;
 use crate::privileges;
 use crate::state::{Kind, State, read_streams, write_streams};
 use crate::tree::{self, verbatim};
@@ -75,6 +77,11 @@ pub fn import(function: &'static str, layer: &Path, source: &Path, layer_data: &
     Ok(())
 }
 
+/// A disk: the signature of its kind, and nothing that anybody reads.
+fn disk_of(layer: &Path, disk: &str) -> String {
+    format!("vhdxfile: {disk} of {}\n", name(layer))
+}
+
 /// `ProcessBaseImage`.
 pub fn process_base_image(function: &'static str, layer: &Path) -> Answer {
     privileges::check(function)?;
@@ -92,7 +99,7 @@ pub fn process_base_image(function: &'static str, layer: &Path) -> Answer {
         fs::copy(config.join(hive), place.join("Hives").join(base))?;
     }
     for disk in ["blank-base.vhdx", "blank.vhdx"] {
-        fs::write(place.join(disk), format!("{disk} of {}\n", name(layer)))?;
+        fs::write(place.join(disk), disk_of(layer, disk))?;
     }
     State::new(Kind::Base, Vec::new()).write(layer)?;
     Ok(())
@@ -116,7 +123,7 @@ pub fn process_utility_image(function: &'static str, utility: &Path) -> Answer {
         return Err(Code::PATH_NOT_FOUND);
     }
     for disk in ["SystemTemplateBase.vhdx", "SystemTemplate.vhdx"] {
-        fs::write(place.join(disk), format!("{disk} of {}\n", name(layer)))?;
+        fs::write(place.join(disk), disk_of(layer, disk))?;
     }
     state.utility = true;
     state.write(layer)?;
@@ -135,9 +142,10 @@ pub fn destroy(function: &'static str, layer: &Path) -> Answer {
         return Err(Code::PATH_NOT_FOUND);
     }
     if let Some(state) = State::read(layer)? {
-        if state.activated {
+        if state.activated || machines::is_held(layer) {
             return Err(Code::SHARING_VIOLATION);
         }
+        links::clear(layer)?;
         for child in &state.children {
             let below = State::read(child)?.map(|child| child.chain).unwrap_or_default();
             if below.iter().any(|parent| same(&parent.path, layer)) {
@@ -153,6 +161,7 @@ pub fn destroy(function: &'static str, layer: &Path) -> Answer {
 /// `GrantVmAccess`.
 pub fn grant_vm_access(function: &'static str, file: &Path) -> Answer {
     if verbatim(file).is_file() {
+        machines::grant(file)?;
         Ok(())
     } else {
         wrong(

@@ -18,7 +18,10 @@
 //! The first two take a count, `PrepareLayer=80070015 x2`: the number in the file falls with each call, the line goes with the
 //! last. Lines that begin with `#` are none.
 //!
-//! Not here: disks, reparse points (kept as data), registry hives (marks only), the removal of hives from a volume.
+//! A virtual machine that a scratch is attached to (see [`machines`]) has the file of its disk open, as Windows has it: as long as that
+//! is so it cannot be activated, and the reverse.
+//!
+//! Not here: what is in disks, reparse points (kept as data), registry hives (marks only), the removal of hives from a volume.
 #![cfg(windows)]
 #![expect(unsafe_code, reason = "the other side of a C interface")]
 #![allow(
@@ -33,8 +36,10 @@ mod export;
 mod import;
 pub mod journal;
 pub mod layers;
+pub mod links;
 mod lock;
-mod orders;
+pub mod machines;
+pub mod orders;
 mod privileges;
 mod run;
 pub mod scratches;
@@ -42,6 +47,7 @@ mod security;
 mod state;
 mod streams;
 mod tree;
+pub mod unix;
 
 pub use chain::{Parent, name_to_guid};
 pub use code::{Answer, Code};

@@ -8,13 +8,17 @@ use crate::code::Code;
 use crate::journal::misuse;
 use crate::lock::Lock;
 
+/// What a call is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Order {
+pub enum Order {
     /// Nothing is done.
     Fail(Code),
     /// Something is done all the same.
     Late(Code),
+    /// Nothing is done before the line is gone.
     Hang,
+    /// Of guests: the machine dies.
+    Die,
 }
 
 fn file() -> Option<PathBuf> {
@@ -25,13 +29,18 @@ fn parse(order: &str) -> Option<Order> {
     let code = |text: &str| u32::from_str_radix(text, 16).ok().map(Code);
     match order {
         "hang" => Some(Order::Hang),
+        "die" => Some(Order::Die),
         late if late.starts_with("late:") => code(&late[5..]).map(Order::Late),
         text => code(text).map(Order::Fail),
     }
 }
 
 /// The order for a call, which is used up by this.
-pub(crate) fn take(function: &str) -> Option<Order> {
+///
+/// # Panics
+/// The file cannot be written.
+#[must_use]
+pub fn take(function: &str) -> Option<Order> {
     let file = file()?;
     let _lock = Lock::new();
     let text = fs::read_to_string(&file).ok()?;
@@ -65,12 +74,15 @@ pub(crate) fn take(function: &str) -> Option<Order> {
 
 /// Waits until nobody orders the function to hang.
 pub(crate) fn hang(function: &str) {
-    let ordered = || {
-        let text = fs::read_to_string(file()?).ok()?;
-        let line = format!("{function}=hang");
-        text.lines().any(|found| found.trim() == line).then_some(())
-    };
-    while ordered().is_some() {
+    while is_ordered(function, "hang") {
         std::thread::park_timeout(Duration::from_millis(10));
     }
+}
+
+/// Whether there is exactly this order; it is not used up.
+#[must_use]
+pub fn is_ordered(function: &str, order: &str) -> bool {
+    let text = file().and_then(|file| fs::read_to_string(file).ok());
+    let line = format!("{function}={order}");
+    text.is_some_and(|text| text.lines().any(|found| found.trim() == line))
 }

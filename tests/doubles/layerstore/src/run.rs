@@ -15,7 +15,7 @@ pub fn run(function: &'static str, arguments: &Value, work: impl FnOnce() -> Ans
         Some(Order::Fail(code)) => return code.as_i32(),
         Some(Order::Late(code)) => late = Some(code),
         Some(Order::Hang) => orders::hang(function),
-        None => {}
+        Some(Order::Die) | None => {}
     }
     let _lock = Lock::new();
     let done = work();

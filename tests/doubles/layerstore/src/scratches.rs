@@ -9,12 +9,14 @@ use crate::chain::{Parent, check, check_scratch};
 use crate::code::{Answer, Code};
 use crate::export;
 use crate::journal::misuse;
+use crate::links;
+use crate::machines;
 use crate::privileges;
 use crate::state::{Kind, SMALLEST, State, read_streams};
 use crate::tree::{self, verbatim};
 
-const DISK: &str = "sandbox.vhdx";
-const VOLUME: &str = "volume";
+pub(crate) const DISK: &str = "sandbox.vhdx";
+pub(crate) const VOLUME: &str = "volume";
 
 fn refuse<T>(function: &str, what: impl std::fmt::Display, code: Code) -> Answer<T> {
     misuse(function, what);
@@ -26,7 +28,7 @@ fn wrong<T>(function: &str, what: impl std::fmt::Display) -> Answer<T> {
 }
 
 /// The state of a scratch.
-fn scratch(path: &Path) -> Answer<State> {
+pub(crate) fn scratch(path: &Path) -> Answer<State> {
     State::read(path)?
         .filter(|state| state.kind == Kind::Scratch && verbatim(path).join(DISK).is_file())
         .ok_or(Code::FILE_NOT_FOUND)
@@ -72,11 +74,19 @@ pub fn expand(path: &Path, bytes: u64) -> Answer {
 }
 
 /// `ActivateLayer`.
-pub fn activate(path: &Path) -> Answer {
+pub fn activate(function: &'static str, path: &Path) -> Answer {
     let mut state = scratch(path)?;
     if state.activated {
         return Err(Code::SHARING_VIOLATION);
     }
+    if machines::is_held(path) {
+        return refuse(
+            function,
+            format_args!("{} is in a virtual machine", name(path)),
+            Code::SHARING_VIOLATION,
+        );
+    }
+    links::clear(path)?;
     fs::create_dir_all(verbatim(path).join(VOLUME))?;
     state.activated = true;
     state.write(path)?;
@@ -117,16 +127,24 @@ pub fn prepare(function: &'static str, path: &Path, parents: &[Parent]) -> Answe
     if state.prepared {
         return wrong(function, format_args!("{} is prepared already", name(path)));
     }
+    fill(&mut state, path, parents)?;
+    state.prepared = true;
+    state.write(path)?;
+    Ok(())
+}
+
+/// Gives the volume its files, the first time.
+pub(crate) fn fill(state: &mut State, path: &Path, parents: &[Parent]) -> Answer {
     if !state.filled {
         let volume = verbatim(path).join(VOLUME);
         // What a process left that was killed here.
-        tree::remove(&volume)?;
+        if volume.exists() {
+            tree::remove(&volume)?;
+        }
         fs::create_dir(&volume)?;
         tree::copy(&parents[0].path.join("Files"), &volume)?;
     }
     state.filled = true;
-    state.prepared = true;
-    state.write(path)?;
     Ok(())
 }
 

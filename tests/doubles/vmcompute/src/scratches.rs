@@ -77,8 +77,9 @@ unsafe extern "system" fn ExpandSandboxSize(info: *const DriverInfo, id: PCWSTR,
 
 #[unsafe(no_mangle)]
 unsafe extern "system" fn ActivateLayer(info: *const DriverInfo, id: PCWSTR) -> HRESULT {
+    const NAME: &str = "ActivateLayer";
     // SAFETY: the caller vouches for driver and text.
-    unsafe { simple("ActivateLayer", info, id, scratches::activate) }
+    unsafe { simple(NAME, info, id, |path| scratches::activate(NAME, path)) }
 }
 
 #[unsafe(no_mangle)]

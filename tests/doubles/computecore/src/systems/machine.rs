@@ -77,7 +77,7 @@ impl System {
     }
 
     /// Powers on.
-    pub(crate) fn start(&self) -> Result<(), Fault> {
+    pub(crate) fn start(self: &Arc<Self>) -> Result<(), Fault> {
         self.begin(Step::Start)?;
         if self.order("HcsStartComputeSystem") == Some(Order::Hang) {
             self.wait();
@@ -89,6 +89,7 @@ impl System {
         }
         if let Err(fault) = readable
             .map_err(Fault::from)
+            .and_then(|()| self.open_disks())
             .and_then(|()| self.ask("start", json!({})))
         {
             // The start of a machine is complete when it has power. What it does with that is told by its exit.
@@ -100,7 +101,9 @@ impl System {
             }
             return Err(fault);
         }
-        Ok(self.complete(Step::Start)?)
+        self.complete(Step::Start)?;
+        self.boot_guest();
+        Ok(())
     }
 
     /// Ends the system by force.
