@@ -3,7 +3,7 @@
 //! [`LocalRuntime`] opens them; a shim ([`crate::shim`]) runs exactly one. [`LocalSandbox`] is a machine with the tasks of
 //! Linux containers; below it are the machine and its numbers ([`machine`]), boot ([`boot`]), layers ([`layers`]), root file
 //! systems ([`mounts`]) and network adapters ([`adapter`]). [`WindowsSandbox`] is one Windows container. Both have processes
-//! ([`process`]) and their streams ([`output`], [`stdin`]).
+//! ([`process`]) and their streams ([`stdio`], [`output`], [`stdin`]).
 
 mod adapter;
 mod boot;
@@ -16,6 +16,7 @@ mod persist;
 mod process;
 mod sandbox;
 mod stdin;
+mod stdio;
 mod task;
 mod windows;
 

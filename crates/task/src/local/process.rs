@@ -5,16 +5,14 @@
 //! guest's agent reports the exit only after that. The exit is published when both streams have ended and the end is
 //! known, or when the sandbox is gone.
 //!
-//! [`Process::launch`] is the start in a guest: it listens on a port per stream, sends ExecuteProcess, accepts the guest's
-//! connections, and at once waits for the exit.
+//! [`Process::launch`] is the start in a guest: it listens for the streams ([`super::stdio`]), sends ExecuteProcess, and at once
+//! waits for the exit.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use compute::{GuestListener, GuestStream};
-use futures_util::future::{OptionFuture, try_join_all};
-use gcs::message::{ProcessParameters, StdioPorts};
+use gcs::message::ProcessParameters;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -23,13 +21,14 @@ use tokio_util::task::TaskTracker;
 use super::machine::Machine;
 use super::output::{Output, Sink};
 use super::stdin::Stdin;
+use super::stdio::Listeners;
 use crate::error::{ErrorKind, Result, TaskError};
 use crate::log::{Channel, Log};
 use crate::stream::InputWriter;
 use crate::{ExitStatus, TaskState, TaskStatus};
 
-/// How long streams may take to connect after the agent has said that they are.
-const CONNECT: Duration = Duration::from_secs(10);
+/// How long a sandbox may take to say why it is gone.
+const REASON: Duration = Duration::from_secs(10);
 /// How long a stream may stay silent after the exit before it is given up.
 const QUIET: Duration = Duration::from_secs(1);
 /// The exit code when the sandbox is lost.
@@ -129,34 +128,19 @@ impl Process {
         ready: impl Future<Output = Result<()>>,
         watcher: Watcher,
     ) -> Result<u32> {
-        let listen = |wanted: bool| OptionFuture::from(wanted.then(|| machine.listen()));
-        // Bound in the order in which the guest dials, while the agent does what comes before.
-        let (stdin, stdout, stderr, ready) = tokio::join!(
-            listen(parameters.create_std_in_pipe),
-            listen(parameters.create_std_out_pipe),
-            listen(parameters.create_std_err_pipe),
-            ready,
-        );
+        let wanted = [
+            parameters.create_std_in_pipe,
+            parameters.create_std_out_pipe,
+            parameters.create_std_err_pipe,
+        ];
+        // Bound while the agent does what comes before.
+        let (listeners, ready) = tokio::join!(Listeners::bind(machine, wanted), ready);
         ready?;
-        let (stdin, stdout, stderr) = (stdin.transpose()?, stdout.transpose()?, stderr.transpose()?);
-        let port = |stream: &Option<(u32, Box<dyn GuestListener>)>| stream.as_ref().map(|(port, _)| *port);
-        let ports = StdioPorts {
-            stdin: port(&stdin),
-            stdout: port(&stdout),
-            stderr: port(&stderr),
-        };
-        let answered = CancellationToken::new();
-        let accept = |listener| accept(listener, &answered);
-        let streams = try_join_all([accept(stdin), accept(stdout), accept(stderr)]);
-        let execute = async {
-            let pid = machine.bridge.execute(&self.container, &parameters, ports).await;
-            answered.cancel();
-            pid
-        };
-        let (pid, streams) = connect(execute, streams).await?;
-        let mut streams = streams.into_iter();
-        let mut next = || streams.next().flatten();
-        let (stdin, stdout, stderr) = (next(), next(), next());
+        let listeners = listeners?;
+        let execute = machine
+            .bridge
+            .execute(&self.container, &parameters, listeners.ports());
+        let (pid, [stdin, stdout, stderr]) = listeners.connect(execute).await?;
         let (watched, container) = (Arc::clone(machine), self.container.clone());
         let ending = async move {
             let outcome = watched.bridge.wait(&container, pid).await;
@@ -234,7 +218,7 @@ impl Process {
             Ok(status) => status,
             Err(Lost::Sandbox(said)) => {
                 // The sandbox knows better why than its connection does.
-                let reason = tokio::time::timeout(CONNECT, gone.wait_for(Option::is_some)).await;
+                let reason = tokio::time::timeout(REASON, gone.wait_for(Option::is_some)).await;
                 let reason = reason.ok().and_then(Result::ok).and_then(|reason| reason.clone());
                 let reason = reason.unwrap_or(said);
                 ExitStatus::now(LOST, Some(format!("sandbox ended: {reason}")))
@@ -369,45 +353,4 @@ pub(crate) fn has_exited() -> TaskError {
 async fn quiet(exited: &CancellationToken) {
     exited.cancelled().await;
     tokio::time::sleep(QUIET).await;
-}
-
-/// The connection that the guest uses: the last one before it has answered. One that it gave up, because it was slow to see
-/// that it was accepted, is followed by another.
-async fn accept(
-    listener: Option<(u32, Box<dyn GuestListener>)>,
-    answered: &CancellationToken,
-) -> Result<Option<GuestStream>> {
-    let Some((_, mut listener)) = listener else {
-        return Ok(None);
-    };
-    let mut stream = listener.accept().await?;
-    loop {
-        tokio::select! {
-            biased;
-            again = listener.accept() => match again {
-                Ok(again) => stream = again,
-                // The machine has ended, which is noticed elsewhere.
-                Err(_) => return Ok(Some(stream)),
-            },
-            () = answered.cancelled() => return Ok(Some(stream)),
-        }
-    }
-}
-
-/// Starts the process and takes its streams, which are connected before the answer comes.
-async fn connect(
-    execute: impl Future<Output = Result<u32, gcs::GcsError>>,
-    streams: impl Future<Output = Result<Vec<Option<GuestStream>>>>,
-) -> Result<(u32, Vec<Option<GuestStream>>)> {
-    tokio::pin!(execute, streams);
-    let (pid, streams) = tokio::select! {
-        biased;
-        accepted = &mut streams => (execute.await?, accepted),
-        pid = &mut execute => {
-            let pid = pid?;
-            let late = || TaskError::new(ErrorKind::Guest, "the guest did not connect the process's streams");
-            (pid, tokio::time::timeout(CONNECT, streams).await.unwrap_or_else(|_| Err(late())))
-        }
-    };
-    Ok((pid, streams?))
 }
