@@ -1,7 +1,7 @@
-//! The guest protocol (GCS, version 4) between a host and the agent in a Linux utility VM.
+//! The guest protocol (GCS, version 4) between a host and the agent in a utility VM.
 //!
 //! `task` drives an agent through [`host::Bridge`]; `guest` is an agent and answers through [`guest::serve`].
-//! Both ends work over any byte stream: hvsock, vsock, a unix socket or memory.
+//! [`guest`] is the end in a Linux machine; of a Windows machine there is only the host's. Both ends work over any byte stream: hvsock, vsock, a unix socket or memory.
 //!
 //! A connection carries frames ([`frame`]): a 16 byte header and a JSON document. The host sends requests, the
 //! agent answers each exactly once, in any order, and sends one kind of notification. The documents are in
@@ -59,4 +59,7 @@ pub mod port {
     pub const BRIDGE: u32 = 0x4000_0000;
     /// The first port for standard streams; the host counts upwards and never reuses one.
     pub const FIRST_STDIO: u32 = 0x4000_0001;
+
+    /// The service of the bridge of a Windows guest, which knows services instead of ports.
+    pub const WINDOWS_BRIDGE: &str = "acef5661-84a1-4e44-856b-6245e69f4620";
 }

@@ -11,9 +11,12 @@
 //! Every call but [`Bridge::wait`] has a deadline. All calls may be dropped: a late answer is discarded; the agent
 //! carries the request out regardless.
 //!
+//! A Windows guest speaks the same protocol with other documents (methods that end in `_document`).
+//!
 //! Not here: a second connection after a loss. A lost bridge is a lost sandbox.
 
 mod exchange;
+mod windows;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,6 +29,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use self::exchange::{Shared, clean, receive, send};
+pub use self::windows::StdioServices;
 use crate::error::{CloseReason, GcsError};
 use crate::frame::{Frame, HOST_LIMIT};
 use crate::message::{
@@ -130,11 +134,15 @@ impl Bridge {
 
     /// Makes a container. Its exit will be announced.
     pub async fn create(&self, id: &str, config: &ContainerConfig) -> Result<(), GcsError> {
-        lock(&self.shared.created).insert(id.to_owned());
         let request = Create {
             container_config: config.clone(),
         };
-        let result: Result<CreateResponse, _> = self.quick(MessageType::Create, id, &request).await;
+        self.create_with(id, &request).await
+    }
+
+    async fn create_with<T: Serialize>(&self, id: &str, request: &T) -> Result<(), GcsError> {
+        lock(&self.shared.created).insert(id.to_owned());
+        let result: Result<CreateResponse, _> = self.quick(MessageType::Create, id, request).await;
         // A duplicate means that the id belongs to a container that lives.
         let known =
             matches!(&result, Err(error) if error.hresult() == Some(crate::hresult::SYSTEM_ALREADY_EXISTS));
