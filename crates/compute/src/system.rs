@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use hcs::{CrashReport, HResult, Properties, SystemExitStatus};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::broadcast;
+use uuid::Uuid;
 
 use crate::{ComputeError, Process, Result};
 
@@ -82,6 +83,20 @@ pub trait ComputeSystem: Send + Sync {
     /// Listens on a socket port of the virtual machine, before or after its start. The guest may connect as soon as
     /// this returns. Dropping the listener frees the port.
     async fn listen(&self, port: u32) -> Result<Box<dyn GuestListener>>;
+
+    /// As [`ComputeSystem::listen`] for a service that stands for no port, as Windows guests know them. Only machines of
+    /// Hyper-V have those; elsewhere it fails with `ERROR_NOT_SUPPORTED`.
+    async fn listen_service(&self, service: Uuid) -> Result<Box<dyn GuestListener>> {
+        let source = format!("service {service} stands for no port, and this machine has only ports");
+        Err(ComputeError::new("listen", self.id(), HResult::NOT_SUPPORTED).with_source(source))
+    }
+
+    /// Lets the virtual machine open a file that no document names, such as the disk below a disk, until this handle is closed.
+    /// Where machines need no leave, nothing happens.
+    async fn grant(&self, path: &str) -> Result<()> {
+        let _ = path;
+        Ok(())
+    }
 
     /// Releases the handle. That is not an exit: the system goes on unless its document ties it to the last handle
     /// (`ShouldTerminateOnLastHandleClosed`). Later calls on this handle fail with `E_HANDLE`.

@@ -45,6 +45,11 @@ impl Access {
         Ok(access)
     }
 
+    /// Gives access to a file until the handle is closed.
+    pub(super) fn keep(&self, path: String) -> Result<(), Failure> {
+        self.grant(("on request".to_owned(), path)).map(drop)
+    }
+
     /// Makes a change with what access it needs before, and no longer needs after.
     pub(super) fn change(&self, request: &str, change: impl FnOnce() -> Answer) -> Answer {
         let parsed = ModifySettingRequest::from_json(request).ok();

@@ -13,16 +13,15 @@ use crate::{ComputeError, GuestListener, GuestStream, Result};
 pub(super) fn listen(
     id: &str,
     runtime_id: &str,
-    port: u32,
+    service: Uuid,
     end: watch::Receiver<Option<End>>,
 ) -> Result<Box<dyn GuestListener>> {
     const OPERATION: &str = "listen";
     let vm = Uuid::parse_str(runtime_id)
         .map_err(|source| ComputeError::new(OPERATION, id, HResult::INVALID_DATA).with_source(source))?;
-    let service = hcs::hvsocket::service_id(port);
     let listener = HvListener::bind(vm.as_u128(), service.as_u128()).map_err(|source| {
         let code = socket_code(&source);
-        let cause = format!("the guest's port {port:#x} ({service}) cannot be listened on: {source}");
+        let cause = format!("the guest's service {service} cannot be listened on: {source}");
         ComputeError::new(OPERATION, id, code).with_source(cause)
     })?;
     Ok(Box::new(Listener {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hcs::{HResult, Properties, SystemType};
 use tokio::sync::broadcast;
+use uuid::Uuid;
 use win32::hcs::{Answer, Failure, System};
 
 use super::access::Access;
@@ -237,6 +238,10 @@ impl ComputeSystem for HcsSystem {
     }
 
     async fn listen(&self, port: u32) -> Result<Box<dyn GuestListener>> {
+        self.listen_service(hcs::hvsocket::service_id(port)).await
+    }
+
+    async fn listen_service(&self, service: Uuid) -> Result<Box<dyn GuestListener>> {
         const OPERATION: &str = "listen";
         if self.raw.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
             return Err(self.error(OPERATION, HResult::E_HANDLE));
@@ -249,7 +254,13 @@ impl ComputeSystem for HcsSystem {
         if end.borrow().is_some() {
             return Err(self.error(OPERATION, HResult::SYSTEM_ALREADY_STOPPED));
         }
-        guest::listen(&self.id, &self.runtime_id, port, end)
+        guest::listen(&self.id, &self.runtime_id, service, end)
+    }
+
+    async fn grant(&self, path: &str) -> Result<()> {
+        let path = path.to_owned();
+        self.call_raw("grant access", move |raw| raw.access.keep(path))
+            .await
     }
 
     async fn close(&self) {
