@@ -2,7 +2,7 @@
 //!
 //! The engine unpacks and keeps layers and scratches through [`WindowsLayers`]; whoever runs a container, in the daemon or
 //! in a shim, needs no store: [`Activation`] stacks directories, [`Difference`] compares a scratch with what is below it,
-//! [`WindowsFiles`] reads and writes files for copies and exports.
+//! [`WindowsFiles`] reads and writes files for copies and exports, [`Hosted`] is what a container in a machine is made from.
 //!
 //! Unpacking depends on the layers below (the case of names, hard links), so a layer is stored by its chain id, in
 //! `windows/layers/<hex>/`: `Files`, `Hives` and `UtilityVM` as plain directories, `ntfs.meta` with what those cannot
@@ -16,6 +16,7 @@
 
 mod chain;
 mod dispose;
+mod hosted;
 mod layers;
 #[cfg(windows)]
 mod ntfs;
@@ -38,6 +39,7 @@ pub use chain::chain_id;
 #[cfg(target_os = "linux")]
 pub use difference::Difference;
 pub use files::{FilesError, FilesErrorKind, WindowsFiles};
+pub use hosted::Hosted;
 #[cfg(windows)]
 pub use ntfs::{Activation, Difference};
 pub use report::{Change, ChangeKind, LayerReport};

@@ -1,5 +1,7 @@
 //! The merged root of a container: its scratch, mounted by the system with the layers under it.
 
+use std::fs::OpenOptions;
+use std::os::windows::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::thread::sleep;
@@ -11,10 +13,9 @@ use super::Difference;
 use super::store::{HostStore, privileges, refused};
 use crate::disk::Unfinished;
 use crate::error::{Result, SnapshotError};
+use crate::windows::hosted::DISK;
 use crate::windows::scratch::requested_size;
 
-/// The disk of a scratch, made with it.
-const DISK: &str = "sandbox.vhdx";
 /// `HRESULT_FROM_WIN32` of `ERROR_NOT_READY` and `ERROR_DEVICE_NOT_CONNECTED`: build 17763 answers them when it has not
 /// caught up with a disk that was just attached.
 const NOT_YET: [u32; 2] = [0x8007_0015, 0x8007_048F];
@@ -51,16 +52,7 @@ impl Activation {
         let host = HostStore::load()?;
         let layers = host.references(layers.iter().rev().map(PathBuf::as_path))?;
         let _privileges = privileges(scratch)?;
-        if !scratch.join(DISK).exists() {
-            host.calls()
-                .create_scratch(scratch, &layers)
-                .map_err(refused("make the disk of"))?;
-            if let Some(size) = requested_size(scratch)? {
-                host.calls()
-                    .expand_scratch(scratch, size)
-                    .map_err(refused("enlarge the disk of"))?;
-            }
-        }
+        make_disk(host, scratch, &layers)?;
         let mut volume = mount(host, scratch, &layers).map_err(refused("mount the layers of"))?;
         // Without it, the name is that of a device.
         if !volume.ends_with('\\') {
@@ -161,6 +153,41 @@ impl Drop for Activation {
             }
         }
     }
+}
+
+/// Makes the disk of a scratch that has none yet.
+fn make_disk(host: HostStore, scratch: &Path, layers: &[LayerRef]) -> Result<()> {
+    if scratch.join(DISK).exists() {
+        return Ok(());
+    }
+    host.calls()
+        .create_scratch(scratch, layers)
+        .map_err(refused("make the disk of"))?;
+    if let Some(size) = requested_size(scratch)? {
+        host.calls()
+            .expand_scratch(scratch, size)
+            .map_err(refused("enlarge the disk of"))?;
+    }
+    Ok(())
+}
+
+/// Sees to it that a scratch has a disk, and that the host does not use it. Answers the ids of the layers, which are given the
+/// base first, in the same order.
+pub(in crate::windows) fn unmounted_disk(scratch: &Path, layers: &[PathBuf]) -> Result<Vec<u128>> {
+    let host = HostStore::load()?;
+    let references = host.references(layers.iter().rev().map(PathBuf::as_path))?;
+    let _privileges = privileges(scratch)?;
+    make_disk(host, scratch, &references)?;
+    // Nobody else opens a disk that is attached.
+    let alone = OpenOptions::new()
+        .read(true)
+        .share_mode(0)
+        .open(scratch.join(DISK));
+    if alone.is_err() {
+        tracing::info!(scratch = %scratch.display(), "a scratch was still mounted");
+        host.unmount(scratch);
+    }
+    Ok(references.iter().rev().map(|layer| layer.id).collect())
 }
 
 /// Attaches and mounts, again where the system is behind, and in place of what a killed process left.

@@ -24,6 +24,7 @@ mod tree;
 mod utility;
 
 pub use activation::Activation;
+pub(super) use activation::unmounted_disk;
 pub use difference::Difference;
 pub(super) use node::{Identity, NewFile, Node, rights};
 pub(super) use store::HostStore;
