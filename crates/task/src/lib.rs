@@ -27,7 +27,7 @@ pub use error::{ErrorKind, Result, TaskError};
 pub use files::{
     ERRORS_KEPT, FileWork, FilesSpec, Place, failure as files_failure, warnings as files_warnings,
 };
-pub use spec::{LogConfig, NetworkSpec, ProcessSpec, SandboxSpec, Share, TaskSpec};
+pub use spec::{LogConfig, NetworkDescription, NetworkSpec, ProcessSpec, SandboxSpec, Share, TaskSpec};
 pub use state::{ExitStatus, TaskInfo, TaskState, TaskStatus};
 
 use std::sync::Arc;

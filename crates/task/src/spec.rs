@@ -19,10 +19,11 @@ pub struct SandboxSpec {
     pub processors: u32,
     /// The sandbox keeps the host's network (emulator only).
     pub host_network: bool,
-    /// A kernel of its own, also where namespaces would do (emulator only; elsewhere always so).
+    /// A kernel of its own: of Linux containers also where namespaces would do (emulator only; elsewhere always so), of Windows
+    /// containers Hyper-V isolation.
     #[serde(default)]
     pub virtual_machine: bool,
-    /// It holds one Windows container; memory, processors, kernel and agent mean nothing then.
+    /// It holds one Windows container; kernel and agent mean nothing then, and memory and processors only with a machine.
     #[serde(default)]
     pub windows: bool,
     /// It serves one container and ends with it. Only its owner looks at this.
@@ -94,7 +95,8 @@ pub struct TaskSpec {
     pub stdin_once: bool,
     /// The log file.
     pub log: LogConfig,
-    /// What a Linux container has of a network besides its loopback. A Windows container's specification names its namespace.
+    /// What a container in a machine has of a network besides its loopback. A Windows container's specification names its namespace
+    /// as well, and one without a machine has nothing here.
     #[serde(default)]
     pub network: Option<NetworkSpec>,
 }
@@ -116,6 +118,18 @@ pub struct NetworkSpec {
     pub dns_servers: Vec<String>,
     /// Search domains.
     pub dns_search: Vec<String>,
+    /// How the network service describes both, which a Windows guest is told as it is.
+    #[serde(default)]
+    pub described: Option<NetworkDescription>,
+}
+
+/// Documents of the host's network service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkDescription {
+    /// The namespace.
+    pub namespace: Value,
+    /// The endpoint.
+    pub endpoint: Value,
 }
 
 /// A directory or file of the host inside a container.

@@ -26,7 +26,7 @@ use crate::error::{ErrorKind, Result, TaskError};
 use crate::{SandboxSpec, console};
 
 /// How long the end of a VM may be noticed after that of its connections.
-const SETTLE: Duration = Duration::from_millis(250);
+pub(crate) const SETTLE: Duration = Duration::from_millis(250);
 /// How long the end of a VM may be noticed after that of its init.
 const END: Duration = Duration::from_secs(10);
 /// Why a boot is given up whose log ends while the VM runs.
@@ -111,8 +111,26 @@ async fn connect(
     tracker.spawn(stop.clone().run_until_cancelled_owned(drain));
     // Its own error says most. Connections of the guest wait in the listeners meanwhile.
     system.start().await?;
+    let silenced = async {
+        match log_ended.await {
+            Ok(()) if half_close => {}
+            // Nothing to learn from: the log is not watched, or never came.
+            _ => std::future::pending().await,
+        }
+    };
+    meet(system.as_ref(), bridge, config, silenced).await
+}
+
+/// Waits for the guest of a machine that has been started, and negotiates. A machine that ends meanwhile is a failure at once, and
+/// one whose guest is `silenced`.
+pub(crate) async fn meet(
+    system: &dyn ComputeSystem,
+    mut listener: Box<dyn GuestListener>,
+    config: &LocalConfig,
+    silenced: impl Future<Output = ()>,
+) -> Result<Bridge> {
     let ended = async {
-        match compute::wait_for_exit(system.as_ref()).await {
+        match compute::wait_for_exit(system).await {
             Ok(status) => Err(TaskError::new(
                 ErrorKind::SandboxGone,
                 format!("the VM ended: {}", status.to_json()),
@@ -121,9 +139,8 @@ async fn connect(
         }
     };
     let negotiate = async {
-        let mut bridge = bridge;
-        let stream = bridge.accept().await?;
-        drop(bridge);
+        let stream = listener.accept().await?;
+        drop(listener);
         let bridge_config = Config {
             call_timeout: config.call_timeout,
             negotiate_timeout: config.boot_timeout,
@@ -131,13 +148,6 @@ async fn connect(
         Ok::<_, TaskError>(Bridge::connect(Box::new(stream), bridge_config).await?)
     };
     tokio::pin!(ended);
-    let silenced = async {
-        match log_ended.await {
-            Ok(()) if half_close => {}
-            // Nothing to learn from: the log is not watched, or never came.
-            _ => std::future::pending().await,
-        }
-    };
     let negotiated = tokio::select! {
         biased;
         negotiated = negotiate => negotiated,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use compute::{GuestListener, GuestStream};
 use futures_util::future::{OptionFuture, try_join_all};
+use gcs::host::StdioServices;
 use gcs::message::StdioPorts;
 use tokio_util::sync::CancellationToken;
 
@@ -38,6 +39,19 @@ impl Listeners {
             .each_ref()
             .map(|listener| listener.as_ref().map(|(port, _)| *port));
         StdioPorts {
+            stdin,
+            stdout,
+            stderr,
+        }
+    }
+
+    /// The services that a Windows guest is told.
+    pub(crate) fn services(&self) -> StdioServices {
+        let [stdin, stdout, stderr] = self.0.each_ref().map(|listener| {
+            let (port, _) = listener.as_ref()?;
+            Some(hcs::hvsocket::service_id(*port).to_string())
+        });
+        StdioServices {
             stdin,
             stdout,
             stderr,

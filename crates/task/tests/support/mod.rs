@@ -63,6 +63,7 @@ pub(crate) fn network_spec() -> NetworkSpec {
         gateway: Some("172.28.0.1".parse().unwrap()),
         dns_servers: vec!["172.28.0.1".to_owned()],
         dns_search: vec!["corp.example".to_owned(), "corp.example".to_owned()],
+        described: None,
     }
 }
 

@@ -69,6 +69,16 @@ pub fn hosted(id: &str, spec: &Value, host: Host) -> Result<HostedSystem> {
     })
 }
 
+/// The pipes of the host that a container is given, which a machine has to be shown first.
+///
+/// # Errors
+/// When the specification cannot be read.
+pub fn pipes(spec: &Value) -> Result<Vec<String>> {
+    let spec: Spec = spec::read("specification", spec)?;
+    let names = spec.mounts.iter().filter_map(|mount| pipe_name(&mount.source));
+    Ok(names.map(pipe_of_host).collect())
+}
+
 fn container(id: &str, spec: &Spec, host: Host, pipe: fn(&str) -> String) -> Result<Container> {
     if spec.root.readonly {
         return Err(unsupported(

@@ -11,6 +11,8 @@ use hcs::{
     VirtualSmb, WindowsCrashReporting, hvsocket::ADMINISTRATORS_ONLY, scsi,
 };
 
+use serde_json::{Value, json};
+
 use super::{change, registry};
 
 const BOOT_LOADER: &str = r"\EFI\Microsoft\Boot\bootmgfw.efi";
@@ -140,6 +142,20 @@ pub fn utility_vm(machine: &WindowsMachine) -> ComputeSystem {
         should_terminate_on_last_handle_closed: true,
         ..ComputeSystem::default()
     }
+}
+
+/// What the guest is told of its host before it has containers. Its clock shows UTC, wherever the host is.
+pub fn host_description() -> Value {
+    const UTC: &str = "Coordinated Universal Time";
+    json!({
+        "SystemType": "Container",
+        "TimeZoneInformation": {
+            "StandardName": UTC,
+            "StandardDate": {},
+            "DaylightName": UTC,
+            "DaylightDate": {},
+        },
+    })
 }
 
 fn devices(machine: &WindowsMachine) -> Devices {

@@ -20,7 +20,7 @@ mod registry;
 mod spec;
 mod status;
 
-pub use container::{Host, hosted, process_isolated};
+pub use container::{Host, hosted, pipes, process_isolated};
 pub use hcs::command_line;
 pub use limits::update;
 pub use process::{Order, process, signal, signal_named};

@@ -156,6 +156,13 @@ pub(super) async fn end_tools(task: &Task) {
 }
 
 fn rooms(task: &Task, stage: &Stage, place: Place) -> Result<Rooms> {
+    if stage.hosted.is_some() {
+        let text = format!(
+            "the files of container {} are in its machine, and cannot be reached from the host while it runs: stop it first, or read and write them with exec or in a mounted directory",
+            task.id
+        );
+        return Err(TaskError::new(ErrorKind::InvalidState, text));
+    }
     let Some(activation) = &stage.activation else {
         return Err(TaskError::new(
             ErrorKind::InvalidState,

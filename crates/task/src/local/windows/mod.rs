@@ -1,9 +1,12 @@
-//! A Windows container in this process: one sandbox, one task, one compute system.
+//! A Windows container in this process: one sandbox, one task, one compute system, and with Hyper-V isolation a machine.
 //!
 //! Where a Linux sandbox boots first and then takes containers, the document of a Windows container says everything about it,
 //! so the compute system is made by [`crate::Sandbox::create`]: the layers and the scratch are joined ([`snapshot::windows::Activation`]), the container
 //! document names the result, and the first process is started in the running system. The same holds for a task that is
 //! only mounted; it has no compute system.
+//!
+//! With Hyper-V isolation nothing is joined on the host. The container is one of a machine's guest ([`hosted`]), which is made and
+//! ends with it; for everything else here it is a compute system like the other.
 //!
 //! The end of the first process ends the container: [`crate::Sandbox::delete`] terminates what else runs in it. A compute system
 //! that ends by itself ends the sandbox, with a reason. Tools on files run in this process, on the joined tree ([`files`]).
@@ -11,6 +14,7 @@
 //! Not here: what the documents mean (`crate::document`), and how layers are joined (`snapshot`).
 
 mod files;
+mod hosted;
 mod process;
 mod sandbox;
 mod system;
@@ -19,6 +23,7 @@ mod task;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use compute::{ComputeService, ComputeSystem};
 use hcs::Document;
@@ -26,6 +31,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::hosted::Hosted;
 use self::process::WindowsProcess;
 use self::system::{activate, container, deactivate, shut_down, terminate};
 use self::task::Task;
@@ -39,6 +45,9 @@ use crate::{AttachStreams, ExitStatus, ProcessSpec, Sandbox, SandboxSpec, TaskSp
 
 /// How much output waits between a process and a client in this process.
 const CLIENT_BUFFER: usize = 32 << 10;
+
+/// How long the end of the first process may be heard of after that of its container.
+const LAST_EXIT: Duration = Duration::from_secs(1);
 
 /// The sandbox of a Windows container. Clones share it.
 #[derive(Clone)]
@@ -154,17 +163,37 @@ impl Shared {
     }
 
     async fn assemble(self: &Arc<Self>, spec: &TaskSpec, stage: &mut task::Stage) -> Result<()> {
+        if self.spec.virtual_machine && !spec.oci_spec.is_null() {
+            let (hosted, system) = Hosted::assemble(
+                self.compute.as_ref(),
+                &self.spec,
+                &self.config,
+                spec,
+                &self.tracker,
+            )
+            .await
+            .map_err(about_the_machine)?;
+            self.tracker.spawn(Arc::clone(self).watch_machine(hosted.lost()));
+            stage.hosted = Some(hosted);
+            self.hold(spec, stage, system);
+            return Ok(());
+        }
         let base = self.config.windows_base.clone();
         let activation = activate(spec, base).await?;
         if !spec.oci_spec.is_null() {
             let document = container(&self.spec, spec, &activation)?;
             let system = self.compute.create(&self.spec.id, &document.to_json()).await?;
-            stage.process = spec.oci_spec.get("process").cloned().unwrap_or_default();
-            stage.system = Some(Arc::clone(&system));
-            self.tracker.spawn(Arc::clone(self).monitor(system));
+            self.hold(spec, stage, system);
         }
         stage.activation = Some(Arc::new(activation));
         Ok(())
+    }
+
+    /// Takes the compute system of a container.
+    fn hold(self: &Arc<Self>, spec: &TaskSpec, stage: &mut task::Stage, system: Arc<dyn ComputeSystem>) {
+        stage.process = spec.oci_spec.get("process").cloned().unwrap_or_default();
+        stage.system = Some(Arc::clone(&system));
+        self.tracker.spawn(Arc::clone(self).monitor(system));
     }
 
     async fn start(self: Arc<Self>, id: String) -> Result<u32> {
@@ -256,6 +285,9 @@ impl Shared {
             terminate(system.as_ref()).await;
         }
         files::end_tools(task).await;
+        if let Some(hosted) = stage.hosted.take() {
+            hosted.take_down().await;
+        }
         deactivate(stage.activation.take()).await;
     }
 
@@ -271,14 +303,32 @@ impl Shared {
     /// Waits for the end of the compute system. One that nobody asked for ends the sandbox.
     async fn monitor(self: Arc<Self>, system: Arc<dyn ComputeSystem>) {
         let reason = match compute::wait_for_exit(system.as_ref()).await {
+            // The end of the machine is told by who watches that.
+            Ok(status) if self.spec.virtual_machine && status.status.is(hosted::LOST) => return,
             Ok(status) => format!("the container ended: {:?}", status.exit_type),
             Err(error) => format!("the compute service lost the container: {error}"),
         };
-        let expected = self
-            .known()
-            .is_none_or(|task| task.deleting.load(Ordering::Acquire));
+        let task = self.known();
+        if let Some(task) = &task {
+            // The end of the first process may still be on its way.
+            let exited = tokio::time::timeout(LAST_EXIT, task.init.as_process().exited());
+            if exited.await.is_err() {
+                tracing::debug!(task = task.id, "container ended before its first process");
+            }
+        }
+        let expected = task.is_none_or(|task| task.deleting.load(Ordering::Acquire));
         if !expected && !self.ending.load(Ordering::Acquire) {
             tracing::warn!(sandbox = self.spec.id, reason, "container ended by itself");
+            self.end(reason).await;
+        }
+    }
+
+    /// Waits for the end of the machine that the container runs in, which is the sandbox's.
+    async fn watch_machine(self: Arc<Self>, lost: impl Future<Output = Option<String>>) {
+        if let Some(reason) = lost.await
+            && !self.ending.load(Ordering::Acquire)
+        {
+            tracing::warn!(sandbox = self.spec.id, reason, "sandbox ended");
             self.end(reason).await;
         }
     }
@@ -322,6 +372,12 @@ impl Shared {
         self.end("shut down".to_owned()).await;
         Ok(())
     }
+}
+
+/// A code of the compute service says something about a program only where one is started. What it means stays in the message.
+fn about_the_machine(error: TaskError) -> TaskError {
+    let hresult = error.hresult.filter(|_| error.kind != ErrorKind::Compute);
+    TaskError { hresult, ..error }
 }
 
 fn attach(process: &Process) -> AttachStreams {

@@ -55,20 +55,10 @@ pub(super) fn container(
         path: path.to_string_lossy().into_owned(),
         ..hcs::Layer::default()
     });
-    let sources = task.shares.iter().map(|share| {
-        // The final path: a link on the way would be followed at another time, by somebody else.
-        let source = share
-            .source
-            .canonicalize()
-            .unwrap_or_else(|_| share.source.clone());
-        let source = source.to_string_lossy();
-        // Windows' final paths are of the kind that nothing interprets; documents have the other kind.
-        let source = match source.strip_prefix(r"\\?\UNC") {
-            Some(share) => format!(r"\{share}"),
-            None => source.strip_prefix(r"\\?\").unwrap_or(&source).to_owned(),
-        };
-        (share.mount_index, source)
-    });
+    let sources = task
+        .shares
+        .iter()
+        .map(|share| (share.mount_index, final_path(&share.source)));
     let host = document::Host {
         layers: layers.collect(),
         volume: activation.path().to_string_lossy().into_owned(),
@@ -78,8 +68,20 @@ pub(super) fn container(
     document::process_isolated(&task.id, &sandbox.owner, &task.oci_spec, host)
 }
 
+/// Where something of the host is, for documents. The final path: a link on the way would be followed at another time, by somebody
+/// else.
+pub(super) fn final_path(source: &Path) -> String {
+    let path = source.canonicalize().unwrap_or_else(|_| source.to_owned());
+    let path = path.to_string_lossy();
+    // Windows' final paths are of the kind that nothing interprets; documents have the other kind.
+    match path.strip_prefix(r"\\?\UNC") {
+        Some(share) => format!(r"\{share}"),
+        None => path.strip_prefix(r"\\?\").unwrap_or(&path).to_owned(),
+    }
+}
+
 /// The id of a layer where no system gives it one: it follows from the name of its directory, as on Windows.
-fn layer_id(path: &Path) -> uuid::Uuid {
+pub(super) fn layer_id(path: &Path) -> uuid::Uuid {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes())
 }

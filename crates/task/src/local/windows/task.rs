@@ -9,6 +9,7 @@ use serde_json::Value;
 use snapshot::windows::Activation;
 
 use super::super::execs::Execs;
+use super::hosted::Hosted;
 use super::process::WindowsProcess;
 use crate::error::Result;
 use crate::{Share, TaskInfo, TaskSpec, TaskState, TaskStatus};
@@ -32,6 +33,8 @@ pub(super) struct Task {
 pub(super) struct Stage {
     /// Layers and scratch, joined.
     pub(super) activation: Option<Arc<Activation>>,
+    /// The machine that it runs in, with Hyper-V isolation; then nothing is joined here.
+    pub(super) hosted: Option<Hosted>,
     /// The compute system; none if nothing is to run.
     pub(super) system: Option<Arc<dyn ComputeSystem>>,
     /// The OCI process that is started first.
