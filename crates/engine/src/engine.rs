@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use image::{Images, Platform};
+use image::{Images, Isolation, Platform};
 use network::NetworkDriver;
 use snapshot::{Differs, Snapshotter};
 use store::{Durability, Resource, Store, Table};
@@ -195,7 +195,12 @@ impl Engine {
             "windows" => {
                 spec::windows::check(&options, self.0.sandboxes.wine())?;
                 let wanted = spec::windows::isolation(&options)?;
-                self.0.images.isolation(&image, wanted).map_err(convert::image)?;
+                let found = self.0.images.isolation(&image, wanted).map_err(convert::image)?;
+                if let Some(found @ Isolation::HyperV) = found {
+                    spec::windows::check_hyperv(&options)?;
+                    // Kept, so that the container stays what it is when the host changes.
+                    options.isolation = Some(found.to_string());
+                }
             }
             _ => {
                 return Err(Error::unimplemented(

@@ -43,7 +43,12 @@ pub(crate) fn signal_of(record: &ContainerRecord, text: &str) -> Result<i32> {
 
 /// Which sandbox a container needs.
 fn scope(record: &ContainerRecord) -> Scope {
-    if record.is_windows() {
+    if record.has_windows_machine() {
+        Scope::WindowsMachine {
+            memory: record.options.memory,
+            nano_cpus: record.options.nano_cpus,
+        }
+    } else if record.is_windows() {
         Scope::Windows
     } else if record.options.isolation.as_deref() == Some("hyperv") {
         Scope::Own {
@@ -200,11 +205,23 @@ impl Engine {
         let (oci_spec, binds) = match record.is_windows() {
             true => {
                 let namespace = network.map(|network| network.namespace.as_str());
-                spec::windows::windows(record, self.0.sandboxes.host_processors(), namespace)?
+                let sandboxes = &self.0.sandboxes;
+                // Limits are shares of the processors that the container sees.
+                let processors = match record.has_windows_machine() {
+                    true => sandboxes.windows_processors(record.options.nano_cpus),
+                    false => sandboxes.host_processors(),
+                };
+                spec::windows::windows(record, processors, namespace)?
             }
             false => spec::linux(record)?,
         };
-        let plugged = network.filter(|_| !record.is_windows());
+        let plugged = match network {
+            Some(network) if record.has_windows_machine() => {
+                Some(self.described_network(record, network).await?)
+            }
+            Some(network) if !record.is_windows() => Some(networks::spec(network)),
+            _ => None,
+        };
         let mut layers = Vec::with_capacity(record.layers.len());
         for diff_id in &record.layers {
             let layer = self.0.snapshots.layer(record, diff_id).await?.ok_or_else(|| {
@@ -252,7 +269,7 @@ impl Engine {
                     record.options.log_max_files
                 },
             },
-            network: plugged.map(networks::spec),
+            network: plugged,
         })
     }
 

@@ -224,6 +224,12 @@ impl ContainerRecord {
         os == Some("windows")
     }
 
+    /// It is a Windows container with Hyper-V isolation.
+    #[must_use]
+    pub fn has_windows_machine(&self) -> bool {
+        self.is_windows() && self.options.isolation.as_deref() == Some("hyperv")
+    }
+
     /// Attributes that its events carry.
     #[must_use]
     pub fn event_attributes(&self) -> BTreeMap<String, String> {

@@ -2,8 +2,8 @@
 //!
 //! The shared one serves many containers: it is started on first use and kept warm, or, where it is a virtual machine, ends
 //! after an idle time. Containers on the host's network share another, because a sandbox has one network. A container with
-//! hypervisor isolation gets a virtual machine of its own, from a pool of booted ones if there is one, and the machine ends
-//! with the container. A sandbox that died is replaced on the next start; the containers in it have exited with its reason by
+//! hypervisor isolation gets a virtual machine of its own, one for Linux from a pool of booted ones if there is one, and the machine
+//! ends with the container. A sandbox that died is replaced on the next start; the containers in it have exited with its reason by
 //! then.
 //!
 //! Whoever starts something in a sandbox holds a [`Ticket`] meanwhile, so that nobody takes the sandbox for idle.
@@ -21,6 +21,13 @@ use crate::names;
 
 /// What a virtual machine needs besides a container's memory limit, in MiB: kernel, agent, page cache.
 const VM_OWN_MEMORY_MB: u64 = 192;
+
+/// The machine of a Windows container: its memory without a limit, what it needs besides one, and the steps it is given in, in MiB.
+const WINDOWS_MEMORY_MB: u64 = 1024;
+const WINDOWS_OWN_MEMORY_MB: u64 = 256;
+const WINDOWS_STEP_MB: u64 = 512;
+/// Its processors as a rule.
+const WINDOWS_PROCESSORS: u32 = 2;
 
 /// What sandboxes look like on this host.
 #[derive(Clone, Debug)]
@@ -78,6 +85,13 @@ pub(crate) enum Scope {
     Service,
     /// One Windows container, or work on the files of one.
     Windows,
+    /// One Windows container in a virtual machine.
+    WindowsMachine {
+        /// The container's memory limit in bytes, 0 for none.
+        memory: u64,
+        /// The container's limit of processor time, in billionths of a processor, 0 for none.
+        nano_cpus: u64,
+    },
     /// A sandbox for one such piece of work.
     Instance {
         /// It is a virtual machine.
@@ -188,6 +202,16 @@ impl Sandboxes {
         self.config.host_processors
     }
 
+    /// Processors of the machine of a Windows container: as many as its limit can use, and two as a rule.
+    pub(crate) fn windows_processors(&self, nano_cpus: u64) -> u32 {
+        let host = match self.config.host_processors {
+            0 => WINDOWS_PROCESSORS,
+            known => known,
+        };
+        let used = u32::try_from(nano_cpus.div_ceil(1_000_000_000)).unwrap_or(u32::MAX);
+        used.max(WINDOWS_PROCESSORS).min(host)
+    }
+
     /// Whether this host can run containers at all.
     pub(crate) fn ready(&self) -> Result<()> {
         self.runtime.ready().map_err(|error| {
@@ -199,7 +223,7 @@ impl Sandboxes {
 
     /// A living sandbox for `scope`, started when there is none. Concurrent callers wait for one start.
     pub(crate) async fn get(&self, scope: Scope) -> Result<Ticket> {
-        if let Scope::Own { .. } | Scope::Instance { .. } | Scope::Windows = scope {
+        if is_dedicated(scope) {
             return self.own(scope).await;
         }
         let slot = self.slot(scope);
@@ -227,7 +251,9 @@ impl Sandboxes {
     async fn own(&self, scope: Scope) -> Result<Ticket> {
         let wanted = self.spec(scope);
         let fits = |sandbox: &SandboxSpec| {
-            sandbox.virtual_machine == wanted.virtual_machine && sandbox.memory_mb >= wanted.memory_mb
+            sandbox.virtual_machine == wanted.virtual_machine
+                && sandbox.windows == wanted.windows
+                && sandbox.memory_mb >= wanted.memory_mb
         };
         let open = self.open.read().await;
         let pooled = {
@@ -439,12 +465,14 @@ impl Sandboxes {
     fn spec(&self, scope: Scope) -> SandboxSpec {
         let config = &self.config;
         let virtual_machine = match scope {
-            Scope::Own { .. } | Scope::Service => true,
+            Scope::Own { .. } | Scope::WindowsMachine { .. } | Scope::Service => true,
             Scope::Instance { virtual_machine } => virtual_machine,
             Scope::Shared => config.shared_in_vm,
             Scope::HostNetwork | Scope::Windows => false,
         };
-        let (mut memory_mb, processors) = if virtual_machine {
+        let (mut memory_mb, processors) = if let Scope::WindowsMachine { memory, nano_cpus } = scope {
+            (windows_memory(memory), self.windows_processors(nano_cpus))
+        } else if virtual_machine {
             (config.vm.memory_mb, config.vm.processors)
         } else {
             (config.memory_mb, config.processors)
@@ -461,8 +489,8 @@ impl Sandboxes {
             processors,
             host_network: scope == Scope::HostNetwork,
             virtual_machine,
-            windows: scope == Scope::Windows,
-            dedicated: matches!(scope, Scope::Own { .. } | Scope::Instance { .. } | Scope::Windows),
+            windows: matches!(scope, Scope::Windows | Scope::WindowsMachine { .. }),
+            dedicated: is_dedicated(scope),
             kernel: config.vm.kernel.clone(),
             initrd: config.vm.initrd.clone(),
             run_dir: config.run_dir.clone(),
@@ -471,11 +499,27 @@ impl Sandboxes {
     }
 }
 
+/// It serves one container and ends with it.
+fn is_dedicated(scope: Scope) -> bool {
+    matches!(
+        scope,
+        Scope::Own { .. } | Scope::Instance { .. } | Scope::Windows | Scope::WindowsMachine { .. }
+    )
+}
+
+/// Memory of the machine of a Windows container with this limit, in MiB.
+fn windows_memory(limit: u64) -> u64 {
+    match limit.div_ceil(1 << 20) {
+        0 => WINDOWS_MEMORY_MB,
+        limit => (limit + WINDOWS_OWN_MEMORY_MB).next_multiple_of(WINDOWS_STEP_MB),
+    }
+}
+
 fn role(scope: Scope) -> Role {
     match scope {
         Scope::Shared => Role::Shared,
         Scope::HostNetwork => Role::HostNetwork,
-        Scope::Own { .. } | Scope::Windows => Role::Container,
+        Scope::Own { .. } | Scope::Windows | Scope::WindowsMachine { .. } => Role::Container,
         Scope::Service | Scope::Instance { .. } => Role::Service,
     }
 }

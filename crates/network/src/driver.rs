@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{Known, NetworkError, Place, UserNetwork};
 
@@ -100,6 +101,12 @@ pub trait NetworkDriver: Send + Sync {
         on: Option<&Place>,
         ports: &[Port],
     ) -> Result<Attachment, NetworkError>;
+
+    /// How the service describes the namespace and the endpoint of an attachment, for guests that know its documents.
+    ///
+    /// # Errors
+    /// What failed.
+    async fn describe(&self, attachment: &Attachment) -> Result<(Value, Value), NetworkError>;
 
     /// Takes an attachment away. What is gone already is no failure.
     ///

@@ -156,6 +156,7 @@ const NEEDS: &[Need] = &[
             "HcnCloseNetwork",
             "HcnEnumerateEndpoints",
             "HcnCreateEndpoint",
+            "HcnOpenEndpoint",
             "HcnQueryEndpointProperties",
             "HcnDeleteEndpoint",
             "HcnCloseEndpoint",

@@ -115,6 +115,6 @@ pub(crate) use linux::CAN_WARM_UP;
 #[cfg(target_os = "linux")]
 use linux::{host, network, runtime, unpacks_windows};
 #[cfg(windows)]
-pub(crate) use windows::CAN_WARM_UP;
+pub(crate) use windows::{CAN_WARM_UP, hyperv};
 #[cfg(windows)]
 use windows::{host, network, runtime, unpacks_windows};

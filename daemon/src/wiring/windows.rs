@@ -9,6 +9,7 @@ use network::{HcnDriver, NetworkDriver};
 use task::local::LocalRuntime;
 use task::{ErrorKind, Runtime, Sandbox, SandboxSpec, TaskError};
 use win32::FeatureMissing;
+use win32::service::ServiceState;
 
 use crate::settings::Settings;
 
@@ -18,14 +19,26 @@ const DIRECT_BOOT: u32 = 18286;
 /// No sandbox for Linux containers is started before it is asked for.
 pub(crate) const CAN_WARM_UP: bool = false;
 
-/// What runs here: process isolation, so images of this build of Windows.
+/// What runs here: images of this build of Windows with process isolation, and where there is Hyper-V also older ones.
 pub(super) fn host() -> Host {
     let version = win32::windows_version();
     let edition = match version.server {
         true => Edition::Server,
         false => Edition::Client,
     };
-    Host::windows(version.build, version.revision, edition, false).process_isolation_only()
+    let hyperv = hyperv().unwrap_or_else(|error| {
+        tracing::warn!(%error, "it is not known whether there is Hyper-V; it is taken for missing");
+        None
+    });
+    Host::windows(version.build, version.revision, edition, hyperv.is_some())
+}
+
+/// The state of the service that manages Hyper-V's machines; none where Hyper-V is not installed.
+///
+/// # Errors
+/// The service manager does not answer.
+pub(crate) fn hyperv() -> std::io::Result<Option<ServiceState>> {
+    win32::service::state("vmms")
 }
 
 /// Windows keeps layers of Windows images, if the feature Containers is on.

@@ -12,7 +12,7 @@ mod options;
 use std::collections::BTreeMap;
 
 use network::{Attachment, NetworkError, Place};
-use task::NetworkSpec;
+use task::{NetworkDescription, NetworkSpec};
 
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
@@ -178,6 +178,24 @@ impl Engine {
         }
     }
 
+    /// What the machine of a Windows container is told of its network.
+    pub(crate) async fn described_network(
+        &self,
+        record: &ContainerRecord,
+        network: &Attachment,
+    ) -> Result<NetworkSpec> {
+        let Some(driver) = &self.0.network else {
+            return Ok(spec(network));
+        };
+        let described = driver.describe(network).await;
+        let (namespace, endpoint) =
+            described.map_err(|error| start(error, record).about("network", &network.network))?;
+        Ok(NetworkSpec {
+            described: Some(NetworkDescription { namespace, endpoint }),
+            ..spec(network)
+        })
+    }
+
     /// Detaches a container that has ended; failures are logged, and the next start of the daemon tries again.
     pub(crate) async fn detach_network(&self, record: &ContainerRecord, network: Option<&Attachment>) {
         let (Some(driver), Some(network)) = (&self.0.network, network) else {
@@ -228,7 +246,7 @@ impl Engine {
     }
 }
 
-/// What the sandbox of a Linux container is told of its network.
+/// What the sandbox of a container in a machine is told of its network.
 pub(crate) fn spec(network: &Attachment) -> NetworkSpec {
     NetworkSpec {
         namespace: network.namespace.clone(),
@@ -242,6 +260,7 @@ pub(crate) fn spec(network: &Attachment) -> NetworkSpec {
         gateway: network.gateway.parse().ok(),
         dns_servers: network.dns_servers.clone(),
         dns_search: network.dns_search.clone(),
+        described: None,
     }
 }
 

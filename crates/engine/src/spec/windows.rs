@@ -130,6 +130,22 @@ pub(crate) fn check(options: &CreateOptions, wine: bool) -> Result<()> {
     Ok(())
 }
 
+/// Refuses what a Windows container with Hyper-V isolation does not have.
+///
+/// # Errors
+/// The first option that is wrong or unsupported.
+pub(crate) fn check_hyperv(options: &CreateOptions) -> Result<()> {
+    let shared = |name: &&str| name.starts_with("container:");
+    if let Some(network) = options.network.as_deref().filter(shared) {
+        return Err(Error::unimplemented(
+            "a container with Hyper-V isolation has a machine of its own and cannot share the network of another",
+            "leave --network out, or use --isolation process",
+        )
+        .about("network", network));
+    }
+    Ok(())
+}
+
 /// How the user wants the container to be kept apart.
 ///
 /// # Errors

@@ -6,6 +6,8 @@ use network::{
     Attachment, HResult, Known, NetworkDriver, NetworkError, Place, Port, Protocol, Range, UserNetwork,
 };
 
+use serde_json::json;
+
 use super::*;
 use crate::error::Kind;
 
@@ -77,6 +79,13 @@ impl NetworkDriver for Wires {
             attached.network.clone_from(&place.network.name);
         }
         Ok(attached)
+    }
+
+    async fn describe(&self, attachment: &Attachment) -> Result<(Value, Value), NetworkError> {
+        Ok((
+            json!({"ID": attachment.namespace}),
+            json!({"ID": attachment.endpoint}),
+        ))
     }
 
     async fn detach(&self, attachment: &Attachment) -> Result<(), NetworkError> {

@@ -63,8 +63,6 @@ enum Kind {
         version: WindowsVersion,
         edition: Edition,
         hyperv: bool,
-        /// Whoever asks can make use of Hyper-V where it is.
-        served: bool,
     },
     Linux {
         wine: bool,
@@ -85,27 +83,7 @@ impl Host {
             version,
             edition,
             hyperv,
-            served: true,
         })
-    }
-
-    /// The same machine for a program that keeps containers apart by process isolation alone.
-    #[must_use]
-    pub fn process_isolation_only(self) -> Self {
-        match self.0 {
-            Kind::Windows { version, edition, .. } => Self(Kind::Windows {
-                version,
-                edition,
-                hyperv: false,
-                served: false,
-            }),
-            Kind::Linux { .. } => self,
-        }
-    }
-
-    /// Whether Hyper-V isolation could be had if the machine had Hyper-V.
-    fn serves_hyperv(&self) -> bool {
-        matches!(self.0, Kind::Windows { served: true, .. })
     }
 
     /// A Linux machine that runs Windows programs under Wine, whatever version of Windows they are made for.
@@ -180,7 +158,6 @@ impl Host {
                 version,
                 edition,
                 hyperv,
-                ..
             } => (version, edition, hyperv),
         };
         if image.is_some_and(|image| !hypervisor_compatible(host, image)) {
@@ -285,14 +262,8 @@ impl fmt::Display for Refusal {
             Reason::OtherBuild if self.host.has_hyperv() => {
                 "process isolation, which was asked for, needs a matching build"
             }
-            Reason::OtherBuild if self.host.serves_hyperv() => {
-                "process isolation needs a matching build, and Hyper-V isolation is not available"
-            }
             Reason::OtherBuild => {
-                "process isolation needs a matching build, and this version of ctr-like has no Hyper-V isolation of Windows containers"
-            }
-            Reason::NoHyperV if self.host.is_choosy() && !self.host.serves_hyperv() => {
-                "this version of ctr-like has no Hyper-V isolation of Windows containers"
+                "process isolation needs a matching build, and Hyper-V isolation is not available"
             }
             Reason::NoHyperV => "Hyper-V isolation, which was asked for, is not available",
             Reason::NoWine => "Windows programs run here only under Wine",
@@ -328,11 +299,10 @@ impl Refusal {
             (Reason::OtherBuild, _) if self.host.has_hyperv() => {
                 format!("leave --isolation process out, and it runs with Hyper-V isolation; or {other_image}")
             }
-            (Reason::OtherBuild, _) if self.host.serves_hyperv() => {
+            (Reason::OtherBuild, _) => {
                 format!("{other_image}; or turn the Windows feature Hyper-V on")
             }
-            (Reason::OtherBuild, _) => other_image,
-            (Reason::NoHyperV, _) if self.host.serves_hyperv() => {
+            (Reason::NoHyperV, _) if self.host.is_choosy() => {
                 "turn the Windows feature Hyper-V on, or leave --isolation hyperv out".to_owned()
             }
             (Reason::NoHyperV, _) => "leave --isolation hyperv out".to_owned(),

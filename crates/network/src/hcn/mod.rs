@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde_json::Value;
 use uuid::Uuid;
 use win32::hcn::ComputeNetwork;
 
@@ -126,6 +127,11 @@ impl NetworkDriver for HcnDriver {
             },
         )
         .await
+    }
+
+    async fn describe(&self, attachment: &Attachment) -> Result<(Value, Value), NetworkError> {
+        let attachment = attachment.clone();
+        self.run(move |work| work.describe(&attachment), |_, _| {}).await
     }
 
     async fn detach(&self, attachment: &Attachment) -> Result<(), NetworkError> {

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use hcs::hcn::{HostComputeEndpoint, HostComputeNamespace, NetworkRequestType};
 use hcs::{Document, HResult};
+use serde_json::Value;
 use uuid::Uuid;
 use win32::hcn::{ComputeNetwork, NetworkFailure};
 
@@ -40,6 +41,13 @@ impl Work<'_> {
             what,
             source: Box::new(source),
         })
+    }
+
+    /// A document as it came, with what we do not know of it.
+    fn verbatim<T: Document>(function: &'static str, what: &'static str, text: &str) -> Result<Value> {
+        Self::read::<T>(function, what, text)?;
+        // It has just been read.
+        Ok(serde_json::from_str(text).unwrap_or_default())
     }
 
     pub(super) fn list(function: &'static str, text: &str) -> Result<Vec<Uuid>> {
@@ -122,6 +130,27 @@ impl Work<'_> {
         })?;
         let change = documents::change(NetworkRequestType::Add, &endpoint.to_string());
         self.call("HcnModifyNamespace", &object, || namespace.modify(&change))
+    }
+
+    /// The documents of the service about the namespace and the endpoint of an attachment.
+    pub(super) fn describe(&self, attachment: &Attachment) -> Result<(Value, Value)> {
+        const NAMESPACE: &str = "HcnQueryNamespaceProperties";
+        const ENDPOINT: &str = "HcnQueryEndpointProperties";
+        let query = documents::query();
+        let id = |text: &str| text.parse::<Uuid>().unwrap_or_default().as_u128();
+        let object = format!("namespace {}", attachment.namespace);
+        let opened = self.call("HcnOpenNamespace", &object, || {
+            self.service.open_namespace(id(&attachment.namespace))
+        })?;
+        let text = self.call(NAMESPACE, &object, || opened.properties(&query))?;
+        let namespace = Self::verbatim::<HostComputeNamespace>(NAMESPACE, "namespace", &text)?;
+        let object = format!("endpoint {}", attachment.endpoint);
+        let opened = self.call("HcnOpenEndpoint", &object, || {
+            self.service.open_endpoint(id(&attachment.endpoint))
+        })?;
+        let text = self.call(ENDPOINT, &object, || opened.properties(&query))?;
+        let endpoint = Self::verbatim::<HostComputeEndpoint>(ENDPOINT, "endpoint", &text)?;
+        Ok((namespace, endpoint))
     }
 
     /// Takes an attachment away.

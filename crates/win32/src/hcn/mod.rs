@@ -114,6 +114,12 @@ impl ComputeNetwork {
         .map(Network)
     }
 
+    /// Opens an endpoint.
+    pub fn open_endpoint(&'static self, id: u128) -> Result<Endpoint> {
+        let (open, close) = (self.table.open_endpoint, self.table.close_endpoint);
+        self.open("HcnOpenEndpoint", open, close, id).map(Endpoint)
+    }
+
     /// Creates a namespace from a `HostComputeNamespace` document.
     pub fn create_namespace(&'static self, id: u128, settings: &str) -> Result<Namespace> {
         let (create, close) = (self.table.create_namespace, self.table.close_namespace);

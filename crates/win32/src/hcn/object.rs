@@ -82,7 +82,7 @@ impl Network {
 
 /// A handle of an endpoint.
 #[derive(Debug)]
-pub struct Endpoint(Handle);
+pub struct Endpoint(pub(super) Handle);
 
 impl Endpoint {
     /// Its `HostComputeEndpoint` document. Takes a `HostComputeQuery` document.

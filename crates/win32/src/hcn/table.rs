@@ -32,6 +32,7 @@ functions! {
     enumerate_endpoints = "HcnEnumerateEndpoints": fn(PCWSTR, *mut PWSTR, *mut PWSTR) -> HRESULT;
     create_endpoint = "HcnCreateEndpoint":
         fn(*const c_void, *const GUID, PCWSTR, *mut *mut c_void, *mut PWSTR) -> HRESULT;
+    open_endpoint = "HcnOpenEndpoint": fn(*const GUID, *mut *mut c_void, *mut PWSTR) -> HRESULT;
     query_endpoint_properties = "HcnQueryEndpointProperties":
         fn(*const c_void, PCWSTR, *mut PWSTR, *mut PWSTR) -> HRESULT;
     delete_endpoint = "HcnDeleteEndpoint": fn(*const GUID, *mut PWSTR) -> HRESULT;

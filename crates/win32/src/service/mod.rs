@@ -24,6 +24,16 @@ use windows_sys::Win32::System::Services::{
     SERVICE_STATUS_CURRENT_STATE, SERVICE_STOP_PENDING, SERVICE_STOPPED,
 };
 
+/// The state of a service by its name; none where there is no such service. Needs no rights.
+///
+/// # Errors
+/// The service manager does not answer.
+pub fn state(name: &str) -> std::io::Result<Option<ServiceState>> {
+    let service = ServiceManager::connect(false)?.open(name, ServiceAccess::Look)?;
+    let status = service.map(|service| service.status()).transpose()?;
+    Ok(status.map(|status| status.state))
+}
+
 /// Where a service is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServiceState {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use api::message::Finding;
-use win32::service::{ServiceAccess, ServiceManager, ServiceState};
+use win32::service::{ServiceState, state};
 
 use super::{ok, problem, warning};
 use crate::settings::Settings;
@@ -23,6 +23,7 @@ pub(super) fn findings(settings: &Settings) -> Vec<Finding> {
     let mut findings = vec![version(), privileges()];
     findings.extend(win32::hcs_presence().iter().map(library));
     findings.extend(SERVICES.map(|(name, purpose)| service(name, purpose)));
+    findings.push(hyperv());
     findings.push(antivirus(&settings.root));
     findings
 }
@@ -67,11 +68,24 @@ fn library(part: &win32::Presence) -> Finding {
     }
 }
 
-/// The state of a service, `None` where there is none.
-fn state(name: &str) -> std::io::Result<Option<ServiceState>> {
-    let service = ServiceManager::connect(false)?.open(name, ServiceAccess::Look)?;
-    let status = service.map(|service| service.status()).transpose()?;
-    Ok(status.map(|status| status.state))
+/// Whether Windows containers can have machines. Without them those of this build run all the same.
+fn hyperv() -> Finding {
+    const CHECK: &str = "Hyper-V";
+    match crate::wiring::hyperv() {
+        Ok(Some(found)) => ok(
+            CHECK,
+            &format!("{}, for Windows containers with Hyper-V isolation", found.word()),
+        ),
+        Ok(None) => ok(
+            CHECK,
+            "not there: Windows containers have process isolation, which runs images of this host's build",
+        ),
+        Err(error) => warning(
+            CHECK,
+            &error.to_string(),
+            "Windows containers have no Hyper-V isolation: look at the service manager",
+        ),
+    }
 }
 
 fn service(name: &'static str, purpose: &str) -> Finding {

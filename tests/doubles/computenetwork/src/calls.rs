@@ -358,6 +358,17 @@ unsafe extern "system" fn HcnCreateEndpoint(
 }
 
 #[unsafe(no_mangle)]
+unsafe extern "system" fn HcnOpenEndpoint(
+    id: *const GUID,
+    endpoint: *mut *mut c_void,
+    record: *mut PWSTR,
+) -> HRESULT {
+    const NAME: &str = "HcnOpenEndpoint";
+    // SAFETY: the caller vouches for everything.
+    unsafe { open(NAME, Kind::Endpoint, id, endpoint, record, endpoints::properties) }
+}
+
+#[unsafe(no_mangle)]
 unsafe extern "system" fn HcnQueryEndpointProperties(
     endpoint: *const c_void,
     query: PCWSTR,

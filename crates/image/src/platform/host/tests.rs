@@ -247,6 +247,84 @@ fn a_refusal_names_both_builds_and_the_way_out() {
 }
 
 #[test]
+fn a_refusal_names_both_builds_and_the_way_out() {
+    let process = Some(Isolation::Process);
+    let hyperv = Some(Isolation::HyperV);
+    for (host, image, requested, text, way_out) in [
+        (
+            server(20348, true),
+            Some("10.0.26100.1742"),
+            None,
+            "the image is for Windows build 26100 (10.0.26100.1742), this host is Windows Server build 20348 \
+             (10.0.20348.100): no isolation runs an image that is newer than its host",
+            "use an image for this host, often tagged ltsc2022; or use a host with Windows build 26100 or newer",
+        ),
+        (
+            server(20348, false),
+            Some("10.0.17763.5000"),
+            None,
+            "the image is for Windows build 17763 (10.0.17763.5000), this host is Windows Server build 20348 \
+             (10.0.20348.100): process isolation needs a matching build, and Hyper-V isolation is not available",
+            "use an image for this host, often tagged ltsc2022; or turn the Windows feature Hyper-V on",
+        ),
+        (
+            client(26100, true),
+            Some("10.0.17763.5000"),
+            process,
+            "the image is for Windows build 17763 (10.0.17763.5000), this host is Windows build 26100 \
+             (10.0.26100.100): process isolation, which was asked for, needs a matching build",
+            "leave --isolation process out, and it runs with Hyper-V isolation; or use an image for this host, often \
+             tagged ltsc2025",
+        ),
+        (
+            server(17763, false),
+            Some("10.0.17763.1"),
+            hyperv,
+            "the image is for Windows build 17763 (10.0.17763.1), this host is Windows Server build 17763 \
+             (10.0.17763.100): Hyper-V isolation, which was asked for, is not available",
+            "turn the Windows feature Hyper-V on, or leave --isolation hyperv out",
+        ),
+        (
+            client(18363, false),
+            Some("10.0.17763.1"),
+            None,
+            "the image is for Windows build 17763 (10.0.17763.1), this host is Windows build 18363 \
+             (10.0.18363.100): process isolation needs a matching build, and Hyper-V isolation is not available",
+            "use an image that is made for this host's build; or turn the Windows feature Hyper-V on",
+        ),
+        (
+            server(20348, false),
+            None,
+            hyperv,
+            "the image is for an unknown version of Windows, this host is Windows Server build 20348 \
+             (10.0.20348.100): Hyper-V isolation, which was asked for, is not available",
+            "turn the Windows feature Hyper-V on, or leave --isolation hyperv out",
+        ),
+        (
+            Host::linux_with_wine(),
+            Some("10.0.20348.1"),
+            hyperv,
+            "the image is for Windows build 20348 (10.0.20348.1), this host is Linux with Wine: Hyper-V isolation, \
+             which was asked for, is not available",
+            "leave --isolation hyperv out",
+        ),
+        (
+            Host::linux(),
+            Some("10.0.20348.1"),
+            None,
+            "the image is for Windows build 20348 (10.0.20348.1), this host is Linux without Wine: Windows programs \
+             run here only under Wine",
+            "install Wine, in Debian the package wine64",
+        ),
+    ] {
+        assert_eq!(
+            refused(&host, image, requested),
+            (text.to_owned(), way_out.to_owned())
+        );
+    }
+}
+
+#[test]
 fn a_program_without_hyperv_isolation_does_not_send_users_to_switch_it_on() {
     let host = server(20348, true).process_isolation_only();
     assert_eq!(
