@@ -21,7 +21,15 @@ fn probe() -> Vec<u8> {
 pub fn pushed(daemon: &WineDaemon) -> String {
     let info = daemon.cli(&["info", "--format", "json"]).ok();
     let info: Value = serde_json::from_str(&info).expect("JSON");
-    let version = info["OSVersion"].as_str().expect("a version").to_owned();
+    pushed_for(daemon, info["OSVersion"].as_str().expect("a version"), "1")
+}
+
+/// As [`pushed`], for a version of Windows, under a tag.
+///
+/// # Panics
+/// The compiler or skopeo fails.
+#[must_use]
+pub fn pushed_for(daemon: &WineDaemon, version: &str, tag: &str) -> String {
     let layout = LayoutBuilder::new(&daemon.folder().join("layout"));
     let hives = ["SYSTEM", "SOFTWARE", "SAM", "SECURITY", "DEFAULT"];
     let hives = hives.map(|hive| format!("Files/Windows/System32/config/{hive}"));
@@ -51,7 +59,7 @@ pub fn pushed(daemon: &WineDaemon) -> String {
     );
     let index = layout.index(&[(image, platform)]);
     layout.tag(&index, "1");
-    Registry::shared().push_layout(layout.path(), "1", "windows-host:1")
+    Registry::shared().push_layout(layout.path(), "1", &format!("windows-host:{tag}"))
 }
 
 /// The same, pulled.

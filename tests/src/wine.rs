@@ -22,6 +22,8 @@ struct Setting {
     without: Option<&'static str>,
     /// Where its virtual machines run.
     machines: Option<String>,
+    /// It has Hyper-V.
+    hyper_v: bool,
 }
 
 /// A daemon in a Wine prefix. Its pipe has one name, so a prefix has one daemon at a time.
@@ -209,6 +211,14 @@ pub fn windows_path(path: &Path) -> String {
     format!("Z:{}", path.to_str().expect("UTF-8").replace('/', "\\"))
 }
 
+/// The service that manages Hyper-V's machines.
+const HYPER_V: &str = "vmms";
+
+/// Has Wine's service manager do something.
+fn service(prefix: Option<&OsString>, words: &[&str]) -> Output {
+    run_own(prefix, Path::new("sc"), &[], words)
+}
+
 /// The prefix with the doubles.
 fn doubles() -> OsString {
     std::env::var_os("CTR_LIKE_DOUBLES").expect("this suite is run by ./scripts/test wine")
@@ -259,6 +269,19 @@ impl WineDaemon {
         Self::launch(Some(doubles()), setting, Some(host))
     }
 
+    /// The same on a host with Hyper-V, as the daemon finds it out: by its service. Windows' machines are those of the double.
+    ///
+    /// # Panics
+    /// As [`WineDaemon::with_doubles`], or the service cannot be made.
+    #[must_use]
+    pub fn with_hyper_v() -> Self {
+        let setting = Setting {
+            hyper_v: true,
+            ..Setting::default()
+        };
+        Self::launch(Some(doubles()), setting, None)
+    }
+
     fn launch(prefix: Option<OsString>, setting: Setting, host: Option<&MachineHost>) -> Self {
         static ALONE: Mutex<()> = Mutex::new(());
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -270,6 +293,15 @@ impl WineDaemon {
             .prefix("ctr-like-wine-")
             .tempdir_in(within)
             .expect("a temporary directory");
+        if setting.hyper_v {
+            // What a test left that was killed.
+            drop(service(prefix.as_ref(), &["delete", HYPER_V]));
+            let made = service(
+                prefix.as_ref(),
+                &["create", HYPER_V, "binPath=", r"C:\nobody.exe"],
+            );
+            assert_eq!(made.status, 0, "{made:?}");
+        }
         if let Some(host) = host {
             host.boot_files(&folder.path().join("root/uvm"));
         }
@@ -518,6 +550,9 @@ impl Drop for WineDaemon {
         drop(self.cli(&["daemon", "stop", "--containers"]));
         // Asked to end, it does; a test that fails is not to hang.
         drop(self.child.wait());
+        if self.setting.hyper_v {
+            drop(service(self.prefix.as_ref(), &["delete", HYPER_V]));
+        }
         let mut misuse = self.misuse();
         if self.networks() != (0, 0) {
             misuse.push(format!(

@@ -106,6 +106,65 @@ const MISUSES: &[(&str, &str)] = &[
     ("granted to nobody", "HcsGrantVmAccess: no machine or no path"),
 ];
 
+/// What is done wrong with Windows utility machines, as far as it takes no guest. `FOLDER` is that of the test.
+const UTILITY_MISUSES: &[(&str, &str)] = &[
+    ("utility", "clean"),
+    ("utility with a share that goes", "clean"),
+    (
+        "utility without share",
+        "HcsCreateComputeSystem: no share os to boot from",
+    ),
+    (
+        "utility of other files",
+        r"HcsCreateComputeSystem: FOLDER\empty is no UtilityVM\Files",
+    ),
+    (
+        "utility without loader",
+        r"HcsCreateComputeSystem: there is no boot loader \EFI\boot.efi in the share os",
+    ),
+    (
+        "utility that can be written",
+        "HcsCreateComputeSystem: the share os can be written to",
+    ),
+    (
+        "utility that nobody listens to",
+        "HcsStartComputeSystem: nobody listens for the guest",
+    ),
+    (
+        "utility with a share of nothing",
+        r"HcsModifyComputeSystem: FOLDER\nothing is no directory to share",
+    ),
+    (
+        "utility with a share twice",
+        "HcsModifyComputeSystem: there is a share s1 already",
+    ),
+    (
+        "utility with files of a whole share",
+        "HcsModifyComputeSystem: share s1: restricted access and files to show go together",
+    ),
+    (
+        "utility without the share that goes",
+        "HcsModifyComputeSystem: there is no share s1",
+    ),
+    (
+        "utility with a share that stays",
+        "HcsModifyComputeSystem: share s1 maps files directly and cannot be removed",
+    ),
+    (
+        "utility with a share that becomes another",
+        "HcsModifyComputeSystem: of share s1 only the files to show can change",
+    ),
+    ("utility with a scratch", "clean"),
+    (
+        "utility with a scratch whose base it may not open",
+        r"HcsModifyComputeSystem: m1 may not open FOLDER\l1\blank-base.vhdx",
+    ),
+    (
+        "utility with a scratch that is mounted",
+        "HcsModifyComputeSystem: scratch is activated",
+    ),
+];
+
 /// What is done wrong with network adapters of a machine.
 const ADAPTER_MISUSES: &[(&str, &str)] = &[
     ("adapter", "clean"),
@@ -175,6 +234,10 @@ const LAYER_MISUSES: &[(&str, &str)] = &[
         "PrepareLayer: the parents are [l1], but the scratch was created on [l2, l1]",
     ),
     ("not activated", "PrepareLayer: scratch is not activated"),
+    (
+        "activated in a machine",
+        "ActivateLayer: scratch is in a virtual machine",
+    ),
     ("prepared twice", "PrepareLayer: scratch is prepared already"),
     (
         "two threads",
@@ -507,7 +570,7 @@ fn reported(folder: &Path, program: &Path, misuse: &str, networks: Option<&Value
     files
         .filter(|file| file.extension().is_some_and(|extension| extension == "report"))
         .flat_map(|file| {
-            let text = std::fs::read_to_string(file).unwrap();
+            let text = std::fs::read_to_string(file).unwrap().replace(&layers, "FOLDER");
             text.lines().map(str::to_owned).collect::<Vec<_>>()
         })
         .collect()
@@ -530,6 +593,11 @@ fn check(source: &str, misuses: &[(&str, &str)], networks: Option<&Value>) {
 #[test]
 fn each_misuse_is_a_line_in_the_report() {
     check("misuse", MISUSES, None);
+}
+
+#[test]
+fn each_misuse_of_a_windows_machine_is_a_line_in_the_report() {
+    check("misuse", UTILITY_MISUSES, None);
 }
 
 #[test]

@@ -366,6 +366,13 @@ static void wrong_call(const char *what)
         Prepare(&driver, scratch, &l1, 1);
     } else if (!strcmp(what, "not activated")) {
         Prepare(&driver, scratch, chain, 2);
+    } else if (!strcmp(what, "activated in a machine")) {
+        WCHAR disk[MAX_PATH];
+        HANDLE machine;
+        swprintf(disk, MAX_PATH, L"%ls\\sandbox.vhdx", scratch);
+        machine = CreateFileW(disk, GENERIC_READ | GENERIC_WRITE, 0, NULL, OPEN_EXISTING, 0, NULL);
+        activated();
+        CloseHandle(machine);
     } else if (!strcmp(what, "prepared twice")) {
         prepared();
         Prepare(&driver, scratch, chain, 2);

@@ -191,13 +191,185 @@ static void adapters(const char *what)
     end(system);
 }
 
+/* A folder of the test, its back-slashes doubled for JSON in `quoted`. */
+static WCHAR folder[MAX_PATH], quoted[2 * MAX_PATH];
+
+/* Makes a file in the folder of the test, with the directories above it. */
+static void file(PCWSTR name, const char *content)
+{
+    WCHAR path[MAX_PATH];
+    DWORD written;
+    HANDLE made;
+    WCHAR *at;
+    swprintf(path, MAX_PATH, L"%ls\\%ls", folder, name);
+    for (at = path + 3; *at; at++) {
+        if (*at == L'\\') {
+            *at = 0;
+            CreateDirectoryW(path, NULL);
+            *at = L'\\';
+        }
+    }
+    made = CreateFileW(path, GENERIC_WRITE, 0, NULL, CREATE_ALWAYS, 0, NULL);
+    WriteFile(made, content, strlen(content), &written, NULL);
+    CloseHandle(made);
+}
+
+static void grant(PCWSTR name, HRESULT (WINAPI *to)(PCWSTR, PCWSTR))
+{
+    WCHAR path[MAX_PATH];
+    swprintf(path, MAX_PATH, L"%ls\\%ls", folder, name);
+    to(L"m1", path);
+}
+
+/* A Windows utility machine; of the shares, `%ls` is the folder. */
+static HCS utility(PCWSTR shares)
+{
+    static WCHAR document[4096], with[2048];
+    swprintf(with, 2048, shares, quoted);
+    swprintf(document, 4096,
+             L"{\"Owner\":\"o\",\"VirtualMachine\":{\"Chipset\":{\"Uefi\":{\"BootThis\":{\"DeviceType\":\"VmbFs\","
+             L"\"DevicePath\":\"\\\\EFI\\\\boot.efi\"}}},\"Devices\":{\"Scsi\":{\"df6d0690-79e5-55b6-a5ec-c1e2f77f580a\":{"
+             L"\"Attachments\":{\"0\":{\"Type\":\"VirtualDisk\",\"Path\":\"%ls\\\\machine.vhdx\"}}}},"
+             L"\"HvSocket\":{\"HvSocketConfig\":{\"DefaultBindSecurityDescriptor\":\"D:P(A;;FA;;;SY)\"}},"
+             L"\"VirtualSmb\":{\"Shares\":[%ls]}}}}", quoted, with);
+    return made(document);
+}
+
+#define OS(name, options) L"{\"Name\":\"os\",\"Path\":\"%ls\\\\" name L"\",\"Options\":{" options L"}}"
+#define FILES L"UtilityVM\\\\Files"
+#define READ L"\"ReadOnly\":true"
+#define SHARE(request, more) L"{\"ResourcePath\":\"VirtualMachine/Devices/VirtualSmb/Shares\",\"RequestType\":\"" request \
+    L"\",\"Settings\":{\"Name\":\"s1\"" more L"}}"
+
+/* A change of a share, with the path of the folder. */
+static void share(HCS system, PCWSTR request)
+{
+    static WCHAR text[2048];
+    swprintf(text, 2048, request, quoted);
+    change(system, text);
+}
+
+/* Starts a machine, for whose guest a socket listens that nobody looks at. */
+static SOCKET started(HCS system)
+{
+    struct address address = address_in(system);
+    GUID service = {0xacef5661, 0x84a1, 0x4e44, {0x85, 0x6b, 0x62, 0x45, 0xe6, 0x9f, 0x46, 0x20}};
+    HCS operation = Operation(NULL, NULL);
+    WSADATA data;
+    SOCKET socket;
+    WSAStartup(0x202, &data);
+    socket = WSASocketW(HYPERV, SOCK_STREAM, HYPERV_RAW, NULL, 0, WSA_FLAG_OVERLAPPED);
+    address.service = service;
+    bind(socket, (struct sockaddr *)&address, sizeof address);
+    listen(socket, 1);
+    SetCallback(system, 0, NULL, ignore);
+    Start(system, operation, NULL);
+    finish(operation);
+    return socket;
+}
+
+#define DISK(request, name) L"{\"ResourcePath\":\"VirtualMachine/Devices/Scsi/df6d0690-79e5-55b6-a5ec-c1e2f77f580a/Attachments/1\"," \
+    L"\"RequestType\":\"" request L"\",\"Settings\":{\"Type\":\"VirtualDisk\",\"Path\":\"%ls\\\\" name L"\"}}"
+
+/* Does one thing wrong with a Windows utility machine. */
+static void utilities(const char *what)
+{
+    HCS system = NULL;
+    SOCKET socket = INVALID_SOCKET;
+    file(L"UtilityVM\\Files\\EFI\\boot.efi", "MZ");
+    file(L"machine.vhdx", "vhdxfile");
+    file(L"empty\\note.txt", "note");
+    grant(L"machine.vhdx", Grant);
+    if (!strcmp(what, "utility without share")) {
+        system = utility(L"");
+    } else if (!strcmp(what, "utility of other files")) {
+        system = utility(OS(L"empty", READ));
+    } else if (!strcmp(what, "utility without loader")) {
+        file(L"other\\UtilityVM\\Files\\note.txt", "note");
+        system = utility(OS(L"other\\\\UtilityVM\\\\Files", READ));
+    } else if (!strcmp(what, "utility that can be written")) {
+        system = utility(OS(FILES, L""));
+    } else {
+        system = utility(OS(FILES, READ));
+        if (!strcmp(what, "utility that nobody listens to")) {
+            HCS operation = Operation(NULL, NULL);
+            SetCallback(system, 0, NULL, ignore);
+            Start(system, operation, NULL);
+            finish(operation);
+        } else {
+            socket = started(system);
+        }
+    }
+    if (!strcmp(what, "utility with a share of nothing")) {
+        share(system, SHARE(L"Add", L",\"Path\":\"%ls\\\\nothing\""));
+    } else if (!strcmp(what, "utility with a share twice")) {
+        share(system, SHARE(L"Add", L",\"Path\":\"%ls\""));
+        share(system, SHARE(L"Add", L",\"Path\":\"%ls\""));
+    } else if (!strcmp(what, "utility with files of a whole share")) {
+        share(system, SHARE(L"Add", L",\"Path\":\"%ls\",\"Options\":{\"RestrictFileAccess\":true}"));
+    } else if (!strcmp(what, "utility without the share that goes")) {
+        change(system, SHARE(L"Remove", L""));
+    } else if (!strcmp(what, "utility with a share that stays")) {
+        share(system, SHARE(L"Add", L",\"Path\":\"%ls\""));
+        change(system, SHARE(L"Remove", L""));
+    } else if (!strcmp(what, "utility with a share that goes")) {
+        share(system, SHARE(L"Add", L",\"Path\":\"%ls\",\"Options\":{\"NoDirectmap\":true}"));
+        change(system, SHARE(L"Remove", L""));
+    } else if (!strcmp(what, "utility with a share that becomes another")) {
+        share(system, SHARE(L"Add", L",\"Path\":\"%ls\""));
+        share(system, SHARE(L"Update", L",\"Path\":\"%ls\""));
+    } else if (!strncmp(what, "utility with a scratch", 22)) {
+        static char state[4096];
+        char path[MAX_PATH], *at = state;
+        const WCHAR *from;
+        for (from = quoted; *from; from++) {
+            path[from - quoted] = (char)*from;
+        }
+        path[from - quoted] = 0;
+        at += sprintf(at, "{\"kind\":\"Scratch\",\"chain\":[{\"Id\":\"55555555-5555-5555-8555-000000000001\",\"Path\":\"%s\\\\l1\"}],",
+                      path);
+        sprintf(at, "\"children\":[],\"utility\":false,\"activated\":%s,\"prepared\":false,\"filled\":false,\"bytes\":0}",
+                strstr(what, "mounted") ? "true" : "false");
+        file(L"l1\\blank-base.vhdx", "vhdxfile");
+        file(L"scratch\\sandbox.vhdx", "vhdxfile");
+        file(L"scratch\\double.json", state);
+        grant(L"scratch\\sandbox.vhdx", Grant);
+        if (!strstr(what, "whose base")) {
+            grant(L"l1\\blank-base.vhdx", Grant);
+        }
+        share(system, DISK(L"Add", L"scratch\\\\sandbox.vhdx"));
+        if (!strstr(what, "whose base")) {
+            grant(L"l1\\blank-base.vhdx", Revoke);
+        }
+        grant(L"scratch\\sandbox.vhdx", Revoke);
+    }
+    if (socket != INVALID_SOCKET) {
+        closesocket(socket);
+    }
+    grant(L"machine.vhdx", Revoke);
+    if (!strstr(what, "without share") && !strstr(what, "other files") && !strstr(what, "loader") && !strstr(what, "written")) {
+        end(system);
+    } else {
+        Close(system);
+    }
+}
+
 int main(int count, char **words)
 {
     const char *what = count > 1 ? words[1] : "";
     HMODULE dll = LoadLibraryExA("computecore.dll", NULL, LOAD_LIBRARY_SEARCH_SYSTEM32);
     HCS system, operation;
+    WCHAR *to = quoted;
+    const WCHAR *from;
     if (!dll) {
         return 3;
+    }
+    MultiByteToWideChar(CP_UTF8, 0, count > 2 ? words[2] : "", -1, folder, MAX_PATH);
+    for (from = folder; *from; from++) {
+        if (*from == L'\\') {
+            *to++ = L'\\';
+        }
+        *to++ = *from;
     }
 #define RESOLVE(variable, name) \
     if (!(variable = (void *)GetProcAddress(dll, name))) { \
@@ -307,6 +479,8 @@ int main(int count, char **words)
         process(L"{\"CommandLine\":\"x\",\"EmulateConsole\":true,\"CreateStdOutPipe\":true,\"CreateStdErrPipe\":true}");
     } else if (!strncmp(what, "socket", 6)) {
         sockets(what);
+    } else if (!strncmp(what, "utility", 7)) {
+        utilities(what);
     } else if (!strncmp(what, "adapter", 7)) {
         adapters(what);
     } else if (!strcmp(what, "granted twice")) {

@@ -217,7 +217,12 @@ impl Guest {
             };
             if message == MessageType::NegotiateProtocol || !negotiated {
                 let answer = match (message, negotiated) {
-                    (MessageType::NegotiateProtocol, false) => negotiate(&payload),
+                    (MessageType::NegotiateProtocol, false) => match self.obey(message) {
+                        Ok(None) => negotiate(&payload),
+                        Ok(Some(refusal)) => Err(refusal),
+                        // The order was to say nothing any more.
+                        Err(()) => return Ok(()),
+                    },
                     _ => wrong(
                         message,
                         hresult::NOT_SUPPORTED,
@@ -234,14 +239,29 @@ impl Guest {
     }
 
     fn handle(self: &Arc<Self>, message: MessageType, id: u64, payload: &[u8]) {
-        let answer = match self.order(message.name()) {
-            Some(Order::Hang) => return,
-            Some(Order::Die) => return self.die(),
-            Some(Order::Fail(code) | Order::Refuse(code)) => fail(code.cast_signed(), "it fails on order"),
-            _ => self.act(message, payload),
+        let answer = match self.obey(message) {
+            Ok(None) => self.act(message, payload),
+            Ok(Some(refusal)) => Err(refusal),
+            Err(()) => return,
         };
         // Whoever asked may have gone.
         drop(self.answer(message, id, payload, answer));
+    }
+
+    /// What an order makes of a message: nothing, a refusal, or silence.
+    fn obey(&self, message: MessageType) -> Result<Option<Refusal>, ()> {
+        match self.order(message.name()) {
+            None => Ok(None),
+            Some(Order::Fail(code) | Order::Refuse(code)) => Ok(Some(Refusal {
+                code: code.cast_signed(),
+                text: "it fails on order".to_owned(),
+            })),
+            Some(Order::Die) => {
+                self.die();
+                Err(())
+            }
+            Some(_) => Err(()),
+        }
     }
 
     /// Sends an answer.
