@@ -5,6 +5,7 @@
 )]
 
 mod golden;
+mod hosted;
 mod sandbox;
 #[path = "../support/mod.rs"]
 mod support;

@@ -72,7 +72,7 @@ fn words(args: &Value) -> Vec<String> {
 }
 
 /// Runs a program: writes and reads until it ends or is signalled.
-async fn run(
+pub(super) async fn run(
     args: Vec<String>,
     stdin: Option<DuplexStream>,
     out: &mut Option<DuplexStream>,

@@ -2,7 +2,7 @@
 //!
 //! Everything the host asks of the service and of the agent is written to one journal, in order, so that tests can
 //! say what must come before what. A line of the journal can be made to fail. Programs are words the agent knows:
-//! `echo TEXT`, `cat`, `exit N`, `hang`, `fill N`, `both`.
+//! `echo TEXT`, `cat`, `exit N`, `hang`, `fill N`, `both`. A machine of which a service is listened on has a Windows guest.
 #![allow(
     dead_code,
     clippy::allow_attributes,
@@ -12,6 +12,7 @@
 mod agent;
 pub(crate) mod journal;
 mod service;
+mod windows;
 
 use std::path::{Path, PathBuf};
 

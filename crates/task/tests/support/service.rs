@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::agent::FakeAgent;
 use super::journal::Journal;
@@ -34,6 +36,8 @@ pub(crate) struct FakeService {
     pub(crate) loses_half_close: bool,
     /// The VM boots when this file exists.
     pub(crate) boots_with: Option<PathBuf>,
+    /// The guest never connects.
+    pub(crate) stays_silent: bool,
 }
 
 /// A virtual machine.
@@ -47,6 +51,9 @@ pub(crate) struct FakeSystem {
     dies_at_boot: bool,
     loses_half_close: bool,
     boots_with: Option<PathBuf>,
+    stays_silent: bool,
+    /// Its guest is a Windows one.
+    windows: AtomicBool,
 }
 
 #[async_trait]
@@ -67,6 +74,8 @@ impl ComputeService for FakeService {
             dies_at_boot: self.dies_at_boot,
             loses_half_close: self.loses_half_close,
             boots_with: self.boots_with.clone(),
+            stays_silent: self.stays_silent,
+            windows: AtomicBool::new(false),
         });
         *self.system.lock().unwrap() = Some(system.clone());
         Ok(system)
@@ -101,6 +110,14 @@ impl FakeSystem {
     }
 
     fn boot(&self) {
+        if self.stays_silent {
+            return;
+        }
+        if self.windows.load(Ordering::Relaxed) {
+            let guest = super::windows::serve(self.journal.clone(), self.ports.clone(), self.power.clone());
+            tokio::spawn(guest);
+            return;
+        }
         let (ports, journal, power) = (self.ports.clone(), self.journal.clone(), self.power.clone());
         let loses_half_close = self.loses_half_close;
         tokio::spawn(async move {
@@ -175,7 +192,9 @@ impl ComputeSystem for FakeSystem {
         while self.boots_with.as_ref().is_some_and(|file| !file.exists()) {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
-        if self.dies_at_boot {
+        if self.dies_at_boot && self.windows.load(Ordering::Relaxed) {
+            self.crash();
+        } else if self.dies_at_boot {
             let mut log = dial(&self.ports, port::LOG).unwrap();
             log.write_all(b"panic: \x1b[31mno init found\n").await.unwrap();
             tokio::task::yield_now().await;
@@ -268,6 +287,19 @@ impl ComputeSystem for FakeSystem {
         let (sender, receiver) = mpsc::unbounded_channel();
         self.ports.lock().unwrap().insert(port, sender);
         Ok(Box::new(FakeListener(receiver)))
+    }
+
+    async fn listen_service(&self, service: Uuid) -> compute::Result<Box<dyn GuestListener>> {
+        assert_eq!(service.to_string(), port::WINDOWS_BRIDGE);
+        self.windows.store(true, Ordering::Relaxed);
+        self.listen(port::BRIDGE).await
+    }
+
+    async fn grant(&self, path: &str) -> compute::Result<()> {
+        self.journal
+            .enter(format!("host grant {path}"))
+            .await
+            .map_err(|line| failure("grant", &line))
     }
 
     async fn close(&self) {}

@@ -53,7 +53,7 @@ fn recordings() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../hcs/tests/data/golden")
 }
 
-fn scenario(name: &str) -> Value {
+pub(crate) fn scenario(name: &str) -> Value {
     let path = recordings().join(format!("{name}.json"));
     let recorded = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     flat(recorded)
@@ -78,7 +78,7 @@ fn text_of(json: &Value) -> Value {
     Value::String(flat(json.clone()).to_string())
 }
 
-fn calls(scenario: &Value) -> impl Iterator<Item = &Value> {
+pub(crate) fn calls(scenario: &Value) -> impl Iterator<Item = &Value> {
     steps(scenario).flat_map(|(_, calls)| calls)
 }
 
@@ -134,7 +134,7 @@ fn credentials(spec: &Value) -> ContainerCredentialGuardState {
 }
 
 /// The specification that most recordings were made from: everything that a container can be given.
-fn full() -> Value {
+pub(crate) fn full() -> Value {
     json!({
         "ociVersion": "1.1.0",
         "hostname": "web-1",
