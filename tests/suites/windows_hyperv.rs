@@ -277,6 +277,81 @@ fn a_machine_is_plugged_into_the_network_and_out_of_it() {
 }
 
 #[test]
+fn limits_and_names_reach_the_guest() {
+    let daemon = WineDaemon::with_hyper_v();
+    let image = windows_image(&daemon);
+    let flags = [
+        "--memory",
+        "512m",
+        "--cpus",
+        "1",
+        "--hostname",
+        "web",
+        "-e",
+        "SAID=it",
+        "-w",
+        r"C:\more",
+    ];
+    assert_eq!(
+        run(&daemon, &flags, &image, &["read", "last.txt"])
+            .code(127)
+            .status,
+        127,
+        "a program is found from the working directory"
+    );
+    let flags = &flags[..8];
+    assert_eq!(
+        run(&daemon, flags, &image, &["env", "SAID"]).ok().trim_end(),
+        "it"
+    );
+}
+
+#[test]
+fn a_guest_that_hangs_does_not_keep_its_container() {
+    let daemon = WineDaemon::with_hyper_v();
+    let image = windows_image(&daemon);
+    started(&daemon, &image, "stuck", &[]);
+    started(&daemon, &image, "other", &[]);
+    daemon.order("Guest.ShutdownForced=hang\nGuest.SignalProcess=hang");
+    daemon.cli(&["rm", "-f", "stuck"]).ok();
+    daemon.order("");
+    assert_eq!(daemon.cli(&["exec", "other", "probe", "exit", "4"]).status, 4);
+    assert_eq!(daemon.cli(&["ps", "-a", "--format", "{{.Names}}"]).ok(), "other");
+    daemon.cli(&["rm", "-f", "other"]).ok();
+}
+
+#[test]
+fn a_shim_that_is_killed_takes_its_machine_along_and_the_files_stay() {
+    let daemon = WineDaemon::with_hyper_v();
+    let image = windows_image(&daemon);
+    let shared = daemon.folder().join("shared");
+    std::fs::create_dir_all(&shared).unwrap();
+    std::fs::write(shared.join("in.txt"), "from outside").unwrap();
+    let before = daemon.processes();
+    let mount = format!(r"{}:C:\app\shared", windows_path(&shared));
+    started(&daemon, &image, "box", &["-v", &mount]);
+    daemon
+        .cli(&["exec", "box", "probe", "write", "note.txt", "kept"])
+        .ok();
+    for pid in daemon.processes().iter().filter(|pid| !before.contains(pid)) {
+        let killed = std::process::Command::new("kill")
+            .args(["-KILL", &pid.to_string()])
+            .status();
+        assert!(killed.unwrap().success());
+    }
+    daemon.cli(&["wait", "box"]).ok();
+    let state = inspect(&daemon, "box")["State"].clone();
+    assert_eq!(state["Status"], "exited", "{state}");
+    // The scratch is nobody's, and what was mounted into it is not removed with it.
+    daemon.cli(&["start", "box"]).ok();
+    let read = |file: &str| daemon.cli(&["exec", "box", "probe", "read", file]).ok();
+    assert_eq!(read("note.txt"), "kept");
+    assert_eq!(read(r"shared\in.txt"), "from outside");
+    daemon.cli(&["rm", "-f", "box"]).ok();
+    assert!(shared.join("in.txt").exists());
+}
+
+#[test]
 fn an_image_of_an_older_windows_has_a_machine_by_itself() {
     let daemon = WineDaemon::with_hyper_v();
     let image = pushed_for(&daemon, OLDER, "older");

@@ -1,14 +1,17 @@
 //! Namespaces and endpoints, as the double of computenetwork.dll has them.
 //!
 //! A container is made in a namespace ([`check`]), a virtual machine is plugged into an endpoint ([`plug`]) until it is unplugged or
-//! ends ([`unplug`]). Without records of networks nothing is known. Which endpoints are in a machine is kept in files of the folder
+//! ends ([`Plugged`]). Without records of networks nothing is known. Which endpoints are in a machine is kept in files of the folder
 //! `plugged` beside the records, because each machine has a process of its own.
 
+use std::fs::File;
 use std::io::Write as _;
+use std::os::windows::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use hcs::{HResult, NetworkAdapter};
 use serde_json::{Value, json};
+use windows_sys::Win32::Storage::FileSystem::FILE_FLAG_DELETE_ON_CLOSE;
 
 use crate::world::misuse;
 
@@ -47,11 +50,21 @@ pub(crate) fn check(function: &str, namespace: &str) -> Result<(), HResult> {
     Err(HResult::ELEMENT_NOT_FOUND)
 }
 
+/// An adapter that is plugged into an endpoint for as long as this lives, and its process.
+pub(crate) struct Plugged {
+    pub(crate) adapter: NetworkAdapter,
+    _record: Option<File>,
+}
+
 /// Plugs a machine into an endpoint, which has to be there, in a namespace and in no machine. What whoever runs the machine
 /// has to know of it.
-pub(crate) fn plug(adapter: &NetworkAdapter) -> Result<Option<Value>, HResult> {
+pub(crate) fn plug(adapter: &NetworkAdapter) -> Result<(Plugged, Option<Value>), HResult> {
+    let plugged = |record| Plugged {
+        adapter: adapter.clone(),
+        _record: record,
+    };
     let (Some(folder), Some(records)) = (folder(), records()) else {
-        return Ok(None);
+        return Ok((plugged(None), None));
     };
     let id = adapter.endpoint_id.to_lowercase();
     let endpoint = &records["endpoints"][&id];
@@ -71,25 +84,22 @@ pub(crate) fn plug(adapter: &NetworkAdapter) -> Result<Option<Value>, HResult> {
         );
         return Err(HResult::E_INVALIDARG);
     }
-    let plugged = folder.join("plugged");
-    std::fs::create_dir_all(&plugged).unwrap();
-    if std::fs::File::create_new(plugged.join(&id)).is_err() {
+    let place = folder.join("plugged");
+    std::fs::create_dir_all(&place).unwrap();
+    // It goes with its handle, also when the process is killed.
+    let record = File::options()
+        .write(true)
+        .create_new(true)
+        .custom_flags(FILE_FLAG_DELETE_ON_CLOSE)
+        .open(place.join(&id));
+    let Ok(record) = record else {
         misuse(ADD, format_args!("the endpoint {id} is in a machine already"));
         return Err(HResult::E_INVALIDARG);
-    }
-    Ok(Some(json!({
+    };
+    let known = json!({
         "id": id,
         "gateway": document["Routes"][0]["NextHop"],
         "prefix": document["IpConfigurations"][0]["PrefixLength"],
-    })))
-}
-
-/// Frees an endpoint.
-pub(crate) fn unplug(adapter: &NetworkAdapter) {
-    if let Some(folder) = folder() {
-        // There are no records, or it was never plugged in.
-        drop(std::fs::remove_file(
-            folder.join("plugged").join(adapter.endpoint_id.to_lowercase()),
-        ));
-    }
+    });
+    Ok((plugged(Some(record)), Some(known)))
 }

@@ -26,7 +26,7 @@ use crate::disks;
 use crate::events::Listener;
 use crate::figures::{self, Figures};
 use crate::machines::Remote;
-use crate::network;
+use crate::network::{self, Plugged};
 use crate::operations::Fault;
 use crate::orders::{Order, orders};
 use crate::processes::{Process, ProcessHandle};
@@ -60,7 +60,7 @@ pub(crate) struct System {
     /// Images of the disks among them, open as Windows has them.
     images: Mutex<BTreeMap<String, File>>,
     /// What a virtual machine is plugged into.
-    plugged: Mutex<Vec<NetworkAdapter>>,
+    plugged: Mutex<Vec<Plugged>>,
     figures: Figures,
     pub(crate) job: OwnedHandle,
     /// The files of a container.
@@ -227,7 +227,7 @@ impl System {
         }
         self.images.lock().unwrap().clear();
         // Endpoints outlive the machines that they are in.
-        self.plugged.lock().unwrap().iter().for_each(network::unplug);
+        self.plugged.lock().unwrap().clear();
         *self.exit.lock().unwrap() = Some(exit_type);
         *self.ended.lock().unwrap() = true;
         self.end.notify_all();
@@ -330,6 +330,11 @@ impl System {
         })
     }
 
+    fn unplug(&self, adapter: &NetworkAdapter) {
+        let mut plugged = self.plugged.lock().unwrap();
+        plugged.retain(|other| other.adapter != *adapter);
+    }
+
     pub(crate) fn modify(&self, text: &str) -> Result<(), Fault> {
         self.begin(Step::Modify)?;
         let request = ModifySettingRequest::from_json(text)?;
@@ -374,8 +379,9 @@ impl System {
         };
         let mut endpoint = None;
         if let Some(adapter) = adapter.as_ref().filter(|_| kind == RequestType::Add) {
-            endpoint = network::plug(adapter)?;
-            self.plugged.lock().unwrap().push(adapter.clone());
+            let (plugged, known) = network::plug(adapter)?;
+            self.plugged.lock().unwrap().push(plugged);
+            endpoint = known;
         }
         let modified = match self.remote.get().filter(|_| possible) {
             Some(remote) => remote.modify(&request, &resource, endpoint),
@@ -385,8 +391,7 @@ impl System {
         if let Some(adapter) = &adapter
             && modified.is_err() == (kind == RequestType::Add)
         {
-            self.plugged.lock().unwrap().retain(|other| other != adapter);
-            network::unplug(adapter);
+            self.unplug(adapter);
         }
         modified?;
         if possible {
@@ -409,7 +414,7 @@ impl System {
         drop(resources);
         // What overtook the change wins.
         if let Err(ended) = self.machine.lock().unwrap().check(Step::Modify) {
-            adapter.iter().for_each(network::unplug);
+            adapter.iter().for_each(|adapter| self.unplug(adapter));
             return Err(ended.into());
         }
         if done {

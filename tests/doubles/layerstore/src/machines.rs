@@ -12,6 +12,7 @@ use windows_sys::Win32::Foundation::ERROR_SHARING_VIOLATION;
 
 use crate::arguments::name;
 use crate::chain::{Parent, same};
+use crate::links;
 use crate::lock::Lock;
 use crate::scratches::{DISK, VOLUME, fill, scratch};
 use crate::state::State;
@@ -94,6 +95,8 @@ pub fn combine(folder: &Path, layers: &[Parent]) -> Result<PathBuf, String> {
             names(&state.chain)
         ));
     }
+    // Those of a process that was killed.
+    links::clear(folder).map_err(|error| error.to_string())?;
     fill(&mut state, folder, layers).map_err(code)?;
     state.write(folder).map_err(|error| error.to_string())?;
     Ok(folder.join(VOLUME))

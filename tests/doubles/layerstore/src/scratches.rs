@@ -62,7 +62,7 @@ pub fn create(function: &'static str, path: &Path, parents: &[Parent]) -> Answer
 /// `ExpandSandboxSize`.
 pub fn expand(path: &Path, bytes: u64) -> Answer {
     let mut state = scratch(path)?;
-    if state.activated {
+    if state.activated || machines::is_held(path) {
         return Err(Code::SHARING_VIOLATION);
     }
     if bytes < state.bytes.max(SMALLEST) {

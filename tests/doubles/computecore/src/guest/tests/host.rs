@@ -19,6 +19,15 @@ use crate::{access, sockets};
 /// What Microsoft's runtime was recorded to send for a container.
 pub(super) const RECORDED: &str =
     include_str!("../../../../../../crates/hcs/tests/data/golden/wcow-container.json");
+/// For the network of a machine.
+pub(super) const NETWORK: &str =
+    include_str!("../../../../../../crates/hcs/tests/data/golden/wcow-network.json");
+/// For shares that can be removed.
+pub(super) const SHARED: &str =
+    include_str!("../../../../../../crates/hcs/tests/data/golden/wcow-modify-vsmb-nodirectmap.json");
+/// For limits of a running container.
+pub(super) const UPDATE: &str =
+    include_str!("../../../../../../crates/hcs/tests/data/golden/wcow-container-update.json");
 pub(super) const MACHINE: &str = "pod1@vm";
 /// The runtime id in the recording.
 const RUNTIME: &str = "22222222-2222-4222-8222-222222222222";

@@ -14,7 +14,9 @@ use hcs::{ExitType, HResult};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use self::host::{Host, MACHINE, RECORDED, SHARES, change, disk, hosted, layers, unfolded};
+use self::host::{
+    Host, MACHINE, NETWORK, RECORDED, SHARED, SHARES, UPDATE, change, disk, hosted, layers, unfolded,
+};
 use crate::access;
 use crate::processes::CONTROL_EXIT;
 use crate::world::world;
@@ -72,13 +74,10 @@ fn play(host: &mut Host, call: &Value, process: &mut Option<u64>, streams: &mut 
     }
 }
 
-#[test]
-fn what_the_reference_runtime_sends_for_a_container_is_done_and_leaves_nothing() {
-    let mut host = Host::new();
-    let recorded: Value = serde_json::from_str(RECORDED).unwrap();
+/// Plays a recording without the steps that are named, and says what the report has in the end.
+fn replay(host: &mut Host, recording: &str, skipped: &[&str]) -> Vec<String> {
+    let recorded: Value = serde_json::from_str(recording).unwrap();
     let (mut process, mut streams) = (None, Streams::new());
-    host.grant(r"layers\l1\blank-base.vhdx");
-    let skipped = ["create", "create-uvm", "exec tty", "resize 132x43", "close"];
     for step in recorded["steps"].as_array().unwrap() {
         let name = step["step"].as_str().unwrap();
         if skipped.contains(&name) {
@@ -94,7 +93,7 @@ fn what_the_reference_runtime_sends_for_a_container_is_done_and_leaves_nothing()
                     let modified = host.system.modify(&request).map_err(|fault| fault.code);
                     assert_eq!(modified, Ok(()), "{request}");
                 }
-                "" => play(&mut host, call, &mut process, &mut streams),
+                "" => play(host, call, &mut process, &mut streams),
                 _ => {}
             }
         }
@@ -105,15 +104,86 @@ fn what_the_reference_runtime_sends_for_a_container_is_done_and_leaves_nothing()
                 (&notification["ContainerId"], &notification["Type"]),
                 (&json!("c1"), &json!("GracefulExit"))
             );
-            let row = host.folder.join(r"volumes\db\row");
-            assert!(row.is_file(), "what was mapped was removed");
         }
     }
+    host.system.end(ExitType::ForcedExit);
+    world().take_misuse()
+}
+
+const NOTHING: [String; 0] = [];
+
+#[test]
+fn what_the_reference_runtime_sends_for_a_container_is_done_and_leaves_nothing() {
+    let mut host = Host::new();
+    host.grant(r"layers\l1\blank-base.vhdx");
+    // No console is here to type at.
+    let skipped = ["create", "create-uvm", "exec tty", "resize 132x43", "close"];
+    assert_eq!(replay(&mut host, RECORDED, &skipped), NOTHING);
     let volume = host.folder.join(r"layers\scratch\volume");
     assert_eq!(std::fs::read_to_string(volume.join("note.txt")).unwrap(), "text");
+    // What was mapped is there, and in the container no more.
+    assert!(host.folder.join(r"volumes\db\row").is_file());
     assert!(!volume.join(r"db\row").exists());
-    host.system.end(ExitType::ForcedExit);
-    assert_eq!(world().take_misuse(), Vec::<String>::new());
+}
+
+#[test]
+fn what_it_sends_for_networks_shares_and_limits_is_done_too() {
+    let mut host = Host::new();
+    assert_eq!(replay(&mut host, NETWORK, &["create", "close"]), NOTHING);
+    drop(host);
+    let mut host = Host::new();
+    assert_eq!(replay(&mut host, SHARED, &["create", "close"]), NOTHING);
+    drop(host);
+    let mut host = Host::container();
+    let recorded: Value = serde_json::from_str(UPDATE).unwrap();
+    let mut changes = 0;
+    for step in recorded["steps"].as_array().unwrap() {
+        for call in step["calls"].as_array().unwrap() {
+            host.fine(
+                MessageType::ModifySettings,
+                "c1",
+                json!({ "Request": call["document"] }),
+            );
+            changes += 1;
+        }
+    }
+    assert_eq!((changes, world().take_misuse()), (2, Vec::new()));
+    let machine_only = json!({ "Request": {
+        "ResourcePath": "Container/Memory/SizeInMB", "RequestType": "Add", "Settings": 1024,
+    } });
+    let code = HResult::E_INVALIDARG.as_i32();
+    let lines = host.refused(MessageType::ModifySettings, "c1", machine_only, code);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+}
+
+#[test]
+fn a_disk_is_the_machine_s_alone_and_only_with_leave() {
+    let host = Host::working();
+    let place = |lun: u8| {
+        format!("VirtualMachine/Devices/Scsi/df6d0690-79e5-55b6-a5ec-c1e2f77f580a/Attachments/{lun}")
+    };
+    let disk = |path: &str| json!({ "Type": "VirtualDisk", "Path": host.folder.join(path) });
+    let attach = |lun: u8, path: &str| host.change(&place(lun), "Add", disk(path));
+    assert_eq!(
+        attach(1, r"volumes\disk.vhdx"),
+        Err(HResult::ACCESS_DENIED_BY_WINDOWS)
+    );
+    host.grant(r"volumes\disk.vhdx");
+    let shared = Err(HResult::from_win32(32));
+    let held = std::fs::File::options()
+        .write(true)
+        .open(host.folder.join(r"volumes\disk.vhdx"))
+        .unwrap();
+    assert_eq!(attach(1, r"volumes\disk.vhdx"), shared);
+    drop(held);
+    assert_eq!(attach(1, r"volumes\disk.vhdx"), Ok(()));
+    assert_eq!(attach(2, r"volumes\disk.vhdx"), shared);
+    host.attach().expect_err("the place is taken");
+    assert_eq!(host.change(&place(1), "Remove", json!(null)), Ok(()));
+    assert_eq!(host.attach(), Ok(()));
+    let activated = std::fs::File::open(host.folder.join(r"layers\scratch\sandbox.vhdx"));
+    assert!(activated.is_err(), "a machine has it");
+    assert_eq!(world().take_misuse(), NOTHING);
 }
 
 #[test]
