@@ -107,8 +107,16 @@ impl Engine {
         };
         let lines = id.as_ref().and_then(|id| console::read(&folder, id));
         let lines = lines.ok_or_else(|| {
-            let living = id.is_some_and(|id| self.0.sandboxes.all().iter().any(|sandbox| sandbox.id() == id));
-            if living {
+            let all = self.0.sandboxes.all();
+            let living = all.iter().find(|sandbox| id.as_deref() == Some(sandbox.id()));
+            if living.is_some_and(|sandbox| sandbox.spec().windows) {
+                Error::new(
+                    Kind::FailedPrecondition,
+                    format!("machine {name} is of a Windows container and has no console"),
+                )
+                .about("machine", name)
+                .hint("what the container wrote is in 'ctr-like logs', what became of the machine in the daemon's log")
+            } else if living.is_some() {
                 Error::new(
                     Kind::FailedPrecondition,
                     format!("machine {name} is a sandbox of this host's kernel and has no console"),

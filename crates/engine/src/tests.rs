@@ -304,6 +304,32 @@ async fn a_container_with_hypervisor_isolation_has_a_machine_for_itself() {
 }
 
 #[tokio::test]
+async fn the_machine_of_a_windows_container_has_room_for_it_and_is_taken_from_no_pool() {
+    let mut config = config(std::path::Path::new("/nonexistent"));
+    (config.vm.pool, config.shared_in_vm, config.host_processors) = (1, true, 8);
+    config.vm.memory_mb = 8192;
+    let sandboxes = Sandboxes::new(Arc::new(Left(Vec::new())), config);
+    sandboxes.fill_pool().await;
+    let pooled = sandboxes.all()[0].id().to_owned();
+    for (memory, nano_cpus, expected) in [
+        (0, 0, (1024, 2)),
+        (256 << 20, 500_000_000, (512, 2)),
+        ((2 << 30) + 1, 3_500_000_000, (2560, 4)),
+        (0, 99_000_000_000, (1024, 8)),
+    ] {
+        let wanted = Scope::WindowsMachine { memory, nano_cpus };
+        let ticket = sandboxes.get(wanted).await.unwrap();
+        let spec = ticket.sandbox.spec();
+        assert_ne!(spec.id, pooled);
+        assert!(spec.windows && spec.virtual_machine && spec.dedicated);
+        assert_eq!((spec.memory_mb, spec.processors), expected);
+    }
+    // Nor does one without a machine take it.
+    let ticket = sandboxes.get(Scope::Windows).await.unwrap();
+    assert!(!ticket.sandbox.spec().virtual_machine);
+}
+
+#[tokio::test]
 async fn the_pool_serves_who_fits_and_is_filled_again() {
     let sandboxes = machines(2);
     sandboxes.fill_pool().await;

@@ -112,7 +112,7 @@ pub trait Sandbox: Send + Sync {
     /// Statistics of a running task: containerd's cgroup v1 metrics object.
     async fn stats(&self, id: &str) -> Result<Value>;
 
-    /// Changes the limits of a task: OCI `linux.resources`.
+    /// Changes the limits of a task: OCI `linux.resources`, of a Windows container in a machine `windows.resources`.
     async fn update(&self, id: &str, resources: Value) -> Result<()>;
 
     /// Unmounts and detaches what a task had, forgets it and returns how it ended. A task that was never started

@@ -45,6 +45,24 @@ fn a_container_gets_an_address_and_its_ports() {
 }
 
 #[test]
+fn an_attachment_is_described_as_the_service_does_for_guests_that_know_its_documents() {
+    let host = Host::new();
+    let one = host.run(host.driver.attach("c1", &[])).unwrap();
+    let (namespace, endpoint) = host.run(host.driver.describe(&one)).unwrap();
+    let id = |document: &serde_json::Value| document["ID"].as_str().unwrap().to_lowercase();
+    assert_eq!(
+        (id(&namespace), id(&endpoint)),
+        (one.namespace.clone(), one.endpoint.clone())
+    );
+    assert_eq!(endpoint["HostComputeNamespace"], one.namespace.as_str());
+    host.run(host.driver.detach(&one)).unwrap();
+    let gone = host.run(host.driver.describe(&one)).unwrap_err();
+    assert!(gone.is_not_found(), "{gone}");
+    assert!(host.is_empty());
+    host.finish();
+}
+
+#[test]
 fn a_port_that_somebody_has_is_told() {
     let host = Host::new();
     let one = host

@@ -392,6 +392,12 @@ fn what_windows_does_not_have_is_refused_with_an_alternative() {
             assert!(!error.hints().is_empty(), "{error}");
         }
     }
+    let shares = CreateOptions {
+        network: Some("container:other".to_owned()),
+        ..default()
+    };
+    assert_eq!(check_hyperv(&shares).unwrap_err().kind(), Kind::Unimplemented);
+    check_hyperv(&default()).unwrap();
     let only_on_windows = [
         CreateOptions {
             isolation: Some("hyperv".to_owned()),

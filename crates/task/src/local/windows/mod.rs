@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use compute::{ComputeService, ComputeSystem};
 use hcs::Document;
+use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -247,6 +248,34 @@ impl Shared {
             task.execs.remove(exec_id);
         }
         Ok((launched?, streams))
+    }
+
+    /// Changes the limits of a container in a machine, which stays as large as it is.
+    async fn update(&self, id: &str, resources: &Value) -> Result<()> {
+        let task = self.task(id)?;
+        let stage = task.turn.lock().await;
+        let Some(system) = stage.system.as_ref().filter(|_| stage.hosted.is_some()) else {
+            return Err(TaskError::new(
+                ErrorKind::Unsupported,
+                "limits of a Windows container without a machine of its own cannot be changed while it runs; create it again with other ones",
+            ));
+        };
+        let machine = self.spec.memory_mb;
+        let memory = resources["memory"]["limit"].as_u64().unwrap_or_default() >> 20;
+        if memory > machine {
+            let text = format!(
+                "the machine of container {id} has {machine} MiB of memory, less than the limit of {memory} MiB; create the container again with it"
+            );
+            return Err(TaskError::new(ErrorKind::InvalidArgument, text));
+        }
+        let host = document::Host {
+            machine_processors: self.spec.processors,
+            ..document::Host::default()
+        };
+        for change in document::update(resources, &host)? {
+            system.modify(&change.to_json()).await?;
+        }
+        Ok(())
     }
 
     async fn delete(self: Arc<Self>, id: String) -> Result<ExitStatus> {

@@ -92,12 +92,11 @@ impl Sandbox for WindowsSandbox {
         })
     }
 
-    async fn update(&self, id: &str, _: Value) -> Result<()> {
-        self.shared.task(id)?;
-        Err(TaskError::new(
-            ErrorKind::Unsupported,
-            "limits of a Windows container cannot be changed while it runs; create it again with other ones",
-        ))
+    async fn update(&self, id: &str, resources: Value) -> Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let id = id.to_owned();
+        self.run(async move { shared.update(&id, &resources).await })
+            .await
     }
 
     async fn delete(&self, id: &str) -> Result<ExitStatus> {

@@ -260,6 +260,27 @@ async fn its_files_are_out_of_reach_while_it_runs_and_statistics_come_from_the_g
 }
 
 #[tokio::test]
+async fn limits_are_changed_in_the_guest_and_within_the_machine() {
+    let bench = Bench::new().await;
+    bench.start("hang").await;
+    bench.journal.take();
+    let limits = json!({"memory": {"limit": 512 << 20}, "cpu": {"maximum": 5000}});
+    bench.sandbox.update("c1", limits).await.unwrap();
+    assert_eq!(
+        bench.journal.take(),
+        [
+            "guest Update Container/Memory/SizeInMB",
+            "guest Update Container/Processor"
+        ]
+    );
+    let more = json!({"memory": {"limit": 4_u64 << 30}});
+    let error = bench.sandbox.update("c1", more).await.unwrap_err();
+    assert!(error.to_string().contains("1024 MiB"), "{error}");
+    assert_eq!(bench.journal.take(), Vec::<String>::new());
+    bench.sandbox.shutdown().await.unwrap();
+}
+
+#[tokio::test]
 async fn what_a_machine_does_not_have_is_refused_before_one_is_made() {
     let bench = Bench::new().await;
     let devices =
