@@ -110,7 +110,7 @@ impl api::System for House {
             run_dir: self.settings.run_dir.display().to_string(),
             platforms: host::platforms(),
             compute: host::COMPUTE.to_owned(),
-            default_isolation: "sandbox".to_owned(),
+            default_isolation: crate::wiring::default_isolation(),
             security_options: host::security_options(),
             system_time: engine::rfc3339(Some(engine::now_ns())),
             warnings: host::warnings(),

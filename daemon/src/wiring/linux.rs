@@ -12,6 +12,11 @@ use crate::settings::Settings;
 /// A sandbox for Linux containers can be started before it is asked for.
 pub(crate) const CAN_WARM_UP: bool = true;
 
+/// How containers are kept apart when nothing is asked for.
+pub(crate) fn default_isolation() -> String {
+    "sandbox".to_owned()
+}
+
 /// What runs here.
 pub(super) fn host() -> image::Host {
     image::Host::linux_with_wine()

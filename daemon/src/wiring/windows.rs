@@ -41,6 +41,13 @@ pub(crate) fn hyperv() -> std::io::Result<Option<ServiceState>> {
     win32::service::state("vmms")
 }
 
+/// How a Windows container of this host's build is kept apart when nothing is asked for.
+pub(crate) fn default_isolation() -> String {
+    let version = format!("10.0.{}", win32::windows_version().build).parse().ok();
+    let found = host().isolation(version, None);
+    found.map_or_else(|_| String::new(), |isolation| isolation.to_string())
+}
+
 /// Windows keeps layers of Windows images, if the feature Containers is on.
 pub(super) fn unpacks_windows() -> bool {
     let found = win32::layers::LayerStore::load();
