@@ -243,6 +243,11 @@ impl Host {
         self.bridge = listener.accept().unwrap().0;
     }
 
+    /// The connection to the guest.
+    pub(super) fn stream(&self) -> TcpStream {
+        self.bridge.try_clone().unwrap()
+    }
+
     pub(super) fn listen(&self, service: Uuid) -> TcpListener {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();

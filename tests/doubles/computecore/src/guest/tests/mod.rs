@@ -2,6 +2,7 @@
 //!
 //! Run under Wine, with a machine of this double and frames over loopback.
 
+mod bridge;
 mod host;
 
 use std::collections::BTreeMap;
