@@ -32,7 +32,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::hosted::Hosted;
+use self::hosted::{Hosted, Lifeline};
 use self::process::WindowsProcess;
 use self::system::{activate, container, deactivate, shut_down, terminate};
 use self::task::Task;
@@ -47,6 +47,10 @@ use crate::{AttachStreams, ExitStatus, ProcessSpec, Sandbox, SandboxSpec, TaskSp
 /// How much output waits between a process and a client in this process.
 const CLIENT_BUFFER: usize = 32 << 10;
 
+/// The number of the signal that ends a process.
+const KILL: i32 = 9;
+/// How long a guest may take to answer a kill.
+const KILLED: Duration = Duration::from_secs(10);
 /// How long the end of the first process may be heard of after that of its container.
 const LAST_EXIT: Duration = Duration::from_secs(1);
 
@@ -62,6 +66,8 @@ struct Shared {
     dir: PathBuf,
     compute: Arc<dyn ComputeService>,
     task: Mutex<Option<Arc<Task>>>,
+    /// Of the machine that the container runs in, if it does.
+    lifeline: Mutex<Option<Lifeline>>,
     retiring: AtomicBool,
     ending: AtomicBool,
     ended: CancellationToken,
@@ -83,6 +89,7 @@ impl WindowsSandbox {
                 dir,
                 compute,
                 task: Mutex::default(),
+                lifeline: Mutex::default(),
                 retiring: AtomicBool::new(false),
                 ending: AtomicBool::new(false),
                 ended: CancellationToken::new(),
@@ -175,6 +182,7 @@ impl Shared {
             .await
             .map_err(about_the_machine)?;
             self.tracker.spawn(Arc::clone(self).watch_machine(hosted.lost()));
+            *self.lifeline.lock().unwrap_or_else(PoisonError::into_inner) = Some(hosted.lifeline());
             stage.hosted = Some(hosted);
             self.hold(spec, stage, system);
             return Ok(());
@@ -248,6 +256,31 @@ impl Shared {
             task.execs.remove(exec_id);
         }
         Ok((launched?, streams))
+    }
+
+    /// Signals a process. A machine whose guest does not answer a kill of the first one is ended with it.
+    async fn signal(self: &Arc<Self>, id: &str, exec: Option<&str>, number: i32) -> Result<()> {
+        let process = self.task(id)?.process(exec)?;
+        let lifeline = self
+            .lifeline
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let Some(lifeline) = lifeline.filter(|_| number == KILL && exec.is_none()) else {
+            return process.signal(number).await;
+        };
+        match tokio::time::timeout(KILLED, process.signal(number)).await {
+            Ok(sent) => sent,
+            Err(_) => {
+                lifeline.cut();
+                let shared = Arc::clone(self);
+                let reason =
+                    format!("the guest did not answer a kill within {KILLED:?}, and its machine was ended");
+                tracing::warn!(sandbox = self.spec.id, reason, "sandbox ended");
+                self.tracker.spawn(async move { shared.end(reason).await });
+                Ok(())
+            }
+        }
     }
 
     /// Changes the limits of a container in a machine, which stays as large as it is.

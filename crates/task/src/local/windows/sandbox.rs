@@ -55,7 +55,7 @@ impl Sandbox for WindowsSandbox {
     }
 
     async fn signal(&self, id: &str, exec: Option<&str>, signal: i32) -> Result<()> {
-        self.shared.task(id)?.process(exec)?.signal(signal).await
+        self.shared.signal(id, exec, signal).await
     }
 
     async fn resize(&self, id: &str, exec: Option<&str>, height: u16, width: u16) -> Result<()> {

@@ -170,6 +170,38 @@ async fn a_guest_that_does_not_connect_is_given_up() {
     assert!(!bench.machine_disk().exists());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_does_not_answer_a_kill_loses_its_machine() {
+    let bench = Bench::new().await;
+    bench.start("hang").await;
+    bench.journal.hold("guest signal");
+    bench.journal.hold("guest shutdown");
+    bench.journal.hold("guest Remove");
+    bench.sandbox.signal("c1", None, 9).await.unwrap();
+    let exit = bench.sandbox.wait("c1", None).await.unwrap();
+    assert_eq!(exit.code, 255);
+    assert!(exit.reason.unwrap().contains("did not answer a kill within 10s"));
+    assert_eq!(bench.sandbox.delete("c1").await.unwrap().code, 255);
+    assert_eq!(bench.journal.count("host terminate"), 1);
+    assert!(!bench.machine_disk().exists());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_does_not_let_go_is_given_up() {
+    let bench = Bench::new().await;
+    bench.sandbox.create(everything(&bench)).await.unwrap();
+    bench.journal.hold("guest shutdown");
+    bench.journal.hold("guest Remove");
+    bench.sandbox.delete("c1").await.unwrap();
+    assert_eq!(bench.journal.count("host terminate"), 1);
+    assert_eq!(
+        bench.journal.count("host Remove"),
+        0,
+        "after one that hangs the rest is not tried"
+    );
+    assert!(!bench.machine_disk().exists());
+}
+
 #[tokio::test]
 async fn a_container_that_was_never_started_is_taken_out_by_force() {
     let bench = Bench::new().await;

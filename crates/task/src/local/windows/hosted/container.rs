@@ -177,15 +177,16 @@ impl ComputeSystem for HostedContainer {
                 HResult::SYSTEM_ALREADY_STOPPED,
             ));
         }
-        self.bridge()
-            .shutdown(&self.id, false)
+        let ending = async {
+            let told = self.bridge().shutdown(&self.id, false).await;
+            told.map_err(self.failed(OPERATION))?;
+            // The sender says so before it goes.
+            let _ = self.ended.clone().wait_for(Option::is_some).await;
+            Ok(())
+        };
+        tokio::time::timeout(ENDING, ending)
             .await
-            .map_err(self.failed(OPERATION))?;
-        let mut ended = self.ended.clone();
-        let waited = tokio::time::timeout(ENDING, ended.wait_for(Option::is_some)).await;
-        waited
-            .map(drop)
-            .map_err(|_| ComputeError::new(OPERATION, &self.id, HResult::OPERATION_TIMEOUT))
+            .unwrap_or_else(|_| Err(ComputeError::new(OPERATION, &self.id, HResult::OPERATION_TIMEOUT)))
     }
 
     async fn pause(&self) -> compute::Result<()> {

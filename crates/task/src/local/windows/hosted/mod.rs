@@ -17,9 +17,11 @@ pub(super) use container::LOST;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use compute::{ComputeService, ComputeSystem};
 use gcs::NULL_ID;
+use gcs::host::Bridge;
 use hcs::{Document, GuestRequest, Layer, ModifySettingRequest};
 use snapshot::windows::Hosted as Files;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +42,9 @@ const SCRATCH: u8 = 1;
 /// The number of its mount in the guest.
 const MOUNT: u32 = 0;
 
+/// How long one step back may take before the machine is given up.
+const STEP: Duration = Duration::from_secs(30);
+
 /// A machine with one container.
 pub(super) struct Hosted {
     machine: Arc<Machine>,
@@ -52,6 +57,21 @@ pub(super) struct Hosted {
     lost: CancellationToken,
     /// Nobody needs to know of its end any more.
     stop: CancellationToken,
+}
+
+/// What a machine hangs on, for whoever gives its guest up.
+#[derive(Clone)]
+pub(super) struct Lifeline {
+    bridge: Bridge,
+    lost: CancellationToken,
+}
+
+impl Lifeline {
+    /// Gives the guest up: nobody speaks with it any more.
+    pub(super) fn cut(&self) {
+        self.lost.cancel();
+        self.bridge.close();
+    }
 }
 
 /// The opposite of a step.
@@ -231,6 +251,14 @@ impl Hosted {
         Ok(bridge.modify_document(NULL_ID, &request.to_value()).await?)
     }
 
+    /// What it hangs on.
+    pub(super) fn lifeline(&self) -> Lifeline {
+        Lifeline {
+            bridge: self.machine.bridge.clone(),
+            lost: self.lost.clone(),
+        }
+    }
+
     /// Resolves with the reason when the machine or its guest is lost, and with none when that does not matter any more.
     pub(super) fn lost(&self) -> impl Future<Output = Option<String>> + Send + use<> {
         let (machine, lost, stop) = (Arc::clone(&self.machine), self.lost.clone(), self.stop.clone());
@@ -271,12 +299,22 @@ impl Hosted {
             if self.lost.is_cancelled() {
                 break;
             }
-            let undone = match &step {
-                Undo::Host(request) => self.host(request).await,
-                Undo::Guest(request) => self.guest(request).await,
-            };
-            if let Err(error) = undone {
-                tracing::warn!(sandbox = self.machine.system.id(), %error, "a part of a container is left to its machine");
+            let undone = tokio::time::timeout(STEP, async {
+                match &step {
+                    Undo::Host(request) => self.host(request).await,
+                    Undo::Guest(request) => self.guest(request).await,
+                }
+            });
+            let sandbox = self.machine.system.id();
+            match undone.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(sandbox, %error, "a part of a container is left to its machine");
+                }
+                Err(_) => {
+                    tracing::warn!(sandbox, "a machine does not let its container go and is given up");
+                    self.lost.cancel();
+                }
             }
         }
         self.stop.cancel();
