@@ -111,13 +111,37 @@ async fn what_a_machine_boots_can_be_opened_by_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_no_document_names_can_be_opened_until_the_handle_is_closed() {
+    let host = Host::new().await;
+    let system = started(&host).await;
+    let mut seen = 0;
+    drop(host.calls(&mut seen).await);
+    let below = file("blank-base.vhdx");
+    for _ in 0..2 {
+        system.grant(below.to_str().unwrap()).await.unwrap();
+    }
+    assert_eq!(host.calls(&mut seen).await, ["HcsGrantVmAccess"]);
+    let error = system.grant("C:\\no-such.vhdx").await.unwrap_err();
+    assert_eq!(error.hresult, FILE_NOT_FOUND);
+    assert!(error.to_string().contains("no-such.vhdx"), "{error}");
+    end(system).await;
+    // What was not taken back would be a line of the report.
+    host.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn ports_are_refused_where_windows_refuses_them() {
     let host = Host::new().await;
     let system = started(&host).await;
     let listener = system.listen(PORT).await.unwrap();
     let error = system.listen(PORT).await.err().unwrap();
     assert_eq!(error.hresult, TAKEN);
+    // A port is a service like any other.
+    let service = hcs::hvsocket::service_id(PORT);
+    assert_eq!(code(system.listen_service(service).await), TAKEN);
     drop(listener);
+    let windows = uuid::Uuid::parse_str("acef5661-84a1-4e44-856b-6245e69f4620").unwrap();
+    drop(system.listen_service(windows).await.unwrap());
 
     let mut closed = machine("");
     closed

@@ -16,6 +16,7 @@
 mod files;
 mod hosted;
 mod process;
+mod running;
 mod sandbox;
 mod system;
 mod task;
@@ -27,7 +28,6 @@ use std::time::Duration;
 
 use compute::{ComputeService, ComputeSystem};
 use hcs::Document;
-use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -42,15 +42,11 @@ use super::{LocalConfig, output, persist};
 use crate::document::{guest, windows as document};
 use crate::error::{ErrorKind, Result, TaskError};
 use crate::stream::OutputReader;
-use crate::{AttachStreams, ExitStatus, ProcessSpec, Sandbox, SandboxSpec, TaskSpec, TaskStatus};
+use crate::{AttachStreams, ExitStatus, Sandbox, SandboxSpec, TaskSpec, TaskStatus};
 
 /// How much output waits between a process and a client in this process.
 const CLIENT_BUFFER: usize = 32 << 10;
 
-/// The number of the signal that ends a process.
-const KILL: i32 = 9;
-/// How long a guest may take to answer a kill.
-const KILLED: Duration = Duration::from_secs(10);
 /// How long the end of the first process may be heard of after that of its container.
 const LAST_EXIT: Duration = Duration::from_secs(1);
 
@@ -227,88 +223,6 @@ impl Shared {
         let (dir, owner) = (self.dir.clone(), id.clone());
         let watcher = self.watcher(move |exit| persist::write(&dir, &owner, Some(exit)));
         task.init.launch(system.as_ref(), &parameters, watcher).await
-    }
-
-    async fn exec(&self, id: &str, exec_id: &str, spec: ProcessSpec) -> Result<(u32, Option<AttachStreams>)> {
-        let task = self.task(id)?;
-        let system = task.turn.lock().await.system.clone();
-        let system = system.filter(|_| task.state().status == TaskStatus::Running);
-        let system = system
-            .ok_or_else(|| TaskError::new(ErrorKind::InvalidState, format!("task {id} does not run")))?;
-        let stdin = spec.stdin && !spec.detached;
-        let parameters =
-            document::process(&spec.oci_process, stdin, spec.terminal, !spec.detached)?.to_json();
-        let process = self.process(
-            id,
-            Setup {
-                terminal: spec.terminal,
-                stdin: stdin.then(|| Stdin::new(true)),
-                log: None,
-            },
-        );
-        task.execs.add(exec_id, &process)?;
-        let streams = (!spec.detached).then(|| attach(process.as_process()));
-        let launched = process
-            .launch(system.as_ref(), &parameters, self.watcher(|_| {}))
-            .await;
-        if launched.is_err() {
-            process.as_process().discard();
-            task.execs.remove(exec_id);
-        }
-        Ok((launched?, streams))
-    }
-
-    /// Signals a process. A machine whose guest does not answer a kill of the first one is ended with it.
-    async fn signal(self: &Arc<Self>, id: &str, exec: Option<&str>, number: i32) -> Result<()> {
-        let process = self.task(id)?.process(exec)?;
-        let lifeline = self
-            .lifeline
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let Some(lifeline) = lifeline.filter(|_| number == KILL && exec.is_none()) else {
-            return process.signal(number).await;
-        };
-        match tokio::time::timeout(KILLED, process.signal(number)).await {
-            Ok(sent) => sent,
-            Err(_) => {
-                lifeline.cut();
-                let shared = Arc::clone(self);
-                let reason =
-                    format!("the guest did not answer a kill within {KILLED:?}, and its machine was ended");
-                tracing::warn!(sandbox = self.spec.id, reason, "sandbox ended");
-                self.tracker.spawn(async move { shared.end(reason).await });
-                Ok(())
-            }
-        }
-    }
-
-    /// Changes the limits of a container in a machine, which stays as large as it is.
-    async fn update(&self, id: &str, resources: &Value) -> Result<()> {
-        let task = self.task(id)?;
-        let stage = task.turn.lock().await;
-        let Some(system) = stage.system.as_ref().filter(|_| stage.hosted.is_some()) else {
-            return Err(TaskError::new(
-                ErrorKind::Unsupported,
-                "limits of a Windows container without a machine of its own cannot be changed while it runs; create it again with other ones",
-            ));
-        };
-        let machine = self.spec.memory_mb;
-        let memory = resources["memory"]["limit"].as_u64().unwrap_or_default() >> 20;
-        if memory > machine {
-            let text = format!(
-                "the machine of container {id} has {machine} MiB of memory, less than the limit of {memory} MiB; create the container again with it"
-            );
-            return Err(TaskError::new(ErrorKind::InvalidArgument, text));
-        }
-        let host = document::Host {
-            machine_processors: self.spec.processors,
-            ..document::Host::default()
-        };
-        for change in document::update(resources, &host)? {
-            system.modify(&change.to_json()).await?;
-        }
-        Ok(())
     }
 
     async fn delete(self: Arc<Self>, id: String) -> Result<ExitStatus> {
