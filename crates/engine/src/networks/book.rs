@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use network::{Known, NetworkDriver, UserNetwork};
 use serde::{Deserialize, Serialize};
-use store::{Store, Table};
+use store::{Durability, Store, Table};
 
 use super::options::{self, NetworkOptions};
 use super::{NONE, failed};
@@ -74,6 +74,8 @@ impl Networks {
     /// Reads the records, and writes those of what is built in at the first time.
     pub(crate) async fn open(store: &Store, driver: Option<&dyn NetworkDriver>) -> Result<Self> {
         let table = store.table::<NetworkRecord>("networks");
+        // A start waits for no disk: lost with the power, they get other ids.
+        let built_in = table.clone().durability(Durability::Eventual);
         let records = table.list().await.map_err(convert::store)?;
         let mut book = Book {
             records: records.into_iter().collect(),
@@ -93,7 +95,7 @@ impl Networks {
                     attachable: false,
                     plan: None,
                 };
-                table.put(&record.id, &record).await.map_err(convert::store)?;
+                built_in.put(&record.id, &record).await.map_err(convert::store)?;
                 book.records.insert(record.id.clone(), record);
             }
         }
