@@ -156,6 +156,14 @@ impl Engine {
     /// No such machine, or it is a sandbox of the host's kernel, in which there is nothing to run.
     pub fn exec_create_in_machine(&self, name: &str, mut options: ExecOptions) -> Result<String> {
         let sandbox = self.machine(name)?;
+        if sandbox.spec().windows {
+            return Err(Error::new(
+                Kind::FailedPrecondition,
+                format!("machine {name} is of a Windows container, and programs run in the container alone"),
+            )
+            .about("machine", name)
+            .hint("run it in the container: 'ctr-like exec'"));
+        }
         if !sandbox.spec().virtual_machine {
             return Err(Error::new(
                 Kind::FailedPrecondition,

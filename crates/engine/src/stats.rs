@@ -284,9 +284,6 @@ impl Engine {
             })?
             .map_err(|error| convert::task(error, &record.name))?;
         let now = clock::now_ns();
-        if record.is_windows() {
-            return windows::figures(&answer, now, host.processors, record.options.memory);
-        }
         let spec = sandbox.spec();
         let room = match spec.virtual_machine {
             true => HostFigures {
@@ -295,6 +292,9 @@ impl Engine {
             },
             false => host,
         };
+        if record.is_windows() {
+            return windows::figures(&answer, now, room.processors, record.options.memory);
+        }
         linux::figures(&answer, now, room)
     }
 }

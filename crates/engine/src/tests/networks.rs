@@ -326,3 +326,21 @@ fn an_adapter_that_is_refused_is_not_taken_for_a_missing_program() {
         error.hints()
     );
 }
+
+#[tokio::test]
+async fn the_machine_of_a_windows_container_is_told_what_the_service_says() {
+    let root = tempfile::tempdir().unwrap();
+    let engine = on(root.path(), Some(Arc::default())).await;
+    let mut record = running("s1");
+    record.platform = "windows(10.0.17763.1)/amd64".to_owned();
+    assert!(!record.has_windows_machine());
+    record.options.isolation = Some("hyperv".to_owned());
+    assert!(record.has_windows_machine());
+    let attached = attachment("c1");
+    let spec = engine.described_network(&record, &attached).await.unwrap();
+    let described = spec.described.unwrap();
+    assert_eq!(described.namespace, json!({"ID": attached.namespace}));
+    assert_eq!(described.endpoint, json!({"ID": attached.endpoint}));
+    assert_eq!(spec.endpoint, attached.endpoint);
+    engine.close().await;
+}
