@@ -8,9 +8,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use serde_json::Value;
-use tests::Output;
 use tests::windows::{pushed, pushed_for, windows_image};
 use tests::wine::{WineDaemon, windows_path};
+use tests::{Output, wait};
 
 /// A version that no process of the host can be isolated with.
 const OLDER: &str = "10.0.17763.5576";
@@ -32,6 +32,13 @@ fn started(daemon: &WineDaemon, image: &str, name: &str, flags: &[&str]) {
     daemon
         .cli(&[&words, flags, &[image, "probe", "control"]].concat())
         .ok();
+}
+
+/// How many disks of machines there are beside the scratches of their containers.
+fn disks_of_machines(daemon: &WineDaemon) -> usize {
+    let scratches = std::fs::read_dir(daemon.folder().join("root/windows/scratch")).unwrap();
+    let disks = scratches.map(|scratch| scratch.unwrap().path().join("machine.vhdx"));
+    disks.filter(|disk| disk.exists()).count()
 }
 
 /// How many machines have been started by now.
@@ -106,6 +113,7 @@ fn containers_of_both_isolations_run_beside_each_other_and_end_when_they_are_tol
     assert_eq!(apart["HostConfig"]["Isolation"], "hyperv");
     assert_eq!(apart["State"]["Running"], true);
     assert_eq!(inspect(&daemon, "beside")["HostConfig"]["Isolation"], "process");
+    assert_eq!(disks_of_machines(&daemon), 1);
 
     // What a program writes, another one in the same container reads, and nobody elsewhere.
     let exec = |words: &[&str]| daemon.cli(&[&["exec", "apart", "probe"], words].concat());
@@ -134,6 +142,7 @@ fn containers_of_both_isolations_run_beside_each_other_and_end_when_they_are_tol
     daemon.cli(&["start", "apart"]).ok();
     assert_eq!(exec(&["read", "note.txt"]).ok(), "kept");
     daemon.cli(&["stop", "-t", "1", "apart"]).ok();
+    assert_eq!(disks_of_machines(&daemon), 0);
     assert_eq!(daemon.cli(&["logs", "apart"]).ok().matches("ready").count(), 2);
     daemon.cli(&["rm", "apart"]).ok();
     daemon.cli(&["rm", "-f", "beside"]).ok();
@@ -406,6 +415,40 @@ fn a_container_outlives_the_daemon() {
 }
 
 #[test]
+fn a_daemon_that_is_killed_while_a_machine_boots_leaves_nothing_half() {
+    let mut daemon = WineDaemon::with_hyper_v();
+    let image = windows_image(&daemon);
+    started(&daemon, &image, "keeper", &[]);
+    for order in ["Guest.Create=hang", "Guest.ModifySettings=hang"] {
+        daemon.order(order);
+        let before = daemon.processes().len();
+        let words = ["run", "-d", "--isolation", "hyperv", "--name", "late"];
+        let mut starting = daemon.spawn(&[&words, &[&image[..], "probe", "control"][..]].concat());
+        wait::until("its shim is there", || {
+            (daemon.processes().len() > before).then_some(())
+        });
+        daemon.restart();
+        starting.wait().unwrap();
+        daemon.order("");
+        // What did not get far enough to be known has ended.
+        wait::until("what runs has its network, and nothing else", || {
+            let running = daemon.cli(&["ps", "-q"]).ok().lines().count();
+            ((daemon.networks(), daemon.plugged()) == ((running, running), running)).then_some(())
+        });
+        assert_eq!(daemon.cli(&["exec", "keeper", "probe", "exit", "3"]).status, 3);
+        let list = daemon.cli(&["ps", "-a", "--format", "{{.Names}}"]).ok();
+        assert!(list.contains("late"), "{order}: {list}");
+        daemon.cli(&["start", "late"]).ok();
+        assert_eq!(
+            daemon.cli(&["exec", "late", "probe", "read", "old.txt"]).ok(),
+            "replaced"
+        );
+        daemon.cli(&["rm", "-f", "late"]).ok();
+    }
+    daemon.cli(&["rm", "-f", "keeper"]).ok();
+}
+
+#[test]
 fn a_machine_that_dies_ends_its_container_with_a_cause_and_no_other() {
     let daemon = WineDaemon::with_hyper_v();
     let image = windows_image(&daemon);
@@ -423,8 +466,15 @@ fn a_machine_that_dies_ends_its_container_with_a_cause_and_no_other() {
             "control",
         ])
         .ok();
+    // Who is with a program in it hears of it, too.
+    let mut with = daemon.spawn(&["exec", "apart", "probe", "sleep", "600"]);
+    wait::until("the program runs", || {
+        let top = daemon.cli(&["top", "apart"]).ok();
+        (top.matches("probe.exe").count() == 2).then_some(())
+    });
     daemon.order("Machine.die=now");
     daemon.cli(&["wait", "apart"]).ok();
+    assert!(!with.wait().unwrap().success());
     daemon.order("");
     let state = inspect(&daemon, "apart")["State"].clone();
     assert_eq!(state["Status"], "exited", "{state}");
