@@ -14,7 +14,13 @@ missing. It was written without a Windows at hand: a line that fails may be its 
 An image for this build of Windows whose programs include cmd.exe, such as nanoserver with the tag of this build.
 
 .PARAMETER Other
-An image for another build of Windows, which must be refused before its layers are fetched. Optional.
+An image for a newer build of Windows, which must be refused before its layers are fetched. Optional.
+
+.PARAMETER HyperV
+Tries Hyper-V isolation, too; needs the feature Hyper-V.
+
+.PARAMETER Older
+An image for an older build of Windows, which runs with Hyper-V isolation alone. Optional, with -HyperV.
 
 .PARAMETER Linux
 An image for linux/amd64 with busybox or more, to try Linux containers with; needs the feature Hyper-V. Optional.
@@ -33,6 +39,8 @@ param(
     [Parameter(Mandatory = $true)]
     [string] $Image,
     [string] $Other = '',
+    [switch] $HyperV,
+    [string] $Older = '',
     [string] $Linux = '',
     [string] $BootFiles = '',
     [switch] $Keep
@@ -83,48 +91,48 @@ function Test-Containers {
     }
     Confirm-Line 'an image is pulled and imported' { Invoke-Cli @('pull', $Image) }
     if ($Other -ne '') {
-        Confirm-Line 'an image of another build is refused before a download' {
+        Confirm-Line 'an image of a newer build is refused before a download' {
             Assert-Match (Invoke-Cli @('pull', $Other) 1) 'does not run here'
         }
     }
     Confirm-Line 'a program runs and its output arrives' {
-        Assert-Equal (Invoke-Cli @('run', '--rm', $Image, 'cmd', '/c', 'echo hello')) 'hello'
+        Assert-Equal (Invoke-Cli @('run', '--isolation', 'process', '--rm', $Image, 'cmd', '/c', 'echo hello')) 'hello'
     }
     Confirm-Line 'exit codes of 32 bits pass through' {
-        $null = Invoke-Cli @('run', '--rm', $Image, 'cmd', '/c', 'exit 7') 7
-        $null = Invoke-Cli @('run', '--rm', $Image, 'cmd', '/c', 'exit -1073741510') -1073741510
+        $null = Invoke-Cli @('run', '--isolation', 'process', '--rm', $Image, 'cmd', '/c', 'exit 7') 7
+        $null = Invoke-Cli @('run', '--isolation', 'process', '--rm', $Image, 'cmd', '/c', 'exit -1073741510') -1073741510
     }
     Confirm-Line 'a missing program is told' {
-        Assert-Match (Invoke-Cli @('run', '--rm', $Image, 'no-such-program') 127) '0x80070002'
+        Assert-Match (Invoke-Cli @('run', '--isolation', 'process', '--rm', $Image, 'no-such-program') 127) '0x80070002'
     }
     Confirm-Line 'a terminal in a container has a size' {
-        Assert-Match (Invoke-Cli @('run', '--rm', '-t', $Image, 'cmd', '/c', 'mode con')) '\d{2,}'
+        Assert-Match (Invoke-Cli @('run', '--isolation', 'process', '--rm', '-t', $Image, 'cmd', '/c', 'mode con')) '\d{2,}'
     }
     Confirm-Line 'environment, working directory and host name' {
-        $words = @('run', '--rm', '-e', 'SEEN=yes', '-w', 'C:\Windows', '-h', 'verify', $Image)
+        $words = @('run', '--isolation', 'process', '--rm', '-e', 'SEEN=yes', '-w', 'C:\Windows', '-h', 'verify', $Image)
         Assert-Equal (Invoke-Cli ($words + @('cmd', '/c', 'echo %SEEN% %CD% %COMPUTERNAME%'))) 'yes C:\Windows VERIFY'
     }
     Confirm-Line 'a directory of the host is mounted' {
         $shared = Join-Path $house.Folder 'shared'
         $null = New-Item -ItemType Directory -Force -Path $shared
         [System.IO.File]::WriteAllText((Join-Path $shared 'note.txt'), 'from the host')
-        $words = @('run', '--rm', '-v', "${shared}:C:\shared", $Image, 'cmd', '/c', 'type C:\shared\note.txt')
+        $words = @('run', '--isolation', 'process', '--rm', '-v', "${shared}:C:\shared", $Image, 'cmd', '/c', 'type C:\shared\note.txt')
         Assert-Equal (Invoke-Cli $words) 'from the host'
     }
     Confirm-Line 'a container has an address, a way out and name servers' {
-        $seen = Invoke-Cli @('run', '--rm', $Image, 'cmd', '/c', 'ipconfig /all')
+        $seen = Invoke-Cli @('run', '--isolation', 'process', '--rm', $Image, 'cmd', '/c', 'ipconfig /all')
         Assert-Match $seen 'IPv4'
         Assert-Match $seen 'DNS Servers'
-        $seen = Invoke-Cli @('run', '--rm', $Image, 'cmd', '/c', 'route print -4')
+        $seen = Invoke-Cli @('run', '--isolation', 'process', '--rm', $Image, 'cmd', '/c', 'route print -4')
         Assert-Match $seen '0\.0\.0\.0\s+0\.0\.0\.0\s+\d+\.\d+\.\d+\.\d+'
     }
     Confirm-Line 'a published port is shown, belongs to one container, and is free again' {
-        $words = @('run', '-d', '-p', '18080:80', $Image, 'cmd', '/c', 'ping -t 127.0.0.1 >nul')
+        $words = @('run', '--isolation', 'process', '-d', '-p', '18080:80', $Image, 'cmd', '/c', 'ping -t 127.0.0.1 >nul')
         $id = Invoke-Cli $words
         Assert-Match (Invoke-Cli @('ps', '--format', '{{.Ports}}')) '0\.0\.0\.0:18080->80/tcp'
-        Assert-Match (Invoke-Cli @('run', '--rm', '-p', '18080:80', $Image, 'cmd', '/c', 'exit 0') 125) 'port is already allocated'
+        Assert-Match (Invoke-Cli @('run', '--isolation', 'process', '--rm', '-p', '18080:80', $Image, 'cmd', '/c', 'exit 0') 125) 'port is already allocated'
         $null = Invoke-Cli @('rm', '-f', $id)
-        $null = Invoke-Cli @('run', '--rm', '-p', '18080:80', $Image, 'cmd', '/c', 'exit 0')
+        $null = Invoke-Cli @('run', '--isolation', 'process', '--rm', '-p', '18080:80', $Image, 'cmd', '/c', 'exit 0')
     }
     Confirm-Line 'a network of a user: its addresses, the address that is asked for, in use, removed' {
         $null = Invoke-Cli @('network', 'create', '--subnet', '10.209.0.0/24', 'verify-back')
@@ -143,7 +151,7 @@ function Test-Containers {
         $null = Invoke-Cli @('network', 'rm', 'verify-closed')
     }
     Confirm-Line 'a container runs on its own; exec, logs, ps, inspect' {
-        $null = Invoke-Cli @('run', '-d', '--name', 'verify', $Image, 'cmd', '/c', 'echo started & ping -t 127.0.0.1 >nul')
+        $null = Invoke-Cli @('run', '--isolation', 'process', '-d', '--name', 'verify', $Image, 'cmd', '/c', 'echo started & ping -t 127.0.0.1 >nul')
         Assert-Equal (Invoke-Cli @('exec', 'verify', 'cmd', '/c', 'echo beside')) 'beside'
         Assert-Match (Invoke-Cli @('logs', 'verify')) 'started'
         Assert-Match (Invoke-Cli @('ps')) 'verify'
@@ -172,7 +180,7 @@ function Test-Containers {
         $null = Invoke-Cli @('stop', '-t', '5', 'verify')
         Assert-Match (Invoke-Cli @('diff', 'verify')) 'copied\.txt'
         $null = Invoke-Cli @('commit', 'verify', 'verified:1')
-        Assert-Equal (Invoke-Cli @('run', '--rm', 'verified:1', 'cmd', '/c', 'type C:\copied.txt')) 'copied'
+        Assert-Equal (Invoke-Cli @('run', '--isolation', 'process', '--rm', 'verified:1', 'cmd', '/c', 'type C:\copied.txt')) 'copied'
     }
     Confirm-Line 'start again, kill, remove' {
         $null = Invoke-Cli @('start', 'verify')
@@ -185,6 +193,47 @@ function Test-Containers {
         foreach ($kind in 'layers', 'scratch') {
             $left = @(Get-ChildItem -LiteralPath (Join-Path $house.Folder "root\windows\$kind"))
             Assert-Equal $left.Count 0
+        }
+    }
+}
+
+# The same image in a machine of its own, and one for an older build, which runs only so.
+function Test-HyperV {
+    $run = @('run', '--isolation', 'hyperv')
+    Confirm-Line 'Hyper-V isolation: a machine boots, output and exit codes arrive' {
+        Assert-Equal (Invoke-Cli ($run + @('--rm', $Image, 'cmd', '/c', 'echo hello'))) 'hello'
+        $null = Invoke-Cli ($run + @('--rm', $Image, 'cmd', '/c', 'exit 7')) 7
+    }
+    Confirm-Line 'Hyper-V isolation: a directory and a file of the host are mounted' {
+        $shared = Join-Path $house.Folder 'shared'
+        $note = Join-Path $shared 'note.txt'
+        $null = New-Item -ItemType Directory -Force -Path $shared
+        [System.IO.File]::WriteAllText($note, 'from the host')
+        $words = $run + @('--rm', '-v', "${shared}:C:\shared", '-v', "${note}:C:\one.txt:ro", $Image)
+        Assert-Equal (Invoke-Cli ($words + @('cmd', '/c', 'type C:\shared\note.txt'))) 'from the host'
+        Assert-Equal (Invoke-Cli ($words + @('cmd', '/c', 'type C:\one.txt'))) 'from the host'
+    }
+    Confirm-Line 'Hyper-V isolation: an address of nat' {
+        $seen = Invoke-Cli ($run + @('--rm', $Image, 'cmd', '/c', 'ipconfig /all'))
+        Assert-Match $seen 'IPv4'
+    }
+    Confirm-Line 'Hyper-V isolation: exec, a killed daemon, limits, stop, cp, commit' {
+        $words = $run + @('-d', '-m', '1g', '--cpus', '2', '--name', 'machine', $Image)
+        $null = Invoke-Cli ($words + @('cmd', '/c', 'echo kept> C:\kept.txt & ping -t 127.0.0.1 >nul'))
+        Assert-Equal (Invoke-Cli @('exec', 'machine', 'cmd', '/c', 'echo beside')) 'beside'
+        $house.Process.Kill()
+        $house.Process.WaitForExit()
+        Start-Daemon $house
+        Assert-Equal (Invoke-Cli @('exec', 'machine', 'cmd', '/c', 'echo still')) 'still'
+        $null = Invoke-Cli @('stop', '-t', '5', 'machine')
+        $null = Invoke-Cli @('cp', 'machine:C:\kept.txt', (Join-Path $house.Folder 'kept.txt'))
+        $null = Invoke-Cli @('commit', 'machine', 'verified:2')
+        Assert-Match (Invoke-Cli ($run + @('--rm', 'verified:2', 'cmd', '/c', 'type C:\kept.txt'))) 'kept'
+        $null = Invoke-Cli @('rm', 'machine')
+    }
+    if ($Older -ne '') {
+        Confirm-Line 'Hyper-V isolation: an image for an older build runs' {
+            Assert-Match (Invoke-Cli @('run', '--rm', $Older, 'cmd', '/c', 'ver')) 'Version'
         }
     }
 }
@@ -250,6 +299,7 @@ try {
     if ($BootFiles -ne '') { Set-Environment @{ CTR_LIKE_UVM_DIR = $BootFiles } }
     Start-Daemon $house
     Test-Containers
+    if ($HyperV) { Test-HyperV }
     if ($Linux -ne '') { Test-LinuxContainers }
     $code = @($table | Where-Object { $_.Result -ne 'holds' }).Count -gt 0
     $code = if ($code) { 1 } else { 0 }
