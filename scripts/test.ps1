@@ -256,7 +256,7 @@ function Test-Wire {
     $null = Confirm-That 'version and info tell of both sides and of the host' {
         $version = Invoke-Cli @('version', '--format', 'json') | ConvertFrom-Json
         Assert-Equal $version.Client.Version $version.Server.Version
-        Assert-Match (Invoke-Cli @('info', '--format', 'json')) 'does not run containers on Windows'
+        Assert-Match (Invoke-Cli @('info', '--format', 'json')) '"OSType":\s*"windows"'
     }
 }
 

@@ -98,17 +98,31 @@ mod linux {
 #[cfg(windows)]
 mod windows {
     use std::collections::BTreeMap;
+    use std::sync::OnceLock;
+
+    use win32::Presence;
 
     /// The compute service.
     pub(crate) const COMPUTE: &str = "hcs";
 
+    /// The DLLs of the platform, looked at once: Windows restarts when a feature comes or goes, and this is asked with every command.
+    fn dlls() -> &'static [Presence] {
+        static DLLS: OnceLock<Vec<Presence>> = OnceLock::new();
+        DLLS.get_or_init(win32::hcs_presence)
+    }
+
+    fn has(dlls_of: &[&str]) -> bool {
+        let mut needed = dlls().iter().filter(|part| dlls_of.contains(&part.dll));
+        needed.all(|part| part.missing.is_none())
+    }
+
     pub(crate) fn compute_details() -> BTreeMap<String, String> {
-        let state = |part: &win32::Presence| {
+        let state = |part: &Presence| {
             part.missing
                 .as_ref()
                 .map_or_else(|| "present".to_owned(), ToString::to_string)
         };
-        win32::hcs_presence()
+        dlls()
             .iter()
             .map(|part| (part.dll.to_owned(), state(part)))
             .collect()
@@ -140,7 +154,15 @@ mod windows {
     }
 
     pub(crate) fn platforms() -> Vec<String> {
-        Vec::new()
+        let mut systems = Vec::new();
+        if has(&["computecore.dll", "computestorage.dll", "vmcompute.dll"]) {
+            systems.push("windows");
+        }
+        if has(&["computecore.dll"]) && crate::wiring::boots_linux() {
+            systems.push("linux");
+        }
+        let platform = |system: &str| format!("{system}/{}", super::architecture());
+        systems.into_iter().map(platform).collect()
     }
 
     pub(crate) fn security_options() -> Vec<String> {
@@ -148,11 +170,7 @@ mod windows {
     }
 
     pub(crate) fn warnings() -> Vec<String> {
-        let missing = win32::hcs_presence().into_iter().filter_map(|part| part.missing);
-        let mut warnings: Vec<String> = missing.map(|missing| missing.to_string()).collect();
-        warnings.push(
-            "this build pulls, stores and saves images; it does not run containers on Windows".to_owned(),
-        );
-        warnings
+        let missing = dlls().iter().filter_map(|part| part.missing.as_ref());
+        missing.map(ToString::to_string).collect()
     }
 }

@@ -68,13 +68,13 @@ pub(crate) async fn run(
     tracing::info!(host = settings.host, root = %settings.root.display(), version = env!("CARGO_PKG_VERSION"), "listening");
     // What a start needs is not needed afterwards.
     drop(Active::begin());
-    if settings.warm && wiring::CAN_WARM_UP {
+    if settings.warm {
         let engine = engine.clone();
         // Not a request that is waited for when leaving: who ends the sandboxes waits for the one that boots, and who does
         // not leaves it to the next daemon.
         let leaving = stop.clone();
         tokio::spawn(async move {
-            if let Err(error) = engine.warm_up().await
+            if let Err(error) = engine.warm_up(wiring::WARMS_UP_SHARED).await
                 && !leaving.is_cancelled()
             {
                 tracing::warn!(%error, causes = ?error.causes(), "cannot prepare a sandbox; the first container will try again");

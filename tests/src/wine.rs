@@ -24,6 +24,8 @@ struct Setting {
     machines: Option<String>,
     /// It has Hyper-V.
     hyper_v: bool,
+    /// The daemon's settings file.
+    file: Option<&'static str>,
 }
 
 /// A daemon in a Wine prefix. Its pipe has one name, so a prefix has one daemon at a time.
@@ -282,6 +284,20 @@ impl WineDaemon {
         Self::launch(Some(doubles()), setting, None)
     }
 
+    /// As [`WineDaemon::with_machines`], with settings.
+    ///
+    /// # Panics
+    /// As [`WineDaemon::with_doubles`].
+    #[must_use]
+    pub fn with_settings(host: &MachineHost, file: &'static str) -> Self {
+        let setting = Setting {
+            machines: Some(host.address().to_owned()),
+            file: Some(file),
+            ..Setting::default()
+        };
+        Self::launch(Some(doubles()), setting, Some(host))
+    }
+
     fn launch(prefix: Option<OsString>, setting: Setting, host: Option<&MachineHost>) -> Self {
         static ALONE: Mutex<()> = Mutex::new(());
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -333,6 +349,11 @@ impl WineDaemon {
         }
         if let Some(address) = &setting.machines {
             command.env("CTR_LIKE_TEST_MACHINES", address);
+        }
+        if let Some(text) = setting.file {
+            let file = folder.join("daemon.toml");
+            std::fs::write(&file, text).expect("a file");
+            command.args(["--config", &windows_path(&file)]);
         }
         command
             .env("CTR_LIKE_DOUBLE_REPORTS", windows_path(&reports))

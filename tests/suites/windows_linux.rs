@@ -7,7 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use serde_json::Value;
-use tests::windows::pushed;
+use tests::windows::{pushed, windows_image};
 use tests::wine::{WineDaemon, windows_path};
 use tests::{BUSYBOX, MachineHost, images, wait};
 
@@ -51,6 +51,8 @@ fn containers_of_both_systems_run_beside_each_other() {
     let host = MachineHost::start();
     let daemon = WineDaemon::with_machines(&host);
     let (busybox, windows) = (images::pushed(BUSYBOX), pushed(&daemon));
+    let platforms = daemon.cli(&["info", "-f", "{{json .Platforms}}"]).ok();
+    assert_eq!(platforms, r#"["windows/amd64","linux/amd64"]"#);
     daemon
         .cli(&["run", "-d", "--name", "pane", &windows, "probe", "control"])
         .ok();
@@ -230,6 +232,73 @@ fn an_isolated_container_has_a_machine_of_its_own_which_ends_with_it() {
         (host.machines().len() == 1).then_some(())
     });
     daemon.cli(&["rm", "-f", "shares"]).ok();
+}
+
+#[test]
+fn an_isolated_container_gets_a_machine_that_was_booted_before_it_came() {
+    let host = MachineHost::start();
+    let daemon = WineDaemon::with_settings(&host, "[uvm]\npool = 1\n");
+    let image = images::pushed(BUSYBOX);
+    let pooled = || {
+        let list = daemon.cli(&["system", "vm", "ls", "--no-trunc"]).ok();
+        let row = list.lines().find(|line| line.contains("pool"))?;
+        row.split(' ').next().map(str::to_owned)
+    };
+    let waiting = wait::until("a machine waits", pooled);
+    let flags = [
+        "--isolation",
+        "hyperv",
+        "-d",
+        "--name",
+        "quick",
+        &image,
+        "sleep",
+        "1000",
+    ];
+    daemon.cli(&linux("run", &flags)).ok();
+    assert!(host.machines().contains(&waiting), "{:?}", host.machines());
+    assert_eq!(inspect(&daemon, "quick")["State"]["Status"], "running");
+    let next = wait::until("the next one waits", || pooled().filter(|id| *id != waiting));
+    assert_ne!(next, waiting);
+    daemon.cli(&["rm", "-f", "quick"]).ok();
+    wait::until("its machine has ended", || {
+        (!host.machines().contains(&waiting)).then_some(())
+    });
+}
+
+#[test]
+fn sandboxes_in_the_daemon_itself_end_with_it() {
+    let host = MachineHost::start();
+    let mut daemon = WineDaemon::with_settings(&host, "local = true\n");
+    let (windows, image) = (windows_image(&daemon), images::pushed(BUSYBOX));
+    assert_eq!(
+        daemon
+            .cli(&linux("run", &["--rm", &image, "echo", "inside"]))
+            .ok(),
+        "inside"
+    );
+    let read = daemon.cli(&["run", "--rm", &windows, "probe", "read", "old.txt"]);
+    assert_eq!(read.ok(), "replaced");
+    daemon
+        .cli(&linux(
+            "run",
+            &["-d", "--name", "penguin", &image, "sleep", "1000"],
+        ))
+        .ok();
+    daemon
+        .cli(&["run", "-d", "--name", "pane", &windows, "probe", "control"])
+        .ok();
+    assert_eq!(daemon.cli(&["exec", "penguin", "echo", "again"]).ok(), "again");
+    assert_eq!(daemon.cli(&["exec", "pane", "probe", "exit", "5"]).status, 5);
+    assert_eq!(daemon.processes().len(), 1, "no shims");
+    daemon.restart();
+    for name in ["penguin", "pane"] {
+        let state = &inspect(&daemon, name)["State"];
+        assert_eq!(state["Status"], "exited", "{state}");
+        assert_ne!(state["Error"], "", "{state}");
+        daemon.cli(&["start", name]).ok();
+        daemon.cli(&["rm", "-f", name]).ok();
+    }
 }
 
 #[test]

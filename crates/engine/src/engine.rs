@@ -120,15 +120,18 @@ impl Engine {
         &self.0.images
     }
 
-    /// Starts the shared sandbox before somebody needs it, so that the first `run` is as fast as the others, and fills the
+    /// Starts the shared sandbox before somebody needs it, if it is to be, so that the first `run` is as fast as the others, and fills the
     /// pool of machines.
     ///
     /// # Errors
     /// The sandbox cannot be started.
-    pub async fn warm_up(&self) -> Result<()> {
-        let shared = self.0.sandboxes.get(Scope::Shared).await.map(drop);
+    pub async fn warm_up(&self, shared: bool) -> Result<()> {
+        let started = match shared {
+            true => self.0.sandboxes.get(Scope::Shared).await.map(drop),
+            false => Ok(()),
+        };
         self.0.sandboxes.fill_pool().await;
-        shared
+        started
     }
 
     /// Lets go of everything without ending a container: they run on and a later engine finds them.

@@ -10,7 +10,7 @@ use task::{Runtime, Sandbox, SandboxSpec};
 use crate::settings::Settings;
 
 /// A sandbox for Linux containers can be started before it is asked for.
-pub(crate) const CAN_WARM_UP: bool = true;
+pub(crate) const WARMS_UP_SHARED: bool = true;
 
 /// How containers are kept apart when nothing is asked for.
 pub(crate) fn default_isolation() -> String {

@@ -111,10 +111,10 @@ fn shims(settings: &Settings, cleanup: impl Fn(&Path) + Send + Sync + 'static) -
 }
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{CAN_WARM_UP, default_isolation};
+pub(crate) use linux::{WARMS_UP_SHARED, default_isolation};
 #[cfg(target_os = "linux")]
 use linux::{host, network, runtime, unpacks_windows};
 #[cfg(windows)]
-pub(crate) use windows::{CAN_WARM_UP, default_isolation, hyperv};
+pub(crate) use windows::{WARMS_UP_SHARED, boots_linux, default_isolation, hyperv};
 #[cfg(windows)]
 use windows::{host, network, runtime, unpacks_windows};

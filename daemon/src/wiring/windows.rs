@@ -16,8 +16,13 @@ use crate::settings::Settings;
 /// The first build whose virtual machines boot a kernel directly.
 const DIRECT_BOOT: u32 = 18286;
 
-/// No sandbox for Linux containers is started before it is asked for.
-pub(crate) const CAN_WARM_UP: bool = false;
+/// No machine for Linux containers is started before it is asked for, but those of the pool.
+pub(crate) const WARMS_UP_SHARED: bool = false;
+
+/// Whether this Windows boots the kernels of Linux containers, if it can have virtual machines at all.
+pub(crate) fn boots_linux() -> bool {
+    cfg!(target_arch = "x86_64") && win32::windows_version().build >= DIRECT_BOOT
+}
 
 /// What runs here: images of this build of Windows with process isolation, and where there is Hyper-V also older ones.
 pub(super) fn host() -> Host {
