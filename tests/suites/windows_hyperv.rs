@@ -10,7 +10,7 @@
 use serde_json::Value;
 use tests::windows::{pushed, pushed_for, windows_image};
 use tests::wine::{WineDaemon, windows_path};
-use tests::{Output, wait};
+use tests::{Output, idle, wait};
 
 /// A version that no process of the host can be isolated with.
 const OLDER: &str = "10.0.17763.5576";
@@ -557,4 +557,20 @@ fn a_terminal_in_a_machine_echoes_and_has_its_size() {
     console.terminal.type_in("!");
     assert_eq!(console.exit_code(), 9);
     assert_eq!(daemon.cli(&["ps", "-aq"]).ok(), "");
+}
+
+#[test]
+fn the_shims_of_idle_machines_wake_up_for_nobody() {
+    let daemon = WineDaemon::with_hyper_v();
+    let image = windows_image(&daemon);
+    for name in ["one", "two"] {
+        let words = ["run", "-d", "--isolation", "hyperv", "--name", name];
+        daemon
+            .cli(&[&words, &[&image[..], "probe", "sleep", "600"][..]].concat())
+            .ok();
+    }
+    let processes = daemon.processes();
+    assert_eq!(processes.len(), 3, "the daemon and a shim for each container");
+    idle::settles(&processes);
+    daemon.cli(&["rm", "-f", "one", "two"]).ok();
 }

@@ -15,6 +15,8 @@
 //! * `PrepareLayer=late:80070015`: does its work and then says that it failed.
 //! * `PrepareLayer=hang`: does nothing before the line is gone.
 //!
+//! Guests of virtual machines take `Guest.MESSAGE=die` as well; see the double of computecore.dll.
+//!
 //! The first two take a count, `PrepareLayer=80070015 x2`: the number in the file falls with each call, the line goes with the
 //! last. Lines that begin with `#` are none.
 //!

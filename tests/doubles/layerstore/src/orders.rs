@@ -21,7 +21,9 @@ pub enum Order {
     Die,
 }
 
-fn file() -> Option<PathBuf> {
+/// The file.
+#[must_use]
+pub fn file() -> Option<PathBuf> {
     std::env::var_os("CTR_LIKE_LAYER_ORDERS").map(PathBuf::from)
 }
 

@@ -19,12 +19,13 @@ mod requests;
 mod stdio;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
-use std::time::Duration;
 
 use gcs::frame::{GUEST_LIMIT, HEADER, HOST_LIMIT};
 use gcs::message::MessageType;
@@ -34,6 +35,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use self::machine::State;
+use self::watch::Enough;
 use crate::operations::Fault;
 use crate::orders::Order;
 use crate::sockets;
@@ -42,8 +44,6 @@ use crate::world::misuse;
 
 /// Where the host listens for a Windows guest.
 pub(crate) const SERVICE: Uuid = Uuid::from_u128(0xacef_5661_84a1_4e44_856b_6245_e69f_4620);
-/// How often the file of orders is looked at.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// Why a request is not done: an HRESULT and a text.
 #[derive(Debug)]
@@ -93,6 +93,7 @@ pub(crate) struct Guest {
     /// It did something on order, so nobody can leave the machine tidy.
     ordered: AtomicBool,
     ended: AtomicBool,
+    enough: Enough,
 }
 
 impl Guest {
@@ -106,6 +107,7 @@ impl Guest {
             state: Mutex::default(),
             ordered: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            enough: Enough::new(),
         });
         let (this, watcher) = (Arc::clone(&guest), Arc::clone(&guest));
         std::thread::spawn(move || this.run());
@@ -156,11 +158,13 @@ impl Guest {
 
     /// Ends the machine when the file says so.
     fn watch_orders(&self) {
-        while !self.ended.load(Ordering::SeqCst) {
-            if layerstore::orders::is_ordered("Machine.die", "now") {
-                self.die();
-            }
-            std::thread::park_timeout(LOOK);
+        let file = layerstore::orders::file();
+        if let Some(folder) = file.as_deref().and_then(Path::parent) {
+            self.enough.watch(folder, || {
+                if layerstore::orders::is_ordered("Machine.die", "now") {
+                    self.die();
+                }
+            });
         }
     }
 
@@ -317,6 +321,7 @@ impl Guest {
     /// The machine has ended; in order, unless it crashed.
     pub(crate) fn end(&self, in_order: bool) {
         self.ended.store(true, Ordering::SeqCst);
+        self.enough.say();
         for stream in self.streams.lock().unwrap().drain(..) {
             drop(stream.shutdown(Shutdown::Both));
         }
