@@ -40,7 +40,7 @@ prepare_doubles() {
         WINEPREFIX=$CTR_LIKE_DOUBLES wineserver --wait
         touch "$CTR_LIKE_DOUBLES/windows-10"
     fi
-    install -m 644 "$built/computecore.dll" "$built/computenetwork.dll" "$built/computestorage.dll" "$built/vmcompute.dll" \
+    install -m 644 "$built/computecore.dll" "$built/computenetwork.dll" "$built/computestorage.dll" "$built/virtdisk.dll" "$built/vmcompute.dll" \
         "$CTR_LIKE_DOUBLES/drive_c/windows/system32/"
     x86_64-w64-mingw32-gcc -O1 -municode -o "$CTR_LIKE_DOUBLES/drive_c/windows/system32/ctr-like-terminal.exe" \
         "$repo/tests/wine/terminal.c" -lws2_32

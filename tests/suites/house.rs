@@ -44,6 +44,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("store", &[]),
     ("task", &["compute", "gcs", "hcs", "snapshot"]),
     ("tests", &[]),
+    ("virtdisk-double", &["layerstore-double"]),
     ("vmcompute-double", &["layerstore-double"]),
     ("win32", &[]),
     ("wineinit", &["win32"]),

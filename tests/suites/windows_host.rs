@@ -166,9 +166,36 @@ fn the_rest_of_the_commands_answer_as_they_do_elsewhere() {
         ("service vmcompute", "warning"),
         ("Microsoft Defender", "ok"),
         ("excluded ports", "ok"),
+        ("virtual disks", "ok"),
     ] {
         assert!(doctor.contains(&format!("{check}={state}")), "{check}: {doctor}");
     }
+    for function in [
+        "OpenVirtualDisk",
+        "GetVirtualDiskInformation",
+        "AttachVirtualDisk",
+        "DetachVirtualDisk",
+    ] {
+        assert_eq!(daemon.calls(function), 1, "{function}");
+    }
+    for (order, told) in [
+        ("AttachVirtualDisk=C03A001A", "compact /u"),
+        ("OpenVirtualDisk=C03A0014", "does not know the format"),
+        ("GetVirtualDiskInformation=80070005", "look at the rights"),
+        // It says so after it has done it.
+        ("DetachVirtualDisk=late:80070005", "look at the rights"),
+    ] {
+        daemon.order(order);
+        let warned = daemon
+            .cli(&["doctor", "--format", "{{.check}}={{.state}} {{.advice}}"])
+            .ok();
+        let line = warned
+            .lines()
+            .find(|line| line.starts_with("virtual disks=warning"));
+        assert!(line.is_some_and(|line| line.contains(told)), "{order}: {warned}");
+        assert!(!daemon.folder().join("root/doctor.vhdx").exists());
+    }
+    daemon.order("");
     let saved = daemon.folder().join("saved.tar");
     daemon.cli(&["save", "-o", &windows_path(&saved), "mine:1"]).ok();
     daemon.cli(&["rmi", &image, "mine:1"]).ok();

@@ -4,7 +4,7 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use crate::error::{Result, io_error};
+use crate::error::{Result, SnapshotError, io_error};
 
 /// Names of unfinished and of removed directories; whatever bears one when the program starts is garbage.
 const UNFINISHED: &str = ".tmp-";
@@ -180,6 +180,21 @@ pub enum DiskFormat {
 }
 
 impl DiskFormat {
+    /// Makes an empty file a disk with an empty file system. Blocks.
+    ///
+    /// # Errors
+    /// The size is out of bounds, or the file cannot be written.
+    pub fn write_empty(self, file: &File, size_bytes: u64) -> Result<()> {
+        let made = match self {
+            Self::Fixed => layer::write_empty_scratch(file, size_bytes),
+            Self::Growing => layer::write_empty_growing_scratch(file, size_bytes, rand::random()),
+        };
+        made.map_err(|source| SnapshotError::Layer {
+            expected: None,
+            source,
+        })
+    }
+
     /// What the name of such a file ends with.
     pub(crate) fn extension(self) -> &'static str {
         match self {

@@ -157,14 +157,7 @@ impl Scratches {
                 .copy_to(file)
                 .map_err(io_error("copy the template to", path));
         }
-        let made = match self.format {
-            DiskFormat::Fixed => layer::write_empty_scratch(file, size),
-            DiskFormat::Growing => layer::write_empty_growing_scratch(file, size, rand::random()),
-        };
-        made.map_err(|source| SnapshotError::Layer {
-            expected: None,
-            source,
-        })
+        self.format.write_empty(file, size)
     }
 
     pub(crate) fn create(&self, id: &str, size: Option<u64>) -> Result<Scratch> {

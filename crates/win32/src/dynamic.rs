@@ -190,11 +190,11 @@ const NEEDS: &[Need] = &[
     },
     Need {
         dll: "virtdisk.dll",
-        purpose: "virtual disks",
+        purpose: "a look at whether Windows takes our disks",
         feature: "Windows itself",
         exports: &[
-            "CreateVirtualDisk",
             "OpenVirtualDisk",
+            "GetVirtualDiskInformation",
             "AttachVirtualDisk",
             "DetachVirtualDisk",
         ],

@@ -1,7 +1,7 @@
 //! The one home of unsafe code for Windows.
 //!
 //! `api` takes its named pipe from here, `compute` the Host Compute Service and the sockets of its guests, `network` the Host
-//! Compute Network service, `snapshot` Windows' layers, `daemon` the presence of those services and being a service
+//! Compute Network service, `snapshot` Windows' layers, `daemon` the presence of those services, virtual disks and being a service
 //! itself, `cli` the console and the service manager, `wineinit` processes, jobs and the registry. Nothing here knows containers.
 //!
 //! One file per facility. Each wraps raw handles and strings in types that release them, and offers safe functions only; an
@@ -73,6 +73,8 @@ pub mod system_event;
 mod table;
 #[cfg(windows)]
 pub mod version;
+#[cfg(windows)]
+pub mod virtdisk;
 
 #[cfg(windows)]
 pub use disk::free_bytes;

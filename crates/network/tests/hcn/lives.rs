@@ -47,7 +47,7 @@ fn a_container_gets_an_address_and_its_ports() {
 #[test]
 fn an_attachment_is_described_as_the_service_does_for_guests_that_know_its_documents() {
     let host = Host::new();
-    let one = host.run(host.driver.attach("c1", &[])).unwrap();
+    let one = host.run(host.driver.attach("c1", None, &[])).unwrap();
     let (namespace, endpoint) = host.run(host.driver.describe(&one)).unwrap();
     let id = |document: &serde_json::Value| document["ID"].as_str().unwrap().to_lowercase();
     assert_eq!(

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use api::message::Finding;
+use snapshot::DiskFormat;
 use win32::service::{ServiceState, state};
+use win32::virtdisk::{self, VirtualDisks};
 
 use super::{ok, problem, warning};
 use crate::settings::Settings;
@@ -25,6 +27,7 @@ pub(super) fn findings(settings: &Settings) -> Vec<Finding> {
     findings.extend(SERVICES.map(|(name, purpose)| service(name, purpose)));
     findings.push(hyperv());
     findings.push(antivirus(&settings.root));
+    findings.push(disks(&settings.root));
     findings
 }
 
@@ -95,6 +98,50 @@ fn service(name: &'static str, purpose: &str) -> Finding {
         Ok(Some(state)) => ok(&check, &format!("{}, for {purpose}", state.word())),
         Ok(None) => warning(&check, &format!("not there; it is for {purpose}"), advice),
         Err(error) => warning(&check, &error.to_string(), advice),
+    }
+}
+
+/// Whether Windows attaches disks as we write them, where we write them: one is made, tried and removed.
+fn disks(root: &Path) -> Finding {
+    const CHECK: &str = "virtual disks";
+    let path = root.join("doctor.vhdx");
+    let tried = try_disk(&path);
+    let removed = std::fs::remove_file(&path);
+    let (error, advice) = match tried {
+        Ok(()) => match removed {
+            Ok(()) => return ok(CHECK, "Windows attaches those of Linux containers"),
+            Err(error) => (error, "remove the file: it is of no use"),
+        },
+        Err(error) if virtdisk::is_limitation(&error) => (
+            error,
+            "Windows attaches no compressed or encrypted files: 'compact /u' and 'cipher /d' for the folder, or move the store with --root",
+        ),
+        Err(error) if virtdisk::is_unknown(&error) => (
+            error,
+            "Windows does not know the format, and Linux containers will not run: report this with the version of Windows",
+        ),
+        Err(error) => (
+            error,
+            "Linux containers may not run: look at the rights and at the room on the disk",
+        ),
+    };
+    warning(CHECK, &format!("{}: {error}", path.display()), advice)
+}
+
+fn try_disk(path: &Path) -> std::io::Result<()> {
+    const SIZE: u64 = 1 << 30;
+    let disks = VirtualDisks::load().map_err(std::io::Error::other)?;
+    let file = std::fs::File::create(path)?;
+    DiskFormat::Growing
+        .write_empty(&file, SIZE)
+        .map_err(std::io::Error::other)?;
+    drop(file);
+    let disk = disks.open(path)?;
+    match disk.size()? {
+        SIZE => disk.try_attach(),
+        other => Err(std::io::Error::other(format!(
+            "Windows reads a disk of {other} bytes, not {SIZE}"
+        ))),
     }
 }
 
