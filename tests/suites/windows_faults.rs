@@ -122,9 +122,9 @@ fn a_call_that_hangs_holds_up_nobody_else() {
     assert!(daemon.cli(&["ps"]).ok().contains("calm"));
     assert_eq!(daemon.cli(&["exec", "calm", "probe", "exit", "5"]).status, 5);
     daemon.cli(&["stop", "-t", "1", "calm"]).ok();
-    assert!(starting.try_wait().unwrap().is_none(), "it hangs");
+    assert!(starting.runs(), "it hangs");
     daemon.order("");
-    assert!(starting.wait().unwrap().success());
+    assert_eq!(starting.wait(), 0);
     daemon.cli(&["rm", "-f", "calm", "stuck"]).ok();
 }
 
