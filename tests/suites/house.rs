@@ -204,6 +204,7 @@ fn only_the_edge_knows_windows() {
         "computenetwork-double",
         "computestorage-double",
         "layerstore-double",
+        "virtdisk-double",
         "vmcompute-double",
         "daemon",
         "tests",
