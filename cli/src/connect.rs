@@ -20,7 +20,7 @@ use crate::service;
 const NAME: &str = concat!("ctr-like/", env!("CARGO_PKG_VERSION"));
 
 /// How long a new daemon may take until it answers.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where the daemon is, and whether it may be started.
 #[derive(Debug, Clone)]

@@ -3,6 +3,7 @@
 //! The file is TOML (`/etc/ctr-like/daemon.toml`, `%ProgramData%\ctr-like\daemon.toml`, or `--config`); a key that we do not
 //! know is an error. Nothing else in the daemon reads the environment.
 
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +12,9 @@ use clap::Args;
 use serde::Deserialize;
 
 use crate::accelerator::Accelerator;
+
+/// How long a sandbox may take to boot, and its guest to answer, unless said otherwise: long, because hosts are busy at times.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What can be said on the command line or in the environment.
 #[derive(Args, Clone, Debug, Default)]
@@ -54,6 +58,9 @@ pub(crate) struct Flags {
     /// How processors of virtual machines are made: auto, kvm or tcg
     #[arg(long, env = "CTR_LIKE_UVM_ACCELERATOR", value_name = "KIND")]
     uvm_accelerator: Option<Accelerator>,
+    /// How many seconds a sandbox may take to boot, and its guest to answer; default: 60
+    #[arg(long, env = "CTR_LIKE_UVM_TIMEOUT", value_name = "SECONDS")]
+    uvm_timeout: Option<NonZeroU32>,
     /// Where the files of containers that do not run are worked on: global, in one machine for all, or per-instance
     #[arg(long, env = "CTR_LIKE_UVM_SERVICE", value_name = "MODE")]
     uvm_service: Option<Service>,
@@ -96,6 +103,7 @@ struct UvmFile {
     idle_seconds: Option<u64>,
     service: Option<Service>,
     accelerator: Option<Accelerator>,
+    timeout_seconds: Option<NonZeroU32>,
 }
 
 /// Where the files of containers that do not run are worked on.
@@ -130,6 +138,8 @@ pub(crate) struct Uvm {
     pub(crate) service: Service,
     /// How processors are made.
     pub(crate) accelerator: Accelerator,
+    /// How long one may take to boot, and its guest to answer; also sandboxes that are none.
+    pub(crate) timeout: Duration,
 }
 
 /// What the daemon runs with.
@@ -197,6 +207,10 @@ impl Settings {
                 idle: Duration::from_secs(file.uvm.idle_seconds.unwrap_or(300)),
                 service: flags.uvm_service.or(file.uvm.service).unwrap_or_default(),
                 accelerator: flags.uvm_accelerator.or(file.uvm.accelerator).unwrap_or_default(),
+                timeout: flags
+                    .uvm_timeout
+                    .or(file.uvm.timeout_seconds)
+                    .map_or(TIMEOUT, |seconds| Duration::from_secs(seconds.get().into())),
             },
             wine_prefix: absolute(wine_prefix.unwrap_or_else(|| root.join("prefix")))?,
             root,
@@ -326,7 +340,8 @@ mod tests {
         let file = folder.join("daemon.toml");
         std::fs::write(
             &file,
-            "log = \"debug\"\ngroup = \"containers\"\nmemory_mb = 2049\nroot = \"/from/file\"\n[uvm]\nservice = \"per-instance\"\n",
+            "log = \"debug\"\ngroup = \"containers\"\nmemory_mb = 2049\nroot = \"/from/file\"\n\
+             [uvm]\nservice = \"per-instance\"\ntimeout_seconds = 90\n",
         )
         .unwrap();
         let flags = Flags {
@@ -338,7 +353,10 @@ mod tests {
         assert_eq!(settings.root, std::path::absolute("/from/flag").unwrap());
         assert_eq!((settings.log.as_str(), settings.memory_mb), ("debug", 2048));
         assert_eq!(settings.uvm.service, Service::PerInstance);
+        assert_eq!(settings.uvm.timeout, Duration::from_secs(90));
         assert_eq!(settings.group.as_deref(), Some("containers"));
+        std::fs::write(&file, "[uvm]\ntimeout_seconds = 0\n").unwrap();
+        assert!(Settings::resolve(flags.clone()).is_err());
         std::fs::write(&file, "colour = \"red\"\n").unwrap();
         assert!(Settings::resolve(flags).is_err());
         std::fs::remove_dir_all(&folder).unwrap();

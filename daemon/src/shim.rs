@@ -11,6 +11,7 @@ mod sockets;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser;
@@ -28,6 +29,9 @@ struct Arguments {
     /// How processors of virtual machines are made
     #[arg(long, value_name = "KIND", default_value = "auto")]
     accelerator: accelerator::Accelerator,
+    /// How many seconds the sandbox may take to boot, and its guest to answer
+    #[arg(long, value_name = "SECONDS", default_value = "60")]
+    timeout: u32,
     /// Directory of what Wine needs for Windows containers
     #[arg(long, value_name = "DIR")]
     wine_prefix: PathBuf,
@@ -53,7 +57,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     log::start(&arguments.log, std::io::stderr)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .max_blocking_threads(8)
-        .thread_keep_alive(std::time::Duration::from_secs(1))
+        .thread_keep_alive(Duration::from_secs(1))
         .thread_stack_size(256 << 10)
         .enable_all()
         .build()?;
@@ -61,7 +65,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         let spec = task::shim::load_spec(&arguments.dir)?;
         let (agent, prefix) = (&arguments.guest_agent, &arguments.wine_prefix);
         let compute = backend::compute(&spec, agent, arguments.accelerator, prefix)?;
-        let config = backend::local_config(agent, prefix);
+        let config = backend::local_config(agent, prefix, Duration::from_secs(arguments.timeout.into()));
         let sockets = sockets::sockets();
         task::shim::serve(&arguments.dir, &sockets, compute, config, release_memory).await?;
         Ok(())

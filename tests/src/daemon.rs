@@ -130,6 +130,15 @@ impl TestDaemon {
         Self::start_with(Some(dir.to_owned()), Vec::new())
     }
 
+    /// Starts a daemon that gives sandboxes so many seconds to boot.
+    ///
+    /// # Panics
+    /// It does not start.
+    #[must_use]
+    pub fn start_with_timeout(seconds: &str) -> Self {
+        Self::start_with(None, vec!["--uvm-timeout".into(), seconds.into()])
+    }
+
     fn start_with(uvm: Option<PathBuf>, flags: Vec<OsString>) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("ctr-like-test-")

@@ -293,6 +293,21 @@ fn boot_files_that_are_damaged_are_named_and_nothing_is_left() {
 }
 
 #[test]
+fn a_machine_that_takes_longer_than_the_daemon_allows_is_ended_and_the_setting_is_named() {
+    // No kernel gets to its first process in that time where a program makes the processors.
+    let daemon = TestDaemon::start_with_timeout("1");
+    let image = images::pushed(BUSYBOX);
+    let failed = daemon
+        .cli(["run", "--isolation", "hyperv", "--rm", &image, "true"])
+        .code(125);
+    for said in ["did not connect within 1s", "uvm.timeout_seconds"] {
+        assert!(failed.stderr.contains(said), "{}", failed.stderr);
+    }
+    assert!(machines(&daemon).is_empty());
+    assert_eq!(daemon.cli(["ps", "-aq"]).ok(), "");
+}
+
+#[test]
 fn a_layer_that_is_damaged_and_memory_that_cannot_be_had_end_one_start_only() {
     let daemon = TestDaemon::start();
     let image = images::pushed(BUSYBOX);

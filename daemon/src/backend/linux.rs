@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use compute::ComputeService;
@@ -41,13 +42,15 @@ pub(crate) fn compute(
     Ok(Arc::new(emulator))
 }
 
-/// How sandboxes behave on this system: Windows containers stand on what Wine needs.
-pub(crate) fn local_config(agent: &Path, wine_prefix: &Path) -> LocalConfig {
+/// How sandboxes behave on this system: Windows containers stand on what Wine needs. `timeout` is for boots and for answers.
+pub(crate) fn local_config(agent: &Path, wine_prefix: &Path, timeout: Duration) -> LocalConfig {
     let wine = WineConfig::new(wine_prefix, agent);
     LocalConfig {
         windows_base: Some(WindowsBase::new(move || {
             emulator::prepare_prefix(&wine).map_err(std::io::Error::other)
         })),
+        boot_timeout: timeout,
+        call_timeout: timeout,
         check_half_close: true,
         ..LocalConfig::default()
     }

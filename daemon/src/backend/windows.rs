@@ -26,9 +26,11 @@ pub(crate) fn compute(
     Ok(Arc::new(service.with_consoles(spec.consoles())))
 }
 
-/// How sandboxes behave on this system.
-pub(crate) fn local_config(_: &Path, _: &Path) -> LocalConfig {
+/// How sandboxes behave on this system. `timeout` is for boots and for answers.
+pub(crate) fn local_config(_: &Path, _: &Path, timeout: Duration) -> LocalConfig {
     LocalConfig {
+        boot_timeout: timeout,
+        call_timeout: timeout,
         console_pipes: true,
         ..LocalConfig::default()
     }

@@ -41,7 +41,7 @@ pub(super) fn runtime(settings: &Settings) -> Result<Arc<dyn Runtime>> {
                 ..like
             };
             let compute = crate::backend::compute(&like, agent, settings.uvm.accelerator, prefix)?;
-            let config = crate::backend::local_config(agent, prefix);
+            let config = crate::backend::local_config(agent, prefix, settings.uvm.timeout);
             Ok(LocalRuntime::new(compute, config))
         };
         let own = SandboxSpec::default();

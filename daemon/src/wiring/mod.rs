@@ -20,8 +20,8 @@ use task::shim::{ShimConfig, ShimRuntime};
 
 use crate::settings::{Service, Settings};
 
-/// How long a shim may take until its sandbox answers; a machine under load starts processes slowly.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// How much longer a shim may take than its sandbox: it knows best why that does not come up, and is to say so.
+const SHIM: Duration = Duration::from_secs(15);
 
 /// Opens the store and the rooms over it.
 ///
@@ -95,6 +95,8 @@ fn shims(settings: &Settings, cleanup: impl Fn(&Path) + Send + Sync + 'static) -
         settings.guest_agent.clone().into(),
         "--accelerator".into(),
         settings.uvm.accelerator.word().into(),
+        "--timeout".into(),
+        settings.uvm.timeout.as_secs().to_string().into(),
         "--wine-prefix".into(),
         settings.wine_prefix.clone().into(),
         "--log".into(),
@@ -104,7 +106,7 @@ fn shims(settings: &Settings, cleanup: impl Fn(&Path) + Send + Sync + 'static) -
         program: settings.shim.clone(),
         arguments: arguments.to_vec(),
         run_dir: settings.run_dir.clone(),
-        start_timeout: START_TIMEOUT,
+        start_timeout: settings.uvm.timeout + SHIM,
         sockets: crate::sockets::sockets(),
         cleanup: Arc::new(cleanup),
     })

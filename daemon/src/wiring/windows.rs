@@ -81,7 +81,7 @@ pub(super) fn runtime(settings: &Settings) -> Result<Arc<dyn Runtime>> {
         match crate::backend::compute(&own, agent, settings.uvm.accelerator, prefix) {
             Ok(compute) => Arc::new(LocalRuntime::new(
                 compute,
-                crate::backend::local_config(agent, prefix),
+                crate::backend::local_config(agent, prefix, settings.uvm.timeout),
             )),
             Err(error) => {
                 tracing::warn!(%error, "no container can run");

@@ -58,8 +58,8 @@ impl Client {
             api: Some(ApiRange::OURS),
             client: Some(name.to_owned()),
         };
-        // A daemon that is alive answers at once.
-        let context = Context::with_timeout(Duration::from_secs(10));
+        // A daemon that is alive answers at once, if its host lets it.
+        let context = Context::with_timeout(Duration::from_secs(30));
         let version: Version = unary(&conversation, wire::VERSION, &context, &greeting).await?;
         if version.api.common(ApiRange::OURS).is_none() {
             return Err(Status::failed_precondition(format!(

@@ -58,7 +58,10 @@ pub(crate) async fn boot(
     )
     .await;
     let outcome = connected.unwrap_or_else(|_| {
-        let text = format!("the guest did not connect within {:?}", config.boot_timeout);
+        let text = format!(
+            "the guest did not connect within {:?} (the daemon's uvm.timeout_seconds)",
+            config.boot_timeout
+        );
         Err(TaskError::new(ErrorKind::Timeout, text))
     });
     match outcome {

@@ -30,7 +30,7 @@ use crate::{ExitStatus, TaskState, TaskStatus};
 /// How long a sandbox may take to say why it is gone.
 const REASON: Duration = Duration::from_secs(10);
 /// How long a stream may stay silent after the exit before it is given up.
-const QUIET: Duration = Duration::from_secs(1);
+const QUIET: Duration = Duration::from_secs(2);
 /// The exit code when the sandbox is lost.
 const LOST: i32 = 255;
 /// Sizes of read buffers: small for those who write little, because there may be many.

@@ -111,7 +111,8 @@ impl ShimRuntime {
             }
         };
         let connected = match outcome {
-            Ok(()) => self.connect(dir, HELLO).await,
+            // It has just said so, and only a host that stands still keeps it from answering.
+            Ok(()) => self.connect(dir, self.config.start_timeout).await,
             Err(error) => Err(error),
         };
         if connected.is_err() {

@@ -48,7 +48,7 @@ use crate::{AttachStreams, ExitStatus, Sandbox, SandboxSpec, TaskSpec, TaskStatu
 const CLIENT_BUFFER: usize = 32 << 10;
 
 /// How long the end of the first process may be heard of after that of its container.
-const LAST_EXIT: Duration = Duration::from_secs(1);
+const LAST_EXIT: Duration = Duration::from_secs(10);
 
 /// The sandbox of a Windows container. Clones share it.
 #[derive(Clone)]

@@ -42,7 +42,10 @@ pub(super) async fn boot(
     let created = Instant::now();
     let connected = tokio::time::timeout(config.boot_timeout, connect(&system, config)).await;
     let outcome = connected.unwrap_or_else(|_| {
-        let text = format!("the guest did not connect within {:?}", config.boot_timeout);
+        let text = format!(
+            "the guest did not connect within {:?} (the daemon's uvm.timeout_seconds)",
+            config.boot_timeout
+        );
         Err(TaskError::new(ErrorKind::Timeout, text))
     });
     match outcome {
