@@ -20,7 +20,7 @@ use crate::modules::ModuleError;
 use crate::platform;
 
 /// How long a device may take to appear after the host attached it.
-pub(crate) const APPEARS: Duration = Duration::from_secs(10);
+pub(crate) const APPEARS: Duration = Duration::from_secs(30);
 /// Sysfs has no event that covers all three places, so presence is polled: from the first to the last interval.
 const INTERVAL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(25));
 

@@ -14,7 +14,7 @@ use super::machine::Machine;
 use crate::error::{ErrorKind, Result, TaskError};
 
 /// How long streams may take to connect after the agent has said that they are.
-const CONNECT: Duration = Duration::from_secs(10);
+const CONNECT: Duration = Duration::from_secs(30);
 
 /// What the guest is waited for at: input, output, errors.
 pub(crate) struct Listeners([Option<(u32, Box<dyn GuestListener>)>; 3]);
