@@ -16,6 +16,14 @@ static BOOL WINAPI on_event(DWORD event)
     return TRUE;
 }
 
+static BOOL WINAPI on_event_stay(DWORD event)
+{
+    printf("event %lu\n", event);
+    fflush(stdout);
+    Sleep(INFINITE);
+    return TRUE;
+}
+
 static void start(const char *self, const char *what)
 {
     char line[600];
@@ -94,6 +102,11 @@ int main(int count, char **words)
         Sleep(INFINITE);
     } else if (!strcmp(what, "handle")) {
         SetConsoleCtrlHandler(on_event, TRUE);
+        printf("ready\n");
+        fflush(stdout);
+        Sleep(INFINITE);
+    } else if (!strcmp(what, "stay")) {
+        SetConsoleCtrlHandler(on_event_stay, TRUE);
         printf("ready\n");
         fflush(stdout);
         Sleep(INFINITE);

@@ -118,6 +118,32 @@ async fn a_shutdown_tells_everybody_and_is_graceful() {
     assert_eq!(host.leftovers(), Vec::<String>::new());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_ends_programs_that_stay_and_saves_the_registry() {
+    let host = Host::new();
+    let (system, volume) = host.plain().await;
+    let (_process, mut stdio) = spawn(&*system, "stay").await;
+    let out = stdio.stdout.as_mut().unwrap();
+    until(out, "ready").await;
+    let mut events = system.events();
+    system.shutdown("").await.unwrap();
+    until(out, "event 6").await;
+    let exit = async {
+        loop {
+            if let SystemEvent::Exited(exit) = events.recv().await.unwrap() {
+                break exit;
+            }
+        }
+    };
+    let exit = tokio::time::timeout(Duration::from_secs(60), exit)
+        .await
+        .expect("the program keeps its container");
+    assert_eq!(exit.exit_type, Some(ExitType::GracefulExit));
+    let registry = fs::read_to_string(volume.upper.join("Registry/system.reg")).unwrap();
+    assert!(registry.contains("web-1"));
+    assert_eq!(host.leftovers(), Vec::<String>::new());
+}
+
 /// A Wine whose server takes a second until it can be reached, in a directory that containers see.
 fn slow_wine() -> tempfile::TempDir {
     let real = ["/usr/lib/wine/wineserver64", "/usr/lib/wine/wineserver"]

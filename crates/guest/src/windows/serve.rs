@@ -8,13 +8,14 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags, recvmsg, send,
 };
@@ -29,6 +30,8 @@ use crate::sandbox::SandboxError;
 const MESSAGE: usize = 256 * 1024;
 /// `CTRL_SHUTDOWN_EVENT`.
 const SHUTDOWN: u32 = 6;
+/// How long programs may take to end after that: what Windows gives them, `WaitToKillAppTimeout`.
+const LEAVE: Duration = Duration::from_secs(5);
 
 struct Server<'a> {
     config: &'a Config,
@@ -36,8 +39,8 @@ struct Server<'a> {
     processes: Vec<Process>,
     /// Starts Wine's server, and ends when that can be reached.
     starter: Option<Pid>,
-    /// A shutdown was asked for.
-    ending: bool,
+    /// A shutdown was asked for, and lasts no longer than this.
+    ending: Option<Instant>,
 }
 
 /// Serves until the end of the container.
@@ -55,7 +58,7 @@ pub(super) fn serve(config: &Config, control: OwnedFd) -> Result<ExitCode, Sandb
         control,
         processes: Vec::new(),
         starter: Some(starter),
-        ending: false,
+        ending: None,
     };
     server
         .send(&Event::Ready)
@@ -125,7 +128,11 @@ impl Server<'_> {
                     .iter()
                     .map(|process| PollFd::from_borrowed_fd(process.reports(), PollFlags::IN)),
             );
-            match poll(&mut watched, None) {
+            let left = self
+                .ending
+                .map(|end| end.saturating_duration_since(Instant::now()));
+            let left = left.and_then(|left| Timespec::try_from(left).ok());
+            match poll(&mut watched, left.as_ref()) {
                 Ok(_) => {}
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(errno) => return Err(errno.into()),
@@ -147,13 +154,14 @@ impl Server<'_> {
             if ready[0] && !self.receive()? {
                 return Ok(ExitCode::FAILURE);
             }
-            if self.ending && self.processes.iter().all(Process::is_over) {
+            let over = self.ending.is_some_and(|end| Instant::now() >= end);
+            if over || self.ending.is_some() && self.processes.iter().all(Process::is_over) {
                 return Ok(self.end());
             }
         }
     }
 
-    /// Saves the registry, as the last thing.
+    /// Saves the registry, as the last thing. Whoever still runs is killed.
     fn end(&self) -> ExitCode {
         // A server that nobody can reach yet would not be told, and stay.
         while let Some(starter) = self.starter {
@@ -268,7 +276,7 @@ impl Server<'_> {
                 }
             }
             Request::Shutdown => {
-                self.ending = true;
+                self.ending = Some(Instant::now() + LEAVE);
                 for process in &mut self.processes {
                     process.tell(&format!("signal {SHUTDOWN}"));
                 }

@@ -13,8 +13,9 @@ use crate::document::windows as document;
 use crate::error::{ErrorKind, Result, TaskError};
 use crate::{SandboxSpec, TaskSpec};
 
-/// How long a container may take to end once its first process has.
-const LAST_WRITES: Duration = Duration::from_secs(2);
+/// How long a container may take to end once its first process has. Windows ends programs that stay, and then writes the registry; what it
+/// has not written is lost.
+const LAST_WRITES: Duration = Duration::from_secs(30);
 
 /// A system that has ended by itself, or was never there, need not be ended.
 pub(super) async fn terminate(system: &dyn ComputeSystem) {
