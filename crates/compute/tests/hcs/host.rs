@@ -15,6 +15,8 @@ static TURN: Mutex<()> = Mutex::const_new(());
 /// The service, while no other test has it.
 pub(crate) struct Host {
     pub(crate) service: HcsService,
+    /// The same to somebody who does not wait long; long enough for calls that return.
+    pub(crate) hasty: HcsService,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -22,17 +24,15 @@ impl Host {
     pub(crate) async fn new() -> Self {
         let turn = TURN.lock().await;
         let service = HcsService::load().expect("these tests run on the double: ./scripts/test wine");
-        Self { service, _turn: turn }
-    }
-
-    /// A host on which nobody waits long.
-    pub(crate) async fn impatient() -> Self {
-        let mut host = Self::new().await;
-        host.service = host.service.with_deadlines(Deadlines {
-            call: Duration::from_millis(500),
+        let hasty = service.clone().with_deadlines(Deadlines {
+            call: Duration::from_secs(5),
             ..Deadlines::default()
         });
-        host
+        Self {
+            service,
+            hasty,
+            _turn: turn,
+        }
     }
 
     async fn double(&self) -> serde_json::Value {
@@ -71,14 +71,15 @@ impl Host {
 
     /// A running container whose requests follow these orders.
     pub(crate) async fn container(&self, orders: &str) -> Arc<dyn ComputeSystem> {
-        let system = self
-            .service
-            .create(&id(), &container(orders).to_json())
-            .await
-            .unwrap();
-        system.start().await.unwrap();
-        system
+        started(&self.service, orders).await
     }
+}
+
+/// A running container of somebody's, whose requests follow these orders.
+pub(crate) async fn started(service: &HcsService, orders: &str) -> Arc<dyn ComputeSystem> {
+    let system = service.create(&id(), &container(orders).to_json()).await.unwrap();
+    system.start().await.unwrap();
+    system
 }
 
 /// What the double tells of itself.

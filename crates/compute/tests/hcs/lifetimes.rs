@@ -6,7 +6,7 @@ use compute::hcs::HcsService;
 use compute::{ComputeService, ComputeSystem, SystemEvent, wait_for_exit};
 use hcs::{Document, HResult, SystemState};
 
-use crate::host::{Host, code, container, end, id, machine, spawn};
+use crate::host::{Host, code, container, end, id, machine, spawn, started};
 
 async fn state(system: &dyn ComputeSystem) -> Option<SystemState> {
     let text = system.properties("").await.unwrap();
@@ -43,11 +43,11 @@ async fn a_creation_that_nobody_waits_for_leaves_nothing() {
 
 #[tokio::test]
 async fn a_creation_that_comes_too_late_is_undone() {
-    let host = Host::impatient().await;
+    let host = Host::new().await;
     let id = id();
     let document = container("HcsCreateComputeSystem=hang").to_json();
     assert_eq!(
-        code(host.service.create(&id, &document).await),
+        code(host.hasty.create(&id, &document).await),
         HResult::OPERATION_TIMEOUT
     );
     end(host.service.open(&id).await.unwrap()).await;
@@ -56,9 +56,9 @@ async fn a_creation_that_comes_too_late_is_undone() {
 
 #[tokio::test]
 async fn a_stuck_start_holds_up_nobody_and_can_be_terminated() {
-    let host = Host::impatient().await;
+    let host = Host::new().await;
     let stuck = host
-        .service
+        .hasty
         .create(&id(), &machine("HcsStartComputeSystem=hang").to_json())
         .await
         .unwrap();
@@ -75,8 +75,8 @@ async fn a_stuck_start_holds_up_nobody_and_can_be_terminated() {
 
 #[tokio::test]
 async fn many_calls_that_never_return_hold_up_nobody() {
-    let host = Host::impatient().await;
-    let stuck = host.container("HcsModifyComputeSystem=block").await;
+    let host = Host::new().await;
+    let stuck = started(&host.hasty, "HcsModifyComputeSystem=block").await;
     let mut calls = tokio::task::JoinSet::new();
     for _ in 0..64 {
         let stuck = std::sync::Arc::clone(&stuck);
@@ -93,8 +93,8 @@ async fn many_calls_that_never_return_hold_up_nobody() {
 
 #[tokio::test]
 async fn a_close_waits_for_no_call_and_ends_none() {
-    let host = Host::impatient().await;
-    let system = host.container("HcsModifyComputeSystem=hang").await;
+    let host = Host::new().await;
+    let system = started(&host.hasty, "HcsModifyComputeSystem=hang").await;
     let other = host.service.open(system.id()).await.unwrap();
     assert_eq!(code(system.modify("{}").await), HResult::OPERATION_TIMEOUT);
     // The double takes down a handle that is closed while a request of it is under way.
