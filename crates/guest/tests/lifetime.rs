@@ -44,7 +44,7 @@ async fn gone(id: &str) {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
     };
-    if tokio::time::timeout(std::time::Duration::from_secs(30), vanish)
+    if tokio::time::timeout(std::time::Duration::from_secs(120), vanish)
         .await
         .is_err()
     {
@@ -198,7 +198,7 @@ async fn twenty_containers_later_the_agent_is_as_it_was() {
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(10), wait)
+        tokio::time::timeout(std::time::Duration::from_secs(60), wait)
             .await
             .is_ok()
     };

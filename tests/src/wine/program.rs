@@ -150,7 +150,7 @@ pub fn run(name: &str, environment: &[(&str, &str)], arguments: &[&str]) -> Outp
 #[must_use]
 pub fn system(arguments: &[&str]) -> Output {
     let (program, arguments) = arguments.split_first().expect("a program");
-    finish(asked(60, program).args(arguments).stdin(Stdio::null()))
+    finish(asked(300, program).args(arguments).stdin(Stdio::null()))
 }
 
 /// Runs a program of a test, in a prefix or that of the environment.

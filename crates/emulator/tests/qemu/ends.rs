@@ -89,7 +89,7 @@ async fn shutting_the_service_down_ends_its_machines() {
             .await
             .unwrap()
     });
-    let ended = tokio::time::timeout(Duration::from_secs(60), host.emulator.shutdown());
+    let ended = tokio::time::timeout(Duration::from_secs(180), host.emulator.shutdown());
     ended.await.unwrap();
     assert_eq!(one.exit().await.1.exit_type, Some(ExitType::ForcedExit));
     assert_eq!(host.leftovers(), Vec::<String>::new());

@@ -176,7 +176,7 @@ pub(crate) fn loops(directory: &Path) -> Vec<PathBuf> {
 ///
 /// A test that is just starting a program holds every descriptor of the process until the program runs.
 pub(crate) fn wait_for_no_loops(directory: &Path) -> bool {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     let pause = Timespec {
         tv_sec: 0,
         tv_nsec: 1_000_000,

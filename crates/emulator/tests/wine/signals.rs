@@ -135,7 +135,7 @@ async fn a_shutdown_ends_programs_that_stay_and_saves_the_registry() {
             }
         }
     };
-    let exit = tokio::time::timeout(Duration::from_secs(60), exit)
+    let exit = tokio::time::timeout(Duration::from_secs(180), exit)
         .await
         .expect("the program keeps its container");
     assert_eq!(exit.exit_type, Some(ExitType::GracefulExit));
@@ -194,7 +194,7 @@ async fn a_shutdown_right_after_the_start_is_graceful() {
             }
         }
     };
-    let exit = tokio::time::timeout(Duration::from_secs(60), exit)
+    let exit = tokio::time::timeout(Duration::from_secs(180), exit)
         .await
         .expect("the container runs on, with a server that was not told");
     assert_eq!(exit.exit_type, Some(ExitType::GracefulExit));

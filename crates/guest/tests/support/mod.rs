@@ -28,7 +28,7 @@ pub(crate) use self::disks::{disk, image};
 pub(crate) use self::sandbox::Sandbox;
 
 /// Nothing in these suites takes longer, on any machine.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(180);
 
 /// Runs a future with the suites' deadline.
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {

@@ -142,7 +142,7 @@ impl Bench {
             .build()
             .unwrap();
         let value = runtime.block_on(async {
-            tokio::time::timeout(Duration::from_secs(60), life(self))
+            tokio::time::timeout(Duration::from_secs(180), life(self))
                 .await
                 .expect("the test hangs")
         });

@@ -126,7 +126,7 @@ fn block(test: impl Future<Output = ()>) {
         .build()
         .unwrap();
     runtime.block_on(async {
-        tokio::time::timeout(Duration::from_secs(60), test)
+        tokio::time::timeout(Duration::from_secs(180), test)
             .await
             .expect("the test hangs")
     });
