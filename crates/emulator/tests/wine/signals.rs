@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use compute::{ComputeService, SystemEvent};
+use compute::{ComputeService, ComputeSystem, wait_for_exit};
 use emulator::{Config, Emulator, Machine, WineConfig};
 use hcs::{Document, ExitType, SignalProcessOptions, WindowsSignal};
 
@@ -96,6 +96,12 @@ async fn events_and_terminations_reach_the_whole_tree() {
     system.terminate().await.unwrap();
 }
 
+/// How a container ended that was told to.
+async fn ended(system: &dyn ComputeSystem) -> Option<ExitType> {
+    let exit = tokio::time::timeout(Duration::from_secs(180), wait_for_exit(system)).await;
+    exit.expect("the container runs on").unwrap().exit_type
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shutdown_tells_everybody_and_is_graceful() {
     let host = Host::new();
@@ -103,15 +109,9 @@ async fn a_shutdown_tells_everybody_and_is_graceful() {
     assert_eq!(run(&*system, "exit 0").await.code, 0);
     let (process, mut stdio) = spawn(&*system, "handle").await;
     until(stdio.stdout.as_mut().unwrap(), "ready").await;
-    let mut events = system.events();
     system.shutdown("").await.unwrap();
     assert_eq!(process.exited().await.unwrap().code, 46);
-    let exit = loop {
-        if let SystemEvent::Exited(exit) = events.recv().await.unwrap() {
-            break exit;
-        }
-    };
-    assert_eq!(exit.exit_type, Some(ExitType::GracefulExit));
+    assert_eq!(ended(&*system).await, Some(ExitType::GracefulExit));
     // The registry was saved on the way out.
     let registry = fs::read_to_string(volume.upper.join("Registry/system.reg")).unwrap();
     assert!(registry.contains("web-1"));
@@ -125,20 +125,9 @@ async fn a_shutdown_ends_programs_that_stay_and_saves_the_registry() {
     let (_process, mut stdio) = spawn(&*system, "stay").await;
     let out = stdio.stdout.as_mut().unwrap();
     until(out, "ready").await;
-    let mut events = system.events();
     system.shutdown("").await.unwrap();
     until(out, "event 6").await;
-    let exit = async {
-        loop {
-            if let SystemEvent::Exited(exit) = events.recv().await.unwrap() {
-                break exit;
-            }
-        }
-    };
-    let exit = tokio::time::timeout(Duration::from_secs(180), exit)
-        .await
-        .expect("the program keeps its container");
-    assert_eq!(exit.exit_type, Some(ExitType::GracefulExit));
+    assert_eq!(ended(&*system).await, Some(ExitType::GracefulExit));
     let registry = fs::read_to_string(volume.upper.join("Registry/system.reg")).unwrap();
     assert!(registry.contains("web-1"));
     assert_eq!(host.leftovers(), Vec::<String>::new());
@@ -185,18 +174,7 @@ async fn a_shutdown_right_after_the_start_is_graceful() {
     let text = document(&volume, json!({})).to_string();
     let system = emulator.create(&id(), &text).await.unwrap();
     system.start().await.unwrap();
-    let mut events = system.events();
     system.shutdown("").await.unwrap();
-    let exit = async {
-        loop {
-            if let SystemEvent::Exited(exit) = events.recv().await.unwrap() {
-                break exit;
-            }
-        }
-    };
-    let exit = tokio::time::timeout(Duration::from_secs(180), exit)
-        .await
-        .expect("the container runs on, with a server that was not told");
-    assert_eq!(exit.exit_type, Some(ExitType::GracefulExit));
+    assert_eq!(ended(&*system).await, Some(ExitType::GracefulExit));
     assert_eq!(host.leftovers(), Vec::<String>::new());
 }
