@@ -1,4 +1,5 @@
-# A Wine prefix for the tests, made once per Wine version. Sourced after common.sh; sets WINEPREFIX.
+# A Wine prefix for the tests, made once per Wine version. Sourced after common.sh; sets WINEPREFIX, and PATH to a `wine` that
+# starts every time.
 # shellcheck shell=bash
 
 export WINEDEBUG=${WINEDEBUG:--all}
@@ -8,14 +9,18 @@ export WINEDLLOVERRIDES="mscoree,mshtml=;winemenubuilder.exe=d"
 # Makes the prefix ready, with the DLL that Wine before 9 lacks.
 prepare_wine() {
     need_packages wine64 wine gcc-mingw-w64-x86-64
-    local version
+    local version programs=$repo/scripts/lib/programs
+    case :$PATH: in
+        *:$programs:*) ;;
+        *) export PATH=$programs:$PATH ;;
+    esac
     version=$(wine --version 2>/dev/null | tr -c 'A-Za-z0-9.\n' '-')
     export WINEPREFIX=${XDG_CACHE_HOME:-$HOME/.cache}/ctr-like/wine-$version
     if [ ! -f "$WINEPREFIX/ready" ]; then
         say "preparing a Wine prefix ($version)"
         rm -rf "$WINEPREFIX"
         mkdir -p "$(dirname "$WINEPREFIX")"
-        wineboot --init >/dev/null 2>&1
+        wine wineboot.exe --init >/dev/null 2>&1
         wineserver --wait
         if [ ! -f "$WINEPREFIX/drive_c/windows/system32/bcryptprimitives.dll" ]; then
             x86_64-w64-mingw32-gcc -O2 -shared -o "$WINEPREFIX/drive_c/windows/system32/bcryptprimitives.dll" \

@@ -144,6 +144,18 @@ pub(crate) fn have_own_mounts(command: &mut Command) {
     unsafe { command.pre_exec(leave) };
 }
 
+/// Keeps chance out of the addresses of a command's program and of what that executes. Wine needs it: Windows has a page at
+/// 0x7FFE0000, and the heap of Wine's loader may begin on that page otherwise, in one of 8000 starts.
+pub(crate) fn have_fixed_addresses(command: &mut Command) {
+    let fix = || {
+        let before = nix::sys::personality::get()?;
+        nix::sys::personality::set(before | nix::sys::personality::Persona::ADDR_NO_RANDOMIZE)?;
+        Ok(())
+    };
+    // SAFETY: the closure makes two system calls and allocates nothing, which is allowed between fork and exec.
+    unsafe { command.pre_exec(fix) };
+}
+
 /// Has the runtime watch a descriptor, which must not block.
 pub(crate) fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` is valid as long as it lives, and the `AsyncFd` owns it; nothing can replace it inside.

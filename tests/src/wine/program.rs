@@ -8,8 +8,8 @@ use std::sync::OnceLock;
 
 use crate::{Output, programs};
 
-/// How often Wine is asked: of some thousand programs a few end before their first line, with 1 and in silence, or because Wine's
-/// server, which they have just found, goes with the program before them. One that got to its first line is run once.
+/// How often Wine is asked: of some thousand programs a few end before their first line, because Wine's server, which they have just
+/// found, goes with the program before them. One that got to its first line is run once.
 pub(super) const TRIES: u32 = 3;
 /// What `timeout` ends with when it had to end the program.
 const TIMED_OUT: i32 = 124;

@@ -164,6 +164,18 @@ pub(crate) fn id() -> String {
     )
 }
 
+/// The processes of the control group of a container.
+pub(crate) fn processes(id: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap() {
+        let group = hierarchy.unwrap().path().join("ctr-like").join(id);
+        if let Ok(text) = fs::read_to_string(group.join("cgroup.procs")) {
+            found.extend(text.lines().map(str::to_owned));
+        }
+    }
+    found
+}
+
 /// The document of a container, with more fields.
 pub(crate) fn document(volume: &Volume, fields: Value) -> Value {
     let mut container = json!({

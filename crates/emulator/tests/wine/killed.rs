@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use compute::ComputeService;
 use serde_json::json;
 
-use crate::host::{Host, document, leftovers, spawn, until, volume};
+use crate::host::{Host, document, leftovers, processes, spawn, until, volume};
 
 const DIRECTORY: &str = "CTR_LIKE_TEST_VICTIM";
 const ID: &str = "wine-victim";
@@ -30,18 +30,6 @@ async fn victim() {
     std::future::pending::<()>().await;
 }
 
-/// The processes of the control group of the victim.
-fn processes() -> Vec<String> {
-    let mut found = Vec::new();
-    for hierarchy in std::fs::read_dir("/sys/fs/cgroup").unwrap() {
-        let group = hierarchy.unwrap().path().join("ctr-like").join(ID);
-        if let Ok(text) = std::fs::read_to_string(group.join("cgroup.procs")) {
-            found.extend(text.lines().map(str::to_owned));
-        }
-    }
-    found
-}
-
 #[test]
 fn killing_the_process_leaves_nothing_that_reap_does_not_remove() {
     let directory = tempfile::tempdir().unwrap();
@@ -58,7 +46,11 @@ fn killing_the_process_leaves_nothing_that_reap_does_not_remove() {
         emulator::reap(&run).unwrap().is_empty(),
         "a living owner's container was reaped"
     );
-    assert!(processes().len() >= 3, "the test is too kind: {:?}", processes());
+    assert!(
+        processes(ID).len() >= 3,
+        "the test is too kind: {:?}",
+        processes(ID)
+    );
 
     victim.kill().unwrap();
     victim.wait().unwrap();
@@ -67,7 +59,7 @@ fn killing_the_process_leaves_nothing_that_reap_does_not_remove() {
         leftovers(directory.path(), &[ID.to_owned()]),
         Vec::<String>::new()
     );
-    assert!(processes().is_empty());
+    assert!(processes(ID).is_empty());
     let written = directory.path().join("scratch-0/upper");
     assert!(
         Path::new(&written).is_dir(),

@@ -4,7 +4,7 @@ use hcs::{Document, HResult, Properties};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::host::{Host, Outcome, run, run_with, spawn, until};
+use crate::host::{Host, Outcome, processes, run, run_with, spawn, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn exit_codes_have_all_their_bits() {
@@ -192,4 +192,20 @@ async fn several_processes_run_in_several_containers() {
     drop(other);
     two.terminate().await.unwrap();
     assert_eq!(host.leftovers(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_programs_are_in_memory_is_not_left_to_chance() {
+    let host = Host::new();
+    let (system, _volume) = host.plain().await;
+    let (_process, mut stdio) = spawn(&*system, "sleep").await;
+    until(stdio.stdout.as_mut().unwrap(), "ready").await;
+    let pids = processes(system.id());
+    // Init, Wine's server, the helper and the program.
+    assert!(pids.len() >= 4, "{pids:?}");
+    for pid in pids {
+        let personality = std::fs::read_to_string(format!("/proc/{pid}/personality")).unwrap();
+        assert_eq!(personality.trim(), "00040000", "{pid}");
+    }
+    system.terminate().await.unwrap();
 }

@@ -11,6 +11,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::sys::personality::{self, Persona};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -46,6 +47,7 @@ struct Server<'a> {
 /// Serves until the end of the container.
 pub(super) fn serve(config: &Config, control: OwnedFd) -> Result<ExitCode, SandboxError> {
     give_up_privileges().map_err(SandboxError::step("give up capabilities"))?;
+    fix_addresses().map_err(SandboxError::step("fix addresses of programs"))?;
     let mut children = SigSet::empty();
     children.add(Signal::SIGCHLD);
     let failed = || SandboxError::step::<io::Error>("watch children");
@@ -86,6 +88,15 @@ fn give_up_privileges() -> io::Result<()> {
         inheritable: CapabilitySet::empty(),
     };
     rustix::thread::set_capabilities(None, none)?;
+    Ok(())
+}
+
+/// Keeps chance out of the addresses of what is executed from here on. Windows has a page at 0x7FFE0000. Linux begins the heap of
+/// Wine's loader, which is at 0x7D000000 itself, up to 1 GiB behind it: in one of 8000 starts on that very page, and then Wine
+/// ends with 1 and in silence before the program begins.
+fn fix_addresses() -> io::Result<()> {
+    let before = personality::get()?;
+    personality::set(before | Persona::ADDR_NO_RANDOMIZE)?;
     Ok(())
 }
 
