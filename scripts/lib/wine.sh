@@ -15,7 +15,7 @@ prepare_wine() {
         *) export PATH=$programs:$PATH ;;
     esac
     version=$(wine --version 2>/dev/null | tr -c 'A-Za-z0-9.\n' '-')
-    export WINEPREFIX=${XDG_CACHE_HOME:-$HOME/.cache}/ctr-like/wine-$version
+    export WINEPREFIX=${XDG_CACHE_HOME:-$HOME/.cache}/ctr-like/wine-2-$version
     if [ ! -f "$WINEPREFIX/ready" ]; then
         say "preparing a Wine prefix ($version)"
         rm -rf "$WINEPREFIX"
@@ -26,6 +26,9 @@ prepare_wine() {
             x86_64-w64-mingw32-gcc -O2 -shared -o "$WINEPREFIX/drive_c/windows/system32/bcryptprimitives.dll" \
                 "$repo/crates/wineinit/src/bcryptprimitives.c" -ladvapi32
         fi
+        # How many milliseconds a service may take to come; Wine gives them ten seconds.
+        wine reg add 'HKLM\SYSTEM\CurrentControlSet\Control' /v ServicesPipeTimeout /t REG_DWORD /d 180000 /f >/dev/null 2>&1
+        wineserver --wait
         touch "$WINEPREFIX/ready"
     fi
 }

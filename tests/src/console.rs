@@ -56,7 +56,7 @@ impl Console {
         let port = listener.local_addr().expect("an address").port();
         let mut command = Command::new("timeout");
         command
-            .args(["--foreground", "300", "wine"])
+            .args(["--foreground", "900", "wine"])
             .arg(helper())
             .args([&port.to_string(), "at"])
             .arg(program)

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{leaks, programs, wait};
+use crate::{leaks, programs, wait, wire};
 
 /// What a program said and how it ended.
 #[derive(Clone, Debug)]
@@ -204,6 +204,11 @@ impl TestDaemon {
                 .and_then(|child| child.try_wait().ok().flatten());
             assert!(ended.is_none(), "the daemon ended: {ended:?}\n{}", self.log());
             UnixStream::connect(self.socket()).ok()
+        });
+        // It takes connections before it has found again what its predecessor ran.
+        wait::until("the daemon serves", || {
+            let answer = wire::ask(&self.socket(), "ctr.v1.System/Ping", &serde_json::json!({}));
+            matches!(answer, wire::Answer::Done(_)).then_some(())
         });
     }
 

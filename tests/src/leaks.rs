@@ -2,25 +2,28 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long what ends may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Everything that still refers to `folder`, and the control groups of `sandboxes`. Processes that are just ending are given
 /// a moment.
 #[must_use]
 pub fn left_behind(folder: &Path, sandboxes: &BTreeSet<String>) -> Vec<String> {
-    let mut last = Vec::new();
-    for _ in 0..100 {
-        last = now(folder);
-        last.extend(groups(sandboxes).map(|group| format!("control group: {}", group.display())));
-        if last.is_empty() {
-            break;
+    let start = Instant::now();
+    loop {
+        let mut left = now(folder);
+        left.extend(groups(sandboxes).map(|group| format!("control group: {}", group.display())));
+        if left.is_empty() || start.elapsed() > PATIENCE {
+            return left;
         }
         #[expect(
             clippy::disallowed_methods,
             reason = "a process that ends has no event for a stranger"
         )]
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(20));
     }
-    last
 }
 
 fn now(folder: &Path) -> Vec<String> {

@@ -39,7 +39,7 @@ impl Prefix {
         assert!(copied.expect("cp runs").success());
         let session = within(
             folder.path(),
-            Command::new("timeout").args(["900", "wine", "cmd.exe"]),
+            Command::new("timeout").args(["3600", "wine", "cmd.exe"]),
         )
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

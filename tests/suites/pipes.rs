@@ -47,7 +47,7 @@ impl Looker {
     /// What is to run, with its output in a file: Wine's services would keep a pipe open.
     fn command(&self, program: &Path, arguments: &[&str], output: &Path) -> Command {
         let mut command = Command::new("timeout");
-        command.args(["300", "wine"]).arg(program).args(arguments);
+        command.args(["900", "wine"]).arg(program).args(arguments);
         if let Some(prefix) = &self.prefix {
             command.env("WINEPREFIX", prefix);
         }

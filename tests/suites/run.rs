@@ -186,7 +186,7 @@ fn memory_and_process_limits_hold() {
     daemon
         .cli(["run", "--rm", "-m", "16m", &image, "sh", "-c", eater])
         .code(137);
-    let limited = "for i in 1 2 3 4 5 6 7 8 9 10; do sleep 60 & done; echo all";
+    let limited = "for i in 1 2 3 4 5 6 7 8 9 10; do sleep 1000 & done; echo all";
     let output = daemon.cli(["run", "--rm", "--pids-limit", "5", &image, "sh", "-c", limited]);
     assert!(
         output.stderr.contains("fork") && !output.stdout.contains("all"),

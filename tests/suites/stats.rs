@@ -146,15 +146,17 @@ fn stats_show_what_was_touched_and_who_is_busy() {
         .ok();
     let rows = once(&daemon, &[]);
     assert_eq!(rows.len(), 3, "{rows:?}");
-    let (big, busy, idle) = (row(&rows, "big"), row(&rows, "busy"), row(&rows, "idle"));
+    let (big, idle) = (row(&rows, "big"), row(&rows, "idle"));
     assert!(size(big, "MemUsage") >= 20e6, "{big}");
     assert!(percent(big, "MemPerc") > 0.0, "{big}");
     assert!(size(idle, "MemUsage") < 20e6, "{idle}");
     assert!(idle["MemUsage"].as_str().unwrap().ends_with(" / 64MiB"), "{idle}");
-    assert!(
-        percent(busy, "CPUPerc") > percent(idle, "CPUPerc") + 1.0,
-        "{rows:?}"
-    );
+    // One second says little on a host that stands still meanwhile.
+    wait::until("the busy one is seen to be busy", || {
+        let rows = once(&daemon, &[]);
+        let [busy, idle] = ["busy", "idle"].map(|name| percent(row(&rows, name), "CPUPerc"));
+        (busy > idle + 1.0).then_some(())
+    });
     assert_eq!((&idle["PIDs"], &big["PIDs"]), (&json!("1"), &json!("2")));
     assert_eq!(idle["NetIO"], "0B / 0B");
     let fields: Vec<&String> = idle.as_object().unwrap().keys().collect();

@@ -336,11 +336,11 @@ fn doctor_says_what_is_missing_and_what_to_do() {
     daemon.cli(["pull", &registry]).ok();
     daemon.cli(["tag", &registry, gone]).ok();
     let host = registry.split('/').next().unwrap();
-    let text = daemon.cli(["doctor"]).ok();
-    assert!(
-        text.contains(&format!("ok       registry {host}: answers")),
-        "{text}"
-    );
+    let text = wait::until("the registry answers as soon as doctor wants it", || {
+        let text = daemon.cli(["doctor"]).ok();
+        text.contains(&format!("ok       registry {host}: answers"))
+            .then_some(text)
+    });
     assert!(text.contains("warning  registry 127.0.0.1:1: "), "{text}");
     // Without a daemon its absence is what is found.
     let nobody = daemon.scratch().join("nobody.sock");

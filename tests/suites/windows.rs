@@ -181,7 +181,7 @@ fn exec_runs_beside_the_first_program_and_logs_are_kept() {
         daemon.cli_with(["exec", "-i", "two", "probe", "cat"], b"in").ok(),
         "in"
     );
-    daemon.cli(["stop", "two"]).ok();
+    daemon.cli(["stop", "-t", "120", "two"]).ok();
     let logs = daemon.cli(["logs", "two"]).ok();
     assert!(logs.contains("CTRL_SHUTDOWN"), "{logs}");
     assert_eq!(inspect(&daemon, "two")["State"]["ExitCode"], 42);

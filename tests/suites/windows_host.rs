@@ -95,8 +95,9 @@ fn a_container_outlives_the_daemon_and_its_output_is_kept() {
     let list = daemon.cli(&["ps", "--format", "{{.Names}} {{.Status}}"]).ok();
     assert!(list.starts_with("keeper Up"), "{list}");
     assert_eq!(daemon.cli(&["exec", "keeper", "probe", "exit", "3"]).status, 3);
-    let logs = daemon.cli(&["logs", "keeper"]).ok();
-    assert_eq!(logs.trim_end(), "ready");
+    wait::until("its words are in the log", || {
+        (daemon.cli(&["logs", "keeper"]).ok().trim_end() == "ready").then_some(())
+    });
     daemon.cli(&["rm", "-f", "keeper"]).ok();
     assert_eq!(daemon.cli(&["ps", "-aq"]).ok(), "");
 }

@@ -103,7 +103,7 @@ fn containers_of_both_systems_run_beside_each_other() {
     wait::until("it has said that it is ready", || {
         (daemon.cli(&["logs", "penguin"]).ok() == "ready").then_some(())
     });
-    daemon.cli(&["stop", "penguin"]).ok();
+    daemon.cli(&["stop", "-t", "120", "penguin"]).ok();
     assert_eq!(daemon.cli(&["logs", "penguin"]).ok(), "ready\nbye");
     assert_eq!(inspect(&daemon, "penguin")["State"]["ExitCode"], 3);
     // What it wrote is there when it starts again.

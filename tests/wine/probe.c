@@ -219,7 +219,7 @@ int wmain(int argc, wchar_t **argv)
         SetConsoleCtrlHandler(on_control, TRUE);
         puts("ready");
         fflush(stdout);
-        for (int n = 0; n < 6000 && !told; n++)
+        for (int n = 0; n < 360000 && !told; n++)
             Sleep(10);
         return told ? 42 : 1;
     }

@@ -17,7 +17,7 @@ use crate::patience::look_until;
 use crate::vhd::{self, Inside};
 
 /// How long the last user of an image may take to leave: a guest's mount that is being torn down, a process between fork and exec.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// An image that is open, checked and locked.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(crate) struct Image {
 }
 
 impl Image {
-    /// Opens an image. Blocks for up to half a second while somebody else has it.
+    /// Opens an image. Blocks for up to five seconds while somebody else has it.
     pub(crate) fn open(path: &Path, read_only: bool) -> Result<Self, Failure> {
         let cannot_open = |error| Failure::io(format!("cannot open disk {}", path.display()), error);
         let file = OpenOptions::new()

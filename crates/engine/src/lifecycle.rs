@@ -20,6 +20,8 @@ use crate::{networks, signal, spec};
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// The same for Windows, whose programs take longer to end.
 const STOP_TIMEOUT_WINDOWS: Duration = Duration::from_secs(30);
+/// How long `kill` waits for the end of what it has killed.
+const KILLED: Duration = Duration::from_secs(10);
 /// Log files of a container are rotated at this size unless it says otherwise.
 const LOG_MAX_BYTES: u64 = 64 << 20;
 const LOG_MAX_FILES: u32 = 3;
@@ -453,7 +455,7 @@ impl Engine {
         outcome
     }
 
-    /// Sends a signal to the first process.
+    /// Sends a signal to the first process. After one that cannot be refused, it waits for the end of the container, within limits.
     ///
     /// # Errors
     /// The container does not exist or does not run.
@@ -471,10 +473,17 @@ impl Engine {
             )
             .about("container", name));
         }
+        // What is frozen ends when it thaws.
+        let ends = number == signal::KILL && record.state.status == Status::Running;
+        let ended = ends.then(|| container.wait(WaitCondition::NotRunning));
         self.signal(&container, number).await?;
         let mut attributes = record.event_attributes();
         attributes.insert("signal".to_owned(), number.to_string());
         self.0.events.publish("container", "kill", &record.id, attributes);
+        if let Some(ended) = ended {
+            // A process that is stuck in the kernel ends later; the signal has been sent all the same.
+            drop(tokio::time::timeout(KILLED, ended).await);
+        }
         Ok(())
     }
 

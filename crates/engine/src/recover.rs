@@ -18,7 +18,7 @@ use crate::lifecycle::lost;
 use crate::record::Status;
 
 /// How long a killed task may take to end.
-const KILLED: Duration = Duration::from_secs(10);
+const KILLED: Duration = Duration::from_secs(30);
 
 impl Engine {
     pub(crate) async fn recover(&self) -> Result<()> {

@@ -28,8 +28,10 @@ pub(crate) use windows::processes as windows_processes;
 
 /// Between two rounds.
 const ROUND: Duration = Duration::from_secs(1);
-/// How long a sandbox may take to answer.
+/// How long a sandbox may take to answer. One that is slow is not to hold up every round of all the others; who asks once wants
+/// an answer.
 const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE_ONCE: Duration = Duration::from_secs(20);
 /// Sandboxes that are asked at once.
 const AT_ONCE: usize = 32;
 
@@ -198,8 +200,9 @@ impl StatsWatch {
     async fn round(&mut self) -> Option<Vec<ContainerStats>> {
         self.ticks.tick().await;
         let records = self.records()?;
+        let patience = if self.once { PATIENCE_ONCE } else { PATIENCE };
         let readings: Vec<Reading> = stream::iter(records)
-            .map(|record| read(self.engine.clone(), self.host, record))
+            .map(|record| read(self.engine.clone(), self.host, record, patience))
             .buffered(AT_ONCE)
             .collect()
             .await;
@@ -260,9 +263,9 @@ pub(crate) fn runs(record: &ContainerRecord) -> bool {
     matches!(record.state.status, Status::Running | Status::Paused)
 }
 
-async fn read(engine: Engine, host: HostFigures, record: ContainerRecord) -> Reading {
+async fn read(engine: Engine, host: HostFigures, record: ContainerRecord, patience: Duration) -> Reading {
     let mut figures = match runs(&record) {
-        true => engine.figures(&record, host).await.map(Some),
+        true => engine.figures(&record, host, patience).await.map(Some),
         false => Ok(None),
     };
     let now = engine.inspect(&record.id);
@@ -274,9 +277,14 @@ async fn read(engine: Engine, host: HostFigures, record: ContainerRecord) -> Rea
 }
 
 impl Engine {
-    async fn figures(&self, record: &ContainerRecord, host: HostFigures) -> Result<Figures> {
+    async fn figures(
+        &self,
+        record: &ContainerRecord,
+        host: HostFigures,
+        patience: Duration,
+    ) -> Result<Figures> {
         let sandbox = self.sandbox_of(record).await?;
-        let answer = tokio::time::timeout(PATIENCE, sandbox.stats(&record.id)).await;
+        let answer = tokio::time::timeout(patience, sandbox.stats(&record.id)).await;
         let answer = answer
             .map_err(|_| {
                 Error::new(Kind::DeadlineExceeded, "the sandbox does not answer")

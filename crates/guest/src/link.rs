@@ -32,6 +32,14 @@ pub(crate) struct HostStream {
     socket: AsyncFd<OwnedFd>,
 }
 
+#[cfg(test)]
+impl HostStream {
+    /// A socket that does not block.
+    pub(crate) fn of(socket: OwnedFd) -> io::Result<Self> {
+        crate::sys::watched(socket).map(|socket| Self { socket })
+    }
+}
+
 /// Connects to a port of the host.
 pub(crate) async fn dial(port: u32) -> io::Result<HostStream> {
     let socket = if sandboxed() {

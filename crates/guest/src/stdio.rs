@@ -27,7 +27,9 @@ use crate::link::{self, HostStream};
 /// How much is copied at once: a pipe's capacity.
 const CHUNK: usize = 64 << 10;
 /// How long what a terminal's process wrote last may take to come out, when others keep the terminal open.
-const LINGER: Duration = Duration::from_millis(100);
+const LINGER: Duration = Duration::from_secs(1);
+/// More than a terminal keeps of what was written and not read.
+const KEPT: usize = 64 << 10;
 /// A dial is repeated this often when the host is slow to accept.
 const ATTEMPTS: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(100);
@@ -296,25 +298,28 @@ async fn output_from_pipe(pipe: pipe::Receiver, stream: HostStream) {
 }
 
 async fn output_from_terminal(terminal: Terminal, stream: Option<HostStream>, ended: CancellationToken) {
-    let copy = async {
-        loop {
-            let Some(chunk) = read_terminal(&terminal).await else {
-                return;
-            };
-            if let Some(stream) = &stream
-                && stream.write_all(&chunk).await.is_err()
-            {
-                return;
-            }
-        }
+    let write = async |chunk: &[u8]| match &stream {
+        Some(stream) => stream.write_all(chunk).await.is_ok(),
+        None => true,
     };
-    tokio::pin!(copy);
-    tokio::select! {
-        () = &mut copy => return,
-        () = ended.cancelled() => {}
+    loop {
+        let chunk = tokio::select! {
+            chunk = read_terminal(&terminal) => chunk,
+            () = ended.cancelled() => break,
+        };
+        match chunk {
+            Some(chunk) if write(&chunk).await => {}
+            _ => return,
+        }
     }
-    // Someone else may hold the terminal open. What this process wrote comes out at once.
-    let _ = tokio::time::timeout(LINGER, copy).await;
+    // Someone else may hold the terminal open. What this process wrote comes out at once, however long the host takes to read it.
+    let mut left = KEPT;
+    while left > 0 {
+        match tokio::time::timeout(LINGER, read_terminal(&terminal)).await {
+            Ok(Some(chunk)) if write(&chunk).await => left = left.saturating_sub(chunk.len()),
+            _ => return,
+        }
+    }
 }
 
 /// What the terminal has, `None` when nobody has it open any more.
@@ -357,5 +362,33 @@ mod tests {
                 ..Default::default()
             }
         );
+    }
+
+    #[tokio::test]
+    async fn what_a_terminal_still_has_after_the_end_is_not_lost_when_the_host_reads_late() {
+        let pty = nix::pty::openpty(None, None).unwrap();
+        for end in [&pty.master, &pty.slave] {
+            rustix::io::ioctl_fionbio(end, true).unwrap();
+        }
+        let (host, agent) = std::os::unix::net::UnixStream::pair().unwrap();
+        agent.set_nonblocking(true).unwrap();
+        let stream = HostStream::of(agent.into()).unwrap();
+        let terminal = Arc::new(crate::sys::watched(pty.master).unwrap());
+        let ended = CancellationToken::new();
+        let copy = tokio::spawn(output_from_terminal(terminal, Some(stream), ended.clone()));
+        // Until everything on the way is full, and stays so.
+        let (mut written, mut full) = (0, 0);
+        while full < 20 {
+            match rustix::io::write(&pty.slave, &[b'x'; 1000]) {
+                Ok(count) => (written, full) = (written + count, 0),
+                Err(_) => full += 1,
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        ended.cancel();
+        tokio::time::sleep(LINGER * 2).await;
+        let read = tokio::task::spawn_blocking(move || io::copy(&mut { host }, &mut io::sink()));
+        assert_eq!(read.await.unwrap().unwrap(), u64::try_from(written).unwrap());
+        copy.await.unwrap();
     }
 }

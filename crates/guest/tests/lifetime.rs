@@ -198,12 +198,18 @@ async fn twenty_containers_later_the_agent_is_as_it_was() {
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(60), wait)
+        tokio::time::timeout(std::time::Duration::from_secs(180), wait)
             .await
             .is_ok()
     };
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-    let before = census();
+    // What the runs before leave to do is done when nothing changes any more.
+    let (mut before, mut same) = (census(), 0);
+    while same < 100 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        let now = census();
+        same = if now == before { same + 1 } else { 0 };
+        before = now;
+    }
     for number in 0..20 {
         let output = sandbox.run(&["sh", "-c", &format!("echo {number}")]).await;
         assert_eq!(output.stdout, format!("{number}\n"));

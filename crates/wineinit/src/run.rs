@@ -2,12 +2,12 @@
 //!
 //! The program gets this process's standard handles, so its bytes go between it and the host untouched. It begins in a job with
 //! all that it will start. What comes through `control` acts on that job; what init has to know goes to `report`: `started PID`,
-//! `failed CODE` (a Win32 error) and `exited CODE` (all 32 bits), one line each.
+//! `failed CODE` (a Win32 error) and `exited CODE` (all 32 bits), one line each. After `started` the program waits for init's `go`.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use win32::child::{Child, enter, set_search_path};
 use win32::job::Job;
@@ -39,10 +39,12 @@ pub(crate) fn run(number: &str) -> ExitCode {
             let started = writeln!(report, "started {}", child.pid());
             let control = format!(r"{place}\control");
             let with_console = fs::metadata(format!(r"{place}\console")).is_ok();
-            let reached = std::thread::Builder::new().spawn(move || obey(&control, &job, with_console));
+            let (go, may_go) = mpsc::sync_channel(1);
+            let reached = std::thread::Builder::new().spawn(move || obey(&control, &job, with_console, &go));
             match started
                 .and(reached)
-                .and_then(|_| child.resume())
+                .and_then(|_| may_go.recv().map_err(io::Error::other))
+                .and_then(|()| child.resume())
                 .and_then(|()| child.wait())
             {
                 Ok(code) => format!("exited {code}"),
@@ -125,7 +127,7 @@ fn environment<'a>(
 }
 
 /// Carries out what init asks for until it lets go.
-fn obey(control: &str, job: &Job, with_console: bool) {
+fn obey(control: &str, job: &Job, with_console: bool, go: &mpsc::SyncSender<()>) {
     let Ok(file) = File::open(control) else { return };
     for line in BufReader::new(file).lines() {
         let Ok(line) = line else { return };
@@ -139,6 +141,8 @@ fn obey(control: &str, job: &Job, with_console: bool) {
         };
         // A process that ends meanwhile is no failure, and init looks at ends only.
         match word.as_str() {
+            // It is said once.
+            "go" => drop(go.try_send(())),
             "signal" => signal(job, number()),
             "kill" => drop(job.terminate(number())),
             "resize" if with_console => {

@@ -37,7 +37,7 @@ pub(crate) fn local_config(_: &Path, _: &Path, timeout: Duration) -> LocalConfig
 }
 
 /// How long handles may take to be closed when the program ends.
-const CLOSING: Duration = Duration::from_secs(5);
+const CLOSING: Duration = Duration::from_secs(20);
 
 /// Waits for what the services still do on behalf of what was dropped.
 pub(crate) fn settle() {

@@ -165,7 +165,7 @@ impl WineDaemon {
             .expect("a log file");
         let reports = folder.join("reports");
         std::fs::create_dir_all(&reports).expect("a directory");
-        let mut command = spawned(prefix, "ctr-liked.exe", 900);
+        let mut command = spawned(prefix, "ctr-liked.exe", 3600);
         if let Some(dll) = setting.without {
             let others = std::env::var_os("WINEDLLOVERRIDES").unwrap_or_default();
             let others = others.to_string_lossy();
@@ -203,7 +203,7 @@ impl WineDaemon {
                 tries += 1;
                 self.child = Self::begin(self.folder.path(), self.prefix.as_ref(), &self.setting);
             }
-            let asked = finish(limited(self.prefix.as_ref(), "ctr-like.exe", 15).arg("version"));
+            let asked = finish(limited(self.prefix.as_ref(), "ctr-like.exe", 60).arg("version"));
             (asked.status == 0).then_some(())
         });
     }
@@ -346,7 +346,7 @@ impl WineDaemon {
     /// Wine does not run.
     #[must_use]
     pub fn spawn(&self, arguments: &[&str]) -> Started {
-        Started::new(limited(self.prefix.as_ref(), "ctr-like.exe", 300).args(arguments))
+        Started::new(limited(self.prefix.as_ref(), "ctr-like.exe", 900).args(arguments))
     }
 
     /// Starts the CLI at a console.

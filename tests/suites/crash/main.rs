@@ -31,7 +31,7 @@ const LIFE: usize = 400_000;
 /// The longest life of one that is killed while it starts.
 const BIRTH: usize = 60_000;
 /// How long a new daemon may take to clear up; well below the time after which a wait gives up without a word.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(170);
 /// Small images that come and go.
 const SMALL: usize = 3;
 /// Blobs that can be there: of the small images and of busybox a manifest, a configuration and at most two layers.

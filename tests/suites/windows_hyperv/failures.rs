@@ -69,7 +69,9 @@ fn a_container_outlives_the_daemon() {
     let list = daemon.cli(&["ps", "--format", "{{.Names}} {{.Status}}"]).ok();
     assert!(list.starts_with("keeper Up"), "{list}");
     assert_eq!(daemon.cli(&["exec", "keeper", "probe", "exit", "3"]).status, 3);
-    assert_eq!(daemon.cli(&["logs", "keeper"]).ok().trim_end(), "ready");
+    wait::until("its words are in the log", || {
+        (daemon.cli(&["logs", "keeper"]).ok().trim_end() == "ready").then_some(())
+    });
     assert_eq!(inspect(&daemon, "keeper")["HostConfig"]["Isolation"], "hyperv");
     daemon.cli(&["rm", "-f", "keeper"]).ok();
     assert_eq!(daemon.cli(&["ps", "-aq"]).ok(), "");

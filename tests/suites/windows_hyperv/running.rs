@@ -1,9 +1,9 @@
 //! What containers in machines of their own do, as those that share the kernel do it.
 
 use serde_json::Value;
-use tests::idle;
 use tests::windows::{pushed_for, windows_image};
 use tests::wine::{WineDaemon, windows_path};
+use tests::{idle, wait};
 
 use crate::{OLDER, disks_of_machines, inspect, machines, run, started};
 
@@ -102,6 +102,10 @@ fn containers_of_both_isolations_run_beside_each_other_and_end_when_they_are_tol
     // The files of a stopped container are there when it starts again, in another machine.
     daemon.cli(&["start", "apart"]).ok();
     assert_eq!(exec(&["read", "note.txt"]).ok(), "kept");
+    wait::until("it is ready once more", || {
+        let logs = daemon.cli(&["logs", "apart"]).ok();
+        (logs.matches("ready").count() == 2).then_some(())
+    });
     daemon.cli(&["stop", "-t", "1", "apart"]).ok();
     assert_eq!(disks_of_machines(&daemon), 0);
     assert_eq!(daemon.cli(&["logs", "apart"]).ok().matches("ready").count(), 2);

@@ -23,7 +23,7 @@ const VIRTUAL_MACHINES: &str = "S-1-5-83-0";
 /// How much is read at once.
 const PIECE: usize = 4 << 10;
 /// How long the last words of a machine that has ended may take.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// The console of one machine. Dropping it ends the pipe.
 pub(super) struct Console(JoinHandle<()>);

@@ -60,7 +60,7 @@ impl Default for Deadlines {
         Self {
             call: Duration::from_secs(240),
             exit: Duration::from_secs(30),
-            grace: Duration::from_secs(1),
+            grace: Duration::from_secs(10),
             signal: Duration::from_secs(1),
         }
     }

@@ -30,7 +30,7 @@ const PARENT: &str = "ctr-like";
 /// Period of processor quotas, in microseconds: the kernel's default.
 const PERIOD_US: u64 = 100_000;
 /// How long killed or frozen processes may take; they are in the kernel's hands.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How long killed processes may take before the group is killed once more.
 const BETWEEN_BLOWS: Duration = Duration::from_millis(50);
 
@@ -171,8 +171,10 @@ impl Cgroup {
         if let Some(directory) = self.unified()
             && directory.join("cgroup.freeze").exists()
         {
-            write(&directory.join("cgroup.freeze"), if frozen { "1" } else { "0" }).map_err(failed)?;
-            return wait_event(directory, "frozen", frozen, PATIENCE).map_err(failed);
+            let switch = directory.join("cgroup.freeze");
+            write(&switch, if frozen { "1" } else { "0" }).map_err(failed)?;
+            let waited = wait_event(directory, "frozen", frozen, PATIENCE);
+            return undone_unless(waited, frozen, &switch, "0").map_err(failed);
         }
         let Some(directory) = self.version1("freezer") else {
             return Err(Failure::unsupported(
@@ -183,7 +185,7 @@ impl Cgroup {
         let wanted = if frozen { "FROZEN" } else { "THAWED" };
         write(&state, wanted).map_err(failed)?;
         let done = || Ok(fs::read_to_string(&state)?.trim() == wanted);
-        look_until(PATIENCE, done).map_err(failed)
+        undone_unless(look_until(PATIENCE, done), frozen, &state, "THAWED").map_err(failed)
     }
 
     /// Kills every process of the sandbox; returns when none is left.
@@ -336,6 +338,15 @@ fn remove_tree(directory: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+/// What became of a change of the freezer. One to stand still that was not done is taken back, or the processes would stand still later,
+/// when nobody knows of it.
+fn undone_unless(done: io::Result<()>, frozen: bool, switch: &Path, back: &str) -> io::Result<()> {
+    if done.is_err() && frozen {
+        write(switch, back)?;
+    }
+    done
 }
 
 /// Waits until a key of `cgroup.events` has a value; the kernel reports each change as a priority event.

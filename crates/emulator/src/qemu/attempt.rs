@@ -232,9 +232,12 @@ impl Qemu {
     }
 }
 
+/// How long QEMU may take to end after its control connection has.
+const LAST_WORDS: Duration = Duration::from_secs(30);
+
 /// QEMU ended before it could be asked: what it said is the reason.
 fn started_badly(process: &Process, error: &str) -> Failure {
-    let exit = process.wait(Duration::from_secs(1));
+    let exit = process.wait(LAST_WORDS);
     let said = exit.map(|exit| exit.messages).unwrap_or_default();
     let why = if said.is_empty() { error } else { &said };
     let code = if why.contains("memory") {

@@ -22,7 +22,7 @@ const EVENTS: usize = 256;
 /// How long a command may take; the monitor answers while the machine runs or stands still.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a device may take to go. Of a disk the guest is not asked, of an adapter it is.
-const REMOVE_PATIENCE: Duration = Duration::from_secs(30);
+const REMOVE_PATIENCE: Duration = Duration::from_secs(120);
 /// The reader needs little.
 const STACK: usize = 128 * 1024;
 

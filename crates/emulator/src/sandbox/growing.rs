@@ -23,7 +23,7 @@ use crate::patience::look_until;
 
 const PROGRAM: &str = "qemu-storage-daemon";
 /// How long it may take to show the disk.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// The thread only waits.
 const STACK: usize = 128 * 1024;
 

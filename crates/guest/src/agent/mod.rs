@@ -53,7 +53,7 @@ use crate::spec::Facts;
 /// Where the agent keeps what belongs to containers: libcontainer's state, configurations, seccomp programs.
 const RUN: &str = "/run/gcs";
 /// How long the kernel may take to let go of a dead container's control groups.
-const RELEASE: Duration = Duration::from_secs(5);
+const RELEASE: Duration = Duration::from_secs(30);
 /// How long to wait before the bridge is dialled again: from the first to the last of a growing pause.
 const REDIAL: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::tree::Groups;
 
 /// How long processes may take to stand still.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Version 1 has no event for it, so the state is looked at again after this time.
 const PAUSE: rustix::event::Timespec = rustix::event::Timespec {
     tv_sec: 0,

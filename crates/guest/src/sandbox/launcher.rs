@@ -19,7 +19,7 @@ use crate::cgroup::tree::Groups;
 use crate::sys::{self, Fork};
 
 /// How long the kernel may take to release the control groups of a dead sandbox.
-const RELEASE: Duration = Duration::from_secs(10);
+const RELEASE: Duration = Duration::from_secs(30);
 
 /// Runs the launcher, and in its child the sandbox. Returns in both.
 pub(crate) fn run(document: &str) -> ExitCode {

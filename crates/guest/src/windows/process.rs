@@ -25,6 +25,8 @@ use crate::sys;
 const KILLED: u32 = 1067;
 /// `ERROR_INVALID_FUNCTION`, when Wine ended before the program began.
 const NOT_STARTED: u32 = 1;
+/// What the helper waits for before it lets the program run.
+const GO: &str = "go";
 /// Where the files of processes are.
 const DIRECTORY: &str = "/run/ctr-like";
 /// The helper, and where it starts.
@@ -157,6 +159,8 @@ impl Process {
             ("started", Stage::Asked) => {
                 self.stage = Stage::Running;
                 self.target = member(i32::try_from(self.helper).ok()?);
+                // Before this, the program has not run: it is the newest of the helper's group.
+                self.tell(GO);
                 Some(Event::Started { number, pid: value })
             }
             ("failed", Stage::Asked) => {

@@ -31,8 +31,12 @@ use crate::sandbox::SandboxError;
 const MESSAGE: usize = 256 * 1024;
 /// `CTRL_SHUTDOWN_EVENT`.
 const SHUTDOWN: u32 = 6;
-/// How long programs may take to end after that: what Windows gives them, `WaitToKillAppTimeout`.
-const LEAVE: Duration = Duration::from_secs(5);
+/// How long programs may take to end after that. Windows gives them five seconds (`WaitToKillAppTimeout`); here two processes of Wine
+/// pass it on before they hear of it.
+const LEAVE: Duration = Duration::from_secs(10);
+/// Has Wine's server end everything, write the registry and end. Without a signal's number, the one who asks kills the server when it
+/// has not ended after ten seconds.
+const END_SERVER: &str = "-k2";
 
 struct Server<'a> {
     config: &'a Config,
@@ -181,7 +185,7 @@ impl Server<'_> {
                 _ => break,
             }
         }
-        match wine_server(self.config, &["-k"]) {
+        match wine_server(self.config, &[END_SERVER]) {
             // Every child is gone when the server and the program that told it are.
             Ok(_) => loop {
                 match waitpid(None, None) {

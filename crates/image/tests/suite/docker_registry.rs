@@ -57,7 +57,7 @@ impl DockerRegistry {
             _dir: dir,
         };
         let client = reqwest_ready(&registry.address);
-        tokio::time::timeout(std::time::Duration::from_secs(30), client)
+        tokio::time::timeout(std::time::Duration::from_secs(180), client)
             .await
             .expect("the registry answers");
         registry

@@ -33,6 +33,8 @@ use crate::{
 const LOST: i32 = 137;
 /// How long a shim may take to end after it was told to.
 pub(crate) const END: Duration = Duration::from_secs(10);
+/// The same where nobody waits. What it leaves after that is the next daemon's.
+const GONE: Duration = Duration::from_secs(60);
 
 /// Tasks and their exits.
 type Exits = BTreeMap<String, Option<ExitStatus>>;
@@ -167,7 +169,7 @@ impl Shared {
         // A shim that died, or that has no task left, does not hear it.
         let _ = tokio::time::timeout(END, calls.call::<()>(Call::Shutdown)).await;
         // It clears up until its process ends; who clears up beside it would find half of everything.
-        if tokio::time::timeout(END, calls.ended()).await.is_err() || !life.ends_within(END).await {
+        if tokio::time::timeout(GONE, calls.ended()).await.is_err() || !life.ends_within(GONE).await {
             tracing::error!(sandbox = self.spec.id, "shim does not end");
             return;
         }

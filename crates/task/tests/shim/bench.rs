@@ -74,7 +74,7 @@ impl Bench {
     }
 
     pub(crate) fn runtime(&self) -> ShimRuntime {
-        self.runtime_with(Duration::from_secs(20))
+        self.runtime_with(Duration::from_secs(180))
     }
 
     pub(crate) fn runtime_with(&self, start_timeout: Duration) -> ShimRuntime {

@@ -14,7 +14,7 @@ use crate::unix;
 
 const LIST: &str = "double-links";
 /// How long a program of Linux may take.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(180);
 
 fn list(scratch: &Path) -> PathBuf {
     verbatim(scratch).join(LIST)

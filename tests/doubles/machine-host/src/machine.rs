@@ -20,7 +20,7 @@ use crate::outside::Outside;
 use crate::ports;
 
 /// How long the rest of a console may take.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// What all machines share.
 #[derive(Clone)]

@@ -71,7 +71,10 @@ async fn a_stalling_server_is_given_up() {
         ))
     })
     .await;
-    let world = World::new().await;
+    // Every attempt ends with it, so that none can be too short for a slow host.
+    let mut config = impatient();
+    config.timeouts.stall = std::time::Duration::from_millis(300);
+    let world = World::with(config, Recorder::default()).await;
     let error = world.pull(&server.reference("x:t")).await.unwrap_err();
     assert!(
         matches!(error, ImageError::Transport { attempts: 4, .. }),

@@ -103,9 +103,9 @@ pub struct World {
 pub fn impatient() -> RegistryConfig {
     RegistryConfig {
         timeouts: registry::Timeouts {
-            connect: Duration::from_secs(5),
-            first_byte: Duration::from_secs(5),
-            stall: Duration::from_millis(300),
+            connect: Duration::from_secs(60),
+            first_byte: Duration::from_secs(60),
+            stall: Duration::from_secs(60),
             stall_bytes: 2048,
         },
         retry: registry::Retry {
