@@ -24,6 +24,8 @@ struct Setting {
     hyper_v: bool,
     /// The daemon's settings file.
     file: Option<&'static str>,
+    /// How many seconds its virtual machines may take to boot, if not as the environment says.
+    boot: Option<u32>,
 }
 
 /// A daemon in a Wine prefix. Its pipe has one name, so a prefix has one daemon at a time.
@@ -108,6 +110,20 @@ impl WineDaemon {
         Self::launch(Some(doubles()), setting, None)
     }
 
+    /// As [`WineDaemon::with_hyper_v`]; gives machines so many seconds to boot.
+    ///
+    /// # Panics
+    /// As there.
+    #[must_use]
+    pub fn with_hyper_v_that_boots_within(seconds: u32) -> Self {
+        let setting = Setting {
+            hyper_v: true,
+            boot: Some(seconds),
+            ..Setting::default()
+        };
+        Self::launch(Some(doubles()), setting, None)
+    }
+
     /// As [`WineDaemon::with_machines`], with settings.
     ///
     /// # Panics
@@ -178,6 +194,9 @@ impl WineDaemon {
             let file = folder.join("daemon.toml");
             std::fs::write(&file, text).expect("a file");
             command.args(["--config", &windows_path(&file)]);
+        }
+        if let Some(seconds) = setting.boot {
+            command.args(["--uvm-timeout", &seconds.to_string()]);
         }
         command
             .env("CTR_LIKE_DOUBLE_REPORTS", windows_path(&reports))

@@ -187,7 +187,7 @@ fn a_guest_that_does_not_work_is_told_and_leaves_nothing() {
 
 #[test]
 fn a_guest_that_never_comes_is_not_waited_for_without_end() {
-    let daemon = WineDaemon::with_hyper_v();
+    let daemon = WineDaemon::with_hyper_v_that_boots_within(15);
     let image = windows_image(&daemon);
     daemon.order("Guest.connect=hang");
     let refused = run(&daemon, &[], &image, &["read", "old.txt"]).code(125);
