@@ -15,6 +15,7 @@ prepare_wine() {
         *) export PATH=$programs:$PATH ;;
     esac
     version=$(wine --version 2>/dev/null | tr -c 'A-Za-z0-9.\n' '-')
+    # The number changes with what is done below.
     export WINEPREFIX=${XDG_CACHE_HOME:-$HOME/.cache}/ctr-like/wine-2-$version
     if [ ! -f "$WINEPREFIX/ready" ]; then
         say "preparing a Wine prefix ($version)"

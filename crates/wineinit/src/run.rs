@@ -36,6 +36,7 @@ pub(crate) fn run(number: &str) -> ExitCode {
     drop(control_event::disregard());
     let line = match start(&place) {
         Ok((child, job)) => {
+            let held = Arc::clone(&job);
             let started = writeln!(report, "started {}", child.pid());
             let control = format!(r"{place}\control");
             let with_console = fs::metadata(format!(r"{place}\console")).is_ok();
@@ -48,7 +49,11 @@ pub(crate) fn run(number: &str) -> ExitCode {
                 .and_then(|()| child.wait())
             {
                 Ok(code) => format!("exited {code}"),
-                Err(error) => failed(&error),
+                Err(error) => {
+                    // Nobody would ever let it run, or hear of its end.
+                    let _ = held.terminate(1);
+                    failed(&error)
+                }
             }
         }
         Err(error) => failed(&error),

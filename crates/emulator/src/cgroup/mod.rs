@@ -380,3 +380,24 @@ fn wait_event(directory: &Path, key: &str, wanted: bool, patience: Duration) -> 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_that_was_not_done_in_time_is_taken_back() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let late = || Err(io::ErrorKind::TimedOut.into());
+        for (done, frozen, left) in [
+            (late(), true, "THAWED"),
+            (Ok(()), true, "FROZEN"),
+            (late(), false, "FROZEN"),
+        ] {
+            fs::write(file.path(), "FROZEN").unwrap();
+            let same = done.is_ok();
+            assert_eq!(undone_unless(done, frozen, file.path(), "THAWED").is_ok(), same);
+            assert_eq!(fs::read_to_string(file.path()).unwrap(), left);
+        }
+    }
+}

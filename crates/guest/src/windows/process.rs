@@ -384,4 +384,15 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn the_program_may_run_when_it_is_known_which_process_it_is() {
+        let place = tempfile::tempdir().unwrap();
+        let mut process = process(place.path());
+        let mut said = [0; 16];
+        assert!(process.control.read(&mut said).is_err());
+        assert!(process.event("started 8").is_some());
+        let count = process.control.read(&mut said).unwrap();
+        assert_eq!(&said[..count], b"go\n");
+    }
 }
